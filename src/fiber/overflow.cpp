@@ -122,10 +122,6 @@ void print_frame(Report& report, unsigned number, std::uintptr_t pc) noexcept {
 
 // Follows the chain of saved frame pointers as long as it goes up inside the stack. Code built with
 // -fomit-frame-pointer ends it early. Reads only the stack's own memory, which is mapped.
-// Not instrumented: the sanitizers have no say about raw reads of frames.
-#if defined(__clang__) || defined(__GNUC__)
-[[gnu::no_sanitize("thread"), gnu::no_sanitize("undefined")]]
-#endif
 void print_frames(Report& report, const Registers& at, const StackInfo& stack) noexcept {
   constexpr unsigned kMaxFrames = 16;
   struct Frame {
@@ -189,6 +185,7 @@ void call_previous(int signal, siginfo_t* info, void* context) noexcept {
   int thread = sys::gettid();
   bool is_default = (previous.sa_flags & SA_SIGINFO) == 0 &&
                     (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN);
+  if (is_default && previous.sa_handler == SIG_IGN && info->si_code <= 0) return;
   // The second condition: a handler that was installed over ours and calls us, and that we call, for ever.
   if (is_default || watched.chaining_thread.load(std::memory_order_relaxed) == thread) {
     struct ::sigaction action {};

@@ -68,10 +68,15 @@ std::size_t StackPool::take(int size_class, Stack** out, std::size_t wanted, Sta
     if (good == taken) return good;
 
     // No guard, no stack. What has none yet lies with the cold ones until somebody tries again.
-    {
-      std::lock_guard hold(from.lock);
-      for (std::size_t i = good; i < taken; ++i) put_cold_locked(from, out[i]);
-      count_untrimmed_locked(from);
+    for (std::size_t i = taken; i > good; --i) {
+      Stack* stack = out[i - 1];
+      if (stack->guarded) {
+        give(size_class, &stack, 1);
+      } else {
+        std::lock_guard hold(from.lock);
+        put_cold_locked(from, stack);
+        count_untrimmed_locked(from);
+      }
     }
     if (good > 0) return good;
     failed_.fetch_add(1, std::memory_order_relaxed);
