@@ -208,6 +208,21 @@ TEST_CASE("StackPool trims no more at a time than it is told", "[stack_pool][tri
   CHECK_FALSE(pool.has_untrimmed());
 }
 
+TEST_CASE("A stack that nobody uses is poisoned under AddressSanitizer", "[stack_pool]") {
+  if (!fibrio::test::kAddressSanitizer) return;
+  StackPool pool;
+  StackCache cache(pool);
+  Stack* pooled = pool.acquire(kStack);
+  Stack* cached = cache.acquire(kStack);
+  pool.release(pooled);
+  cache.release(cached);
+  for (Stack* stack : {pooled, cached}) {
+    auto child =
+        fibrio::test::run_in_child([&] { *static_cast<volatile std::byte*>(stack->low) = std::byte{1}; });
+    CHECK_THAT(child.errors, Catch::Contains("AddressSanitizer"));
+  }
+}
+
 TEST_CASE("StackPool trims at once when the age is zero", "[stack_pool][trim]") {
   StackPool pool(kSmallSlabs);
   std::vector<Stack*> taken;
