@@ -10,7 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../.ci/setup.sh"
 exec </dev/null
 need_packages "${kBuildPackages[@]}" "${kServerPackages[@]}" "${kTestPackages[@]}"
 # shellcheck disable=SC2086  # several arguments
-configure release -DFIBRIO_BUILD_TESTS=ON -DFIBRIO_BUILD_EXAMPLES=ON -DFIBRIO_BUILD_BENCH=ON ${FIBRIO_CMAKE_ARGS:-}
+configure release ${FIBRIO_CMAKE_ARGS:-}
 build release
 run_tests release "$@" || die "there are failing tests (see the list above)"
 say "tests/run.sh: all tests passed ($SECONDS s)"
