@@ -1,5 +1,6 @@
 # Run by ctest itself: asks a Catch2 program for its test cases and makes each one a test.
-# Expects: binary, name, list_arguments, properties (a list of keys and values), timeout, labels, environment.
+# Expects: binary, name, list_arguments, run_arguments, properties (a list of keys and values), timeout, labels,
+# environment.
 
 cmake_policy(VERSION 3.25)
 
@@ -25,7 +26,8 @@ function(fibrio_discover_tests)
   if(NOT lines OR NOT result MATCHES "^[0-9]+$")
     message("${name} does not list its test cases (${result}): ${output}${errors}")
     add_test("${name}: lists its test cases" "${binary}" ${list_arguments})
-    set_tests_properties("${name}: lists its test cases" PROPERTIES LABELS "${labels}" FAIL_REGULAR_EXPRESSION ".*")
+    set_tests_properties("${name}: lists its test cases" PROPERTIES LABELS "${labels}"
+      FAIL_REGULAR_EXPRESSION ".*")
     return()
   endif()
 
@@ -37,7 +39,7 @@ function(fibrio_discover_tests)
     # In a test specification these have a meaning of their own.
     string(REGEX REPLACE "([][\\,])" "\\\\\\1" specification "${case}")
     set(test "${name}: ${case}")
-    add_test("${test}" "${binary}" "${specification}")
+    add_test("${test}" "${binary}" ${run_arguments} "${specification}")
     set_tests_properties("${test}" PROPERTIES LABELS "${labels}" TIMEOUT ${timeout} SKIP_RETURN_CODE 77
       ${properties})
     if(environment)
