@@ -253,3 +253,54 @@ TEST_CASE("Model checker makes release and acquire transitive", "[model]") {
   require_found(Failure::kDataRace, body({kRelaxed, kAcquire}));
   require_found(Failure::kDataRace, body({kRelease, kRelaxed}));
 }
+
+// A ring of one slot: the reader's load of the slot must stay before the counter that frees the slot.
+TEST_CASE("Model checker reports on request that a load may see a store it came before", "[model]") {
+  const auto body = [](Orders freed) {
+    return [freed](model::Execution& execution) {
+      model::Atomic<int> slot{1};
+      model::Atomic<int> taken{0};
+      execution.thread([&] {
+        const int item = slot.load(kRelaxed);
+        taken.store(1, freed.store);
+        model::check(item == 1, "the reader has what it took");
+      });
+      execution.thread([&] {
+        if (taken.load(freed.load) == 1) slot.store(2, kRelaxed);
+      });
+      execution.join();
+    };
+  };
+  model::Options exhaustive;
+  exhaustive.report_load_buffering = true;
+  model::Options random = model::random_search(kRandomSchedules);
+  random.report_load_buffering = true;
+  for (const auto& options : {exhaustive, random}) {
+    CHECK(model::explore(options, body({kRelease, kAcquire})));
+    CHECK(model::explore(options, body({kRelaxed, kAcquire})).failure == Failure::kLoadBuffering);
+    const auto result = model::explore(options, body({kRelease, kRelaxed}));
+    CHECK(result.failure == Failure::kLoadBuffering);
+    CHECK(model::replay(result.choices, body({kRelease, kRelaxed})).failure == Failure::kLoadBuffering);
+  }
+  CHECK(model::explore(body({kRelaxed, kRelaxed})));  // not seen in the order of execution
+}
+
+TEST_CASE("Model Atomic does the arithmetic of std::atomic", "[model]") {
+  require_clean([](model::Execution&) {
+    model::Atomic<std::uint8_t> byte{250};
+    model::check(byte.fetch_add(10, kRelaxed) == 250 && byte.load(kRelaxed) == 4, "wraps in its own width");
+    model::check(byte.fetch_sub(5, kRelaxed) == 4 && byte.load(kRelaxed) == 255, "wraps downwards");
+    model::check(byte.fetch_and(0x0f, kRelaxed) == 255 && byte.fetch_xor(0x05, kRelaxed) == 0x0f, "and, xor");
+    model::check(byte.fetch_or(0x30, kRelaxed) == 0x0a && byte.exchange(1, kRelaxed) == 0x3a, "or, exchange");
+    model::Atomic<std::int64_t> wide{-1};
+    model::check(wide.fetch_sub(1, kRelaxed) == -1 && wide.load(kRelaxed) == -2, "negative numbers");
+    int items[4] = {};
+    model::Atomic<int*> pointer{items};
+    pointer.fetch_add(3, kRelaxed);
+    model::check(pointer.fetch_sub(1, kRelaxed) == items + 3 && pointer.load(kRelaxed) == items + 2,
+                 "pointers");
+    int expected = 5;
+    model::Atomic<int> word{4};
+    model::check(!word.compare_exchange_strong(expected, 9, kAcqRel) && expected == 4, "tells what it found");
+  });
+}

@@ -505,23 +505,3 @@ TEST_CASE("Model checker traces the failing execution with names, orders and sta
 TEST_CASE("Model checker refuses a replay string that is none", "[model]") {
   CHECK(model::replay("nonsense", two_increments).failure == Failure::kMisuse);
 }
-
-TEST_CASE("Model Atomic does the arithmetic of std::atomic", "[model]") {
-  require_clean([](model::Execution&) {
-    model::Atomic<std::uint8_t> byte{250};
-    model::check(byte.fetch_add(10, kRelaxed) == 250 && byte.load(kRelaxed) == 4, "wraps in its own width");
-    model::check(byte.fetch_sub(5, kRelaxed) == 4 && byte.load(kRelaxed) == 255, "wraps downwards");
-    model::check(byte.fetch_and(0x0f, kRelaxed) == 255 && byte.fetch_xor(0x05, kRelaxed) == 0x0f, "and, xor");
-    model::check(byte.fetch_or(0x30, kRelaxed) == 0x0a && byte.exchange(1, kRelaxed) == 0x3a, "or, exchange");
-    model::Atomic<std::int64_t> wide{-1};
-    model::check(wide.fetch_sub(1, kRelaxed) == -1 && wide.load(kRelaxed) == -2, "negative numbers");
-    int items[4] = {};
-    model::Atomic<int*> pointer{items};
-    pointer.fetch_add(3, kRelaxed);
-    model::check(pointer.fetch_sub(1, kRelaxed) == items + 3 && pointer.load(kRelaxed) == items + 2,
-                 "pointers");
-    int expected = 5;
-    model::Atomic<int> word{4};
-    model::check(!word.compare_exchange_strong(expected, 9, kAcqRel) && expected == 4, "tells what it found");
-  });
-}

@@ -61,6 +61,7 @@ bool Engine::run_once() {
   prepare_thread(0, "body");
   threads_[0].clock = Times{};
   threads_[0].clock[0] = 1;
+  threads_[0].causes = Times{};
   running_ = this;
   Coroutine::switch_between(root_, *threads_[0].coroutine);
   running_ = nullptr;
@@ -192,6 +193,7 @@ void Engine::start_thread(std::function<void()> function, const char* name) {
   prepare_thread(index, name);
   Thread& thread = threads_[index];
   thread.clock = current().clock;
+  thread.causes = current().causes;
   thread.clock[static_cast<int>(index)] = 1;
   thread.function = std::move(function);
   ++running_children_;

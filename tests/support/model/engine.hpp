@@ -39,8 +39,9 @@ inline constexpr std::int16_t kNever = INT16_MAX;
 inline constexpr std::uint32_t kMaxStepsLimit = INT16_MAX - 1000;
 
 struct Store {
-  Times seen;  // when each thread first wrote or read it
-  Times sync;  // what an acquire load of it learns; all zero: nothing
+  Times seen;    // when each thread first wrote or read it
+  Times sync;    // what an acquire load of it learns; all zero: nothing
+  Times causes;  // what any load of it depends on, whatever the orders
   std::uint64_t value;
 };
 
@@ -56,6 +57,7 @@ struct Location {
   const char* name;         // may be null
   Where write_where;
   Times touched;                       // the last access of each thread, except plain writes
+  Times loaded;                        // Atomic: the last load of each thread that has not stored to it since
   Times sync;                          // Event, Semaphore: what a waiter learns
   std::array<Store, kHistory> stores;  // Atomic: a ring
 };
@@ -125,6 +127,7 @@ class Engine {
 
   struct Thread {
     Times clock;
+    Times causes;  // as clock, but along every load, not only those that synchronise
     State state = State::kFinished;
     bool fresh = false;     // was just chosen to run: choosing again would say the same
     bool deviated = false;  // read stale data, failed spuriously or timed out since its last pause
@@ -159,11 +162,13 @@ class Engine {
   [[nodiscard]] bool is_ordered_after_write(const Location& location) noexcept;
   void note_access(Location& location) noexcept;
   [[nodiscard]] std::uint32_t oldest_readable(const Location& location, bool sequential) noexcept;
-  void append(Location& location, std::uint64_t value, std::memory_order order, bool extends_sequence);
+  void append(Location& location, std::uint64_t value, std::memory_order order, bool extends_sequence,
+              Where where);
   void read_from(Location& location, std::uint32_t index, std::memory_order order) noexcept;
   [[nodiscard]] bool try_take_now(Handle handle, const void* owner, Where where);
   void end_operation() noexcept;
   void note_stale_read() noexcept;
+  void check_load_buffering(const Location& location, Where where);
   void count_store() noexcept;
 
   [[nodiscard]] unsigned pick(unsigned alternatives, Pick kind);

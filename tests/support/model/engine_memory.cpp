@@ -53,12 +53,14 @@ Engine::Handle Engine::make(Kind kind, const void* owner, std::uint64_t value, W
   location.name = nullptr;
   location.write_where = where;
   location.touched = Times{};
+  location.loaded = Times{};
   location.sync = Times{};
   if (kind == Kind::kAtomic) {
     Store& store = location.stores[0];
     store.seen = all_times(kNever);
     store.seen[static_cast<int>(current_)] = now();
     store.sync = Times{};
+    store.causes = Times{};
     store.value = value;
   }
   return handle;
@@ -150,6 +152,8 @@ void Engine::read_from(Location& location, std::uint32_t index, std::memory_orde
   store.seen[static_cast<int>(current_)] = std::min(seen, now());
   if (acquires(order)) current().clock = later(current().clock, store.sync);
   if (order == std::memory_order_seq_cst) location.sc_floor = std::max(location.sc_floor, index);
+  current().causes = later(current().causes, store.causes);
+  location.loaded[static_cast<int>(current_)] = now();
   if (index + 1 != location.tokens) note_stale_read();
 }
 
@@ -158,12 +162,27 @@ void Engine::note_stale_read() noexcept {
   current().deviated = true;
 }
 
-void Engine::append(Location& location, std::uint64_t value, std::memory_order order, bool extends_sequence) {
+// A load that this store depends on, but that does not happen before it, may on some machines be carried out
+// after the store and return its value: the one kind of outcome that executing in order never shows.
+void Engine::check_load_buffering(const Location& location, Where where) {
+  const Thread& self = threads_[current_];
+  const auto early = (location.loaded > self.clock) & (location.loaded <= self.causes);
+  if (!any(early)) return;
+  fail(Failure::kLoadBuffering,
+       describe_thread(current_) + " stores to " + describe(location) + " (" + to_text(where) +
+           ") what an earlier load by another thread may see: it does not happen before the store");
+}
+
+void Engine::append(Location& location, std::uint64_t value, std::memory_order order, bool extends_sequence,
+                    Where where) {
+  if (options_.report_load_buffering) check_load_buffering(location, where);
+  location.loaded[static_cast<int>(current_)] = 0;  // coherence: not past its own store
   const Times inherited = extends_sequence ? location.stores[(location.tokens - 1) % kHistory].sync : Times{};
   Store& store = location.stores[location.tokens % kHistory];
   store.seen = all_times(kNever);
   store.seen[static_cast<int>(current_)] = now();
   store.sync = releases(order) ? later(inherited, current().clock) : inherited;
+  store.causes = later(current().causes, current().clock);
   store.value = value;
   if (order == std::memory_order_seq_cst) location.sc_floor = location.tokens;
   ++location.tokens;
@@ -198,7 +217,7 @@ void Engine::store(Handle handle, const void* owner, std::uint64_t value, std::m
   schedule_point();
   Location& location = access(handle, owner, where);
   note_access(location);
-  append(location, value, order, false);
+  append(location, value, order, false, where);
   if (tracing_) write_trace(location, where, std::string("store ") + to_text(order) + " " + to_text(value));
   end_operation();
 }
@@ -211,7 +230,7 @@ std::uint64_t Engine::modify(Handle handle, const void* owner, Apply apply, std:
   const std::uint32_t newest = location.tokens - 1;
   const std::uint64_t old = location.stores[newest % kHistory].value;
   read_from(location, newest, order);
-  append(location, apply(old, operand), order, true);
+  append(location, apply(old, operand), order, true, where);
   if (tracing_) {
     const std::uint64_t value = location.stores[(newest + 1) % kHistory].value;
     write_trace(location, where,
@@ -248,7 +267,7 @@ bool Engine::compare_exchange(Handle handle, const void* owner, std::uint64_t& e
   const char* const what = weak ? "compare_exchange_weak " : "compare_exchange_strong ";
   if (outcome == newest && can_exchange) {
     read_from(location, newest, success);
-    append(location, desired, success, true);
+    append(location, desired, success, true, where);
     if (tracing_) {
       write_trace(location, where,
                   std::string(what) + to_text(success) + " " + to_text(expected) + " -> " + to_text(desired));

@@ -18,12 +18,12 @@ namespace {
 
 using detail::Engine;
 
-// Replay strings: "p2.s2.w1.t1.m10000:0102". A random search has no preemption bound, "p-1".
+// Replay strings: "p2.s2.w1.t1.l0.m10000:0102". A random search has no preemption bound, "p-1".
 [[nodiscard]] std::string bounds_text(const Options& options) {
   const int preemptions = options.random_schedules != 0 ? -1 : options.preemption_bound;
   return "p" + std::to_string(preemptions) + ".s" + std::to_string(options.stale_bound) + ".w" +
-         std::to_string(options.spurious_bound) + ".t" + std::to_string(options.timeout_bound) + ".m" +
-         std::to_string(options.max_steps) + ":";
+         std::to_string(options.spurious_bound) + ".t" + std::to_string(options.timeout_bound) + ".l" +
+         (options.report_load_buffering ? "1" : "0") + ".m" + std::to_string(options.max_steps) + ":";
 }
 
 [[nodiscard]] bool parse_bounds(const std::string& text, Options& options) {
@@ -35,9 +35,12 @@ using detail::Engine;
     at = after == end ? end : after + 1;
     return error == std::errc{};
   };
-  return number('p', options.preemption_bound) && number('s', options.stale_bound) &&
-         number('w', options.spurious_bound) && number('t', options.timeout_bound) &&
-         number('m', options.max_steps);
+  int load_buffering = 0;
+  const bool fits = number('p', options.preemption_bound) && number('s', options.stale_bound) &&
+                    number('w', options.spurious_bound) && number('t', options.timeout_bound) &&
+                    number('l', load_buffering) && number('m', options.max_steps);
+  options.report_load_buffering = load_buffering != 0;
+  return fits;
 }
 
 // While it lives, a crash of the code under test prints what replays it, and then goes its old way.
@@ -176,6 +179,8 @@ const char* to_string(Failure failure) noexcept {
       return "livelock";
     case Failure::kDataRace:
       return "data race";
+    case Failure::kLoadBuffering:
+      return "load buffering";
     case Failure::kDeadObject:
       return "use of a dead object";
     case Failure::kException:

@@ -48,7 +48,11 @@
 //   - Data races on Var, in executions in which both accesses take place.
 // What is not
 //   - Fences (house rule: none), consume (taken as acquire), atomic wait and notify, volatile.
-//   - Loads never see stores that are executed later (load buffering, out-of-thin-air).
+//   - Loads never see stores that are executed later (load buffering). So a release whose only duty is that
+//     earlier relaxed loads stay before it, like that of a thief who has read the slots of a ring, cannot be
+//     shown to be missing by a wrong outcome. Options::report_load_buffering reports the possibility: a store
+//     which a load of the same word precedes by cause and effect, but does not happen before. It is on the
+//     safe side: it also reports loads whose result is dropped or guarded by a dependency.
 //   - The modification order is the order of execution: the weak outcome of 2+2W is not found.
 //   - Real time. A thread is never just slow: fairness is "nobody is forgotten for ever once he alone can go
 //     on", and a timeout is a choice (Event::wait_timed).

@@ -19,6 +19,8 @@ struct Options {
   int spurious_bound = 1;
   // wait_timed that gives up. When they are used up, a timeout never comes: who relies on it is stuck.
   int timeout_bound = 1;
+  // Report a store that a load before it, in the order of cause and effect, might see: see model.hpp.
+  bool report_load_buffering = false;
   // Operations of one execution; more is reported as a livelock. At most 31,000.
   std::uint32_t max_steps = 10'000;
   // An exhaustive search stops here, with `exhausted` false.
@@ -42,6 +44,7 @@ enum class Failure : std::uint8_t {
   kDeadlock,          // everybody waits: also what a lost wake-up looks like
   kLivelock,          // everybody spins, or too many steps
   kDataRace,          // plain data, or construction or destruction, not ordered with another access
+  kLoadBuffering,     // Options::report_load_buffering
   kDeadObject,        // an object was used after its destruction
   kException,         // an exception left a thread or the body
   kMisuse,            // the test or the code breaks a rule of std::atomic or of the checker
