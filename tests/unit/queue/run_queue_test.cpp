@@ -162,7 +162,7 @@ TEST_CASE("RunQueue passes stolen items on to the next thief", "[run_queue]") {
   RunQueue<> thief_of_thief;
   victim.push_chain(items.chain(0, 100), overflow);
   Runnable* first = nullptr;
-  REQUIRE(victim.steal_into(thief, first) == StealResult::got);           // 0; 1 to 49
+  REQUIRE(victim.steal_into(thief, first) == StealResult::got);          // 0; 1 to 49
   REQUIRE(thief.steal_into(thief_of_thief, first) == StealResult::got);  // 1; 2 to 25
   CHECK(id_of(first) == 1);
   CHECK(drain(thief_of_thief) == range(2, 26));

@@ -90,32 +90,42 @@ class Rig {
     const int bits = static_cast<int>(below(static_cast<unsigned>(longest_bits)));
     const std::int64_t power = std::int64_t{1} << bits;
     switch (below(4)) {
-      case 0: return power + static_cast<std::int64_t>(below(3)) - 1;
-      case 1: return static_cast<std::int64_t>(below(5000));
-      default: return static_cast<std::int64_t>(random_() % static_cast<std::uint64_t>(power));
+      case 0:
+        return power + static_cast<std::int64_t>(below(3)) - 1;
+      case 1:
+        return static_cast<std::int64_t>(below(5000));
+      default:
+        return static_cast<std::int64_t>(random_() % static_cast<std::uint64_t>(power));
     }
   }
 
   std::int64_t random_deadline() {
     switch (below(20)) {
-      case 0: return below(8) == 0 ? kNever : saturating_add(kNever - 1, -random_length(62));
-      case 1: return saturating_add(now_, -random_length(62));
-      case 2: return now_ + static_cast<std::int64_t>(below(2)) - (now_ == kNever ? 1 : 0);
+      case 0:
+        return below(8) == 0 ? kNever : saturating_add(kNever - 1, -random_length(62));
+      case 1:
+        return saturating_add(now_, -random_length(62));
+      case 2:
+        return now_ + static_cast<std::int64_t>(below(2)) - (now_ == kNever ? 1 : 0);
       case 3:
       case 4:
       case 5:
         if (last_deadline_ >= now_) return last_deadline_;  // many equal ones
         [[fallthrough]];
-      default: return saturating_add(now_, random_length(mix_.longest_delay_bits));
+      default:
+        return saturating_add(now_, random_length(mix_.longest_delay_bits));
     }
   }
 
   std::int64_t next_now() {
     switch (below(8)) {
-      case 0: return saturating_add(now_, 1);
-      case 1: return earliest() > kFar ? now_ : std::max(now_, saturating_add(earliest(), -1));
+      case 0:
+        return saturating_add(now_, 1);
+      case 1:
+        return earliest() > kFar ? now_ : std::max(now_, saturating_add(earliest(), -1));
       case 2:
-      case 3: return earliest() > kFar ? now_ : std::max(now_, earliest());
+      case 3:
+        return earliest() > kFar ? now_ : std::max(now_, earliest());
       case 4: {  // beside the next boundary of some level
         const int digits = (mix_.longest_jump_bits - static_cast<int>(TimerWheel::kTickBits)) /
                            static_cast<int>(TimerWheel::kDigitBits);
@@ -125,8 +135,10 @@ class Rig {
         const std::int64_t boundary = saturating_add(now_ & -length, length);
         return std::max(now_, saturating_add(boundary, static_cast<std::int64_t>(below(3)) - 1));
       }
-      case 5: return saturating_add(now_, -static_cast<std::int64_t>(below(3000)));  // back
-      default: return saturating_add(now_, random_length(mix_.longest_jump_bits));
+      case 5:
+        return saturating_add(now_, -static_cast<std::int64_t>(below(3000)));  // back
+      default:
+        return saturating_add(now_, random_length(mix_.longest_jump_bits));
     }
   }
 
