@@ -1,0 +1,150 @@
+// What: the shared state behind Future and Task, as far as headers must know it. Handles count references to
+// it; producers complete it once; waiters and callbacks are listed in it.
+// Threads: any, every function. The protocol of the word is in src/task/future_word.hpp.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <string>
+
+#include "fibrio/detail/unique_function.hpp"
+
+namespace fibrio {
+
+class EventLoop;
+class AnyFuture;
+
+namespace detail {
+
+class Scheduler;
+class FutureState;
+
+// Something that wants to hear that a future is done: a suspended task, a callback, a blocked thread.
+// It is told exactly once and may be gone right after.
+struct FutureWaiter {
+  using OnDone = void (*)(FutureWaiter& self, FutureState& future) noexcept;
+  explicit FutureWaiter(OnDone function) noexcept : on_done(function) {}
+  FutureWaiter* next = nullptr;
+  OnDone on_done;
+};
+
+// Memory for control blocks and states: tbbmalloc, or malloc in sanitizer builds.
+[[nodiscard]] void* allocate(std::size_t bytes);  // throws std::bad_alloc
+void deallocate(void* memory) noexcept;
+
+class FutureState {
+ public:
+  enum class Kind : std::uint8_t { kPlain, kTask };
+  enum class Outcome : std::uint8_t { kValue, kException, kCancelled };
+
+  FutureState(const FutureState&) = delete;
+  FutureState& operator=(const FutureState&) = delete;
+
+  void add_ref() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+  void release() noexcept {
+    // The acquire load pairs with the release half of the others' fetch_sub: who sees 1 is alone.
+    if (references_.load(std::memory_order_acquire) == 1 ||
+        references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      last_reference_gone();
+    }
+  }
+  [[nodiscard]] bool is_unique() const noexcept { return references_.load(std::memory_order_acquire) == 1; }
+
+  [[nodiscard]] Kind kind() const noexcept { return kind_; }
+  // Pairs with the release of the completion: who sees true sees the outcome and the value.
+  [[nodiscard]] bool done() const noexcept { return (word_.load(std::memory_order_acquire) & kDone) != 0; }
+  [[nodiscard]] bool cancelled() const noexcept { return done() && outcome_ == Outcome::kCancelled; }
+  [[nodiscard]] void* value() const noexcept { return value_; }
+
+  // Completion in two steps, so that the value is moved in by the one producer that won: begin (false if
+  // somebody else completes or has completed it), then store the value, then finish. abandon takes begin back.
+  [[nodiscard]] bool begin_completion() noexcept;
+  void finish_completion(Outcome outcome, std::exception_ptr exception = nullptr) noexcept;
+  void abandon_completion() noexcept;
+
+  // Asks for cancellation; for a task see src/task. False if done already.
+  bool cancel(const std::string& message);
+
+  // Waits until done, as the task or the thread it is called from can. Throws CancelledError if the calling
+  // task is cancelled meanwhile, RuntimeError inside a callback.
+  void wait_done();
+  // Throws InvalidStateError if pending, CancelledError or the stored exception if it has no value.
+  void require_value();
+  // The stored exception or null. InvalidStateError if pending, CancelledError if cancelled.
+  [[nodiscard]] std::exception_ptr exception();
+
+  // Lists `waiter`; false if done already: then it is not listed and not told.
+  [[nodiscard]] bool add_waiter(FutureWaiter& waiter) noexcept;
+  // True if it was still listed: then it will not be told.
+  [[nodiscard]] bool remove_waiter(FutureWaiter& waiter) noexcept;
+
+  std::uint64_t add_done_callback(UniqueFunction<void(AnyFuture)> callback);
+  std::size_t remove_done_callback(std::uint64_t id);
+
+  [[nodiscard]] EventLoop& loop() const;  // RuntimeError if the future belongs to none
+  [[nodiscard]] Scheduler* scheduler() const noexcept { return scheduler_; }
+
+  static void* operator new(std::size_t bytes) { return allocate(bytes); }
+  static void* operator new(std::size_t, void* place) noexcept { return place; }
+  static void operator delete(void* memory) noexcept { deallocate(memory); }
+
+  static constexpr std::uintptr_t kLocked = 1;  // bits of word_: see src/task/future_word.hpp
+  static constexpr std::uintptr_t kDone = 2;
+
+ protected:
+  // A state is born with one reference.
+  FutureState(Kind kind, Scheduler* scheduler, std::uint64_t loop_id) noexcept
+      : kind_(kind), loop_id_(loop_id), scheduler_(scheduler) {}
+  virtual ~FutureState();
+  virtual void destroy() noexcept = 0;  // destroys the value if has_value(), then frees the state
+  [[nodiscard]] bool has_value() const noexcept { return done() && outcome_ == Outcome::kValue; }
+  void set_value_place(void* place) noexcept { value_ = place; }
+
+ private:
+  friend class TaskControl;
+  void last_reference_gone() noexcept;
+  void tell(FutureWaiter* newest_first) noexcept;
+  void report_if_never_retrieved() noexcept;
+
+  std::atomic<std::uintptr_t> word_{0};
+  std::atomic<std::uint32_t> references_{1};
+  Kind kind_;
+  Outcome outcome_ = Outcome::kValue;           // written before the release of kDone
+  std::atomic<bool> exception_retrieved_{false};
+  std::uint64_t loop_id_;                       // tells whether scheduler_ still lives, for late reports
+  Scheduler* scheduler_;                        // null: made outside of any loop
+  void* value_ = nullptr;
+  std::exception_ptr exception_;                // also the CancelledError of a cancelled one, if it has a text
+};
+
+// The loop that runs on this thread (its scheduler and id), or nulls.
+struct LoopIdentity {
+  Scheduler* scheduler = nullptr;
+  std::uint64_t id = 0;
+};
+[[nodiscard]] LoopIdentity running_loop() noexcept;
+[[nodiscard]] LoopIdentity loop_identity(EventLoop& loop) noexcept;
+
+[[noreturn]] void throw_already_done(const FutureState& state);
+[[noreturn]] void throw_task_completion();
+
+// The state of a plain Future<T>.
+template <class Value>
+class ValueFutureState final : public FutureState {
+ public:
+  explicit ValueFutureState(LoopIdentity loop) noexcept : FutureState(Kind::kPlain, loop.scheduler, loop.id) {
+    set_value_place(storage_);
+  }
+
+ private:
+  void destroy() noexcept override {
+    if (has_value()) static_cast<Value*>(value())->~Value();
+    delete this;
+  }
+  alignas(Value) std::byte storage_[sizeof(Value)];
+};
+
+}  // namespace detail
+}  // namespace fibrio

@@ -1,0 +1,13 @@
+// The core of fibrio: asyncio for C++ on every core.
+#pragma once
+
+#include "fibrio/clock.hpp"
+#include "fibrio/config.hpp"
+#include "fibrio/errors.hpp"
+#include "fibrio/event_loop.hpp"
+#include "fibrio/futures.hpp"
+#include "fibrio/introspection.hpp"
+#include "fibrio/runner.hpp"
+#include "fibrio/sockets.hpp"
+#include "fibrio/tasks.hpp"
+#include "fibrio/threads.hpp"

@@ -1,0 +1,225 @@
+// Task: a callable that runs on a fiber of its own, and the future of its result, as asyncio.Task.
+//
+//   int twice(int x) { fibrio::sleep(100ms); return 2 * x; }
+//   fibrio::Task<int> task = fibrio::create_task(twice, 21);
+//   assert(fibrio::await(task) == 42);
+//
+// Any function may wait; a task is suspended then, and its worker runs others. The loop owns running tasks:
+// dropping every handle never stops one. An exception that nobody retrieved is reported to the exception
+// handler once, when the last handle goes.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <new>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "fibrio/clock.hpp"
+#include "fibrio/futures.hpp"
+
+namespace fibrio {
+
+// What can be said about a task at its creation.
+struct TaskOptions {
+  std::string name;            // empty: "Task-N"
+  std::size_t stack_size = 0;  // usable bytes, 16 KiB to 64 MiB; 0 = Config::stack_size
+};
+
+namespace detail {
+[[nodiscard]] std::string task_name(const FutureState& state);
+void set_task_name(FutureState& state, std::string name);
+[[nodiscard]] int task_cancelling(const FutureState& state) noexcept;
+int task_uncancel(FutureState& state);
+}  // namespace detail
+
+// A handle to a task whose type of result is of no interest.
+class AnyTask : public AnyFuture {
+ public:
+  AnyTask() noexcept = default;
+  using AnyFuture::AnyFuture;
+
+  [[nodiscard]] std::string get_name() const { return detail::task_name(*state()); }
+  void set_name(std::string name) const { detail::set_task_name(*state(), std::move(name)); }
+  // The number of cancel() calls minus that of uncancel() calls.
+  [[nodiscard]] int cancelling() const noexcept { return detail::task_cancelling(*state()); }
+  // Takes one request back and returns how many are left; at 0 an undelivered one is dropped too.
+  // For the task itself and the scopes it runs. asyncio: Task.uncancel of 3.13.
+  int uncancel() const { return detail::task_uncancel(*state()); }
+};
+
+// cancel() on a task adds one to cancelling() and returns true unless the task is done. If the task waits for a
+// future, that is cancelled; if it waits for something else, that wait ends; if it runs, the next wait that
+// suspends does. CancelledError is thrown there, unless the task is unwinding or holds a CancelMask.
+// A task that was never started ends as cancelled without running.
+template <class T = void>
+class [[nodiscard]] Task : public Future<T> {
+ public:
+  Task() noexcept = default;
+  using Future<T>::Future;
+
+  [[nodiscard]] std::string get_name() const { return detail::task_name(*this->state()); }
+  void set_name(std::string name) const { detail::set_task_name(*this->state(), std::move(name)); }
+  [[nodiscard]] int cancelling() const noexcept { return detail::task_cancelling(*this->state()); }
+  int uncancel() const { return detail::task_uncancel(*this->state()); }
+
+  operator AnyTask() const noexcept {  // NOLINT: a task is an AnyTask
+    this->state()->add_ref();
+    return AnyTask(this->state());
+  }
+
+  // A task's result is what its callable returns: these throw RuntimeError.
+  template <class... V>
+  void set_result(V&&...) {
+    detail::throw_task_completion();
+  }
+  void set_exception(const std::exception_ptr&) { detail::throw_task_completion(); }
+};
+
+namespace detail {
+
+// What the runtime must know about the callable and the value of one task frame.
+struct TaskOps {
+  void (*run)(void* payload);                        // calls it and stores the value; exceptions come out
+  void (*destroy_callable)(void* payload) noexcept;  // also of a task that never ran
+  void (*destroy_value)(void* payload) noexcept;
+  std::size_t value_offset;
+};
+
+// The task frame of one callable, behind the control block in one allocation.
+template <class Value, class F, class... A>
+struct TaskPayload {
+  template <class G, class... B>
+  explicit TaskPayload(G&& function, B&&... arguments)
+      : callable(std::forward<G>(function), std::forward<B>(arguments)...) {}
+  ~TaskPayload() {}
+
+  union {
+    std::tuple<F, A...> callable;
+  };
+  alignas(Value) std::byte value[sizeof(Value)];
+
+  static void run(void* payload) {
+    auto& self = *static_cast<TaskPayload*>(payload);
+    auto call = [](F& function, A&... arguments) -> decltype(auto) {
+      return std::invoke(std::move(function), std::move(arguments)...);
+    };
+    if constexpr (std::is_void_v<decltype(std::apply(call, self.callable))>) {
+      std::apply(call, self.callable);
+      ::new (static_cast<void*>(self.value)) std::monostate();
+    } else {
+      ::new (static_cast<void*>(self.value)) Value(std::apply(call, self.callable));
+    }
+  }
+  static void destroy_callable(void* payload) noexcept {
+    using Callable = std::tuple<F, A...>;
+    static_cast<TaskPayload*>(payload)->callable.~Callable();
+  }
+  static void destroy_value(void* payload) noexcept {
+    std::launder(reinterpret_cast<Value*>(static_cast<TaskPayload*>(payload)->value))->~Value();
+  }
+  static constexpr std::size_t value_offset() {
+    // The standard has no offsetof for this type; the compilers we support do.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Winvalid-offsetof"
+    return offsetof(TaskPayload, value);
+#pragma GCC diagnostic pop
+  }
+  static constexpr TaskOps kOps{&run, &destroy_callable, &destroy_value, value_offset()};
+};
+
+// Makes the control block of a task with room for its payload (one allocation). RuntimeError if `loop` is
+// closed or, if null, no loop runs here. The payload is constructed by the caller, who then starts the task,
+// or discards it if the construction threw.
+struct NewTask {
+  FutureState* state;
+  void* payload;
+};
+[[nodiscard]] NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t payload_align,
+                                    const TaskOps& ops, TaskOptions* options);
+void start_task(FutureState& state) noexcept;
+void discard_task(FutureState& state) noexcept;
+
+template <class F, class... A>
+using TaskValue = std::remove_cvref_t<std::invoke_result_t<std::decay_t<F>, std::decay_t<A>...>>;
+
+template <class F, class... A>
+Task<TaskValue<F, A...>> create_task_on(LoopIdentity loop, TaskOptions* options, F&& function, A&&... arguments) {
+  using Result = TaskValue<F, A...>;
+  using Payload = TaskPayload<typename Future<Result>::Value, std::decay_t<F>, std::decay_t<A>...>;
+  const NewTask made = allocate_task(loop, sizeof(Payload), alignof(Payload), Payload::kOps, options);
+  if constexpr (std::is_nothrow_constructible_v<Payload, F, A...>) {
+    ::new (made.payload) Payload(std::forward<F>(function), std::forward<A>(arguments)...);
+  } else {
+    try {
+      ::new (made.payload) Payload(std::forward<F>(function), std::forward<A>(arguments)...);
+    } catch (...) {
+      discard_task(*made.state);
+      throw;
+    }
+  }
+  start_task(*made.state);
+  return Task<Result>(made.state);
+}
+
+template <class F, class... A>
+concept Callable = std::is_invocable_v<std::decay_t<F>, std::decay_t<A>...>;
+
+}  // namespace detail
+
+// Creates a task that calls `function` with the arguments (decay-copied, as by std::thread; use std::ref for a
+// reference that outlives the task). It starts after what is ready now: creation order is starting order.
+// Waits: no. Throws: RuntimeError outside a running loop; std::bad_alloc. asyncio: create_task.
+template <class F, class... A>
+  requires detail::Callable<F, A...>
+auto create_task(F&& function, A&&... arguments) {
+  return detail::create_task_on({}, nullptr, std::forward<F>(function), std::forward<A>(arguments)...);
+}
+// Throws also: std::invalid_argument if stack_size is out of range.
+template <class F, class... A>
+  requires detail::Callable<F, A...>
+auto create_task(TaskOptions options, F&& function, A&&... arguments) {
+  return detail::create_task_on({}, &options, std::forward<F>(function), std::forward<A>(arguments)...);
+}
+
+// As create_task, but the task is free: it belongs to nothing of its creator, and runs in parallel to all others.
+template <class F, class... A>
+  requires detail::Callable<F, A...>
+auto spawn(F&& function, A&&... arguments) {
+  return detail::create_task_on({}, nullptr, std::forward<F>(function), std::forward<A>(arguments)...);
+}
+template <class F, class... A>
+  requires detail::Callable<F, A...>
+auto spawn(TaskOptions options, F&& function, A&&... arguments) {
+  return detail::create_task_on({}, &options, std::forward<F>(function), std::forward<A>(arguments)...);
+}
+
+// Returns the running task; an empty handle inside a callback. Throws: RuntimeError outside a running loop.
+[[nodiscard]] AnyTask current_task();
+// Returns the tasks of the running loop that are not done: a snapshot. Throws: RuntimeError outside a running loop.
+[[nodiscard]] std::vector<AnyTask> all_tasks();
+
+// Waits for `delay`: never less; a delay of zero or less is one pass of the ready queue, as yield().
+// Waits: always. Cancel: CancelledError. Throws: RuntimeError outside a task. asyncio: sleep.
+void sleep(Duration delay);
+// Waits until the loop's clock shows `deadline`; if it does already, one pass.
+void sleep_until(TimePoint deadline);
+// Lets everything that is ready run once: sleep(0).
+void yield();
+
+// Masks the delivery of cancellation while it lives: requests are counted, waits are not interrupted. Those
+// that came meanwhile are delivered at the first wait that suspends after the mask is gone. For clean-up
+// code that must not be cut short. Nests. For the task that made it only.
+// Throws (constructor): RuntimeError outside a task.
+class CancelMask {
+ public:
+  CancelMask();
+  ~CancelMask();
+  CancelMask(const CancelMask&) = delete;
+  CancelMask& operator=(const CancelMask&) = delete;
+};
+
+}  // namespace fibrio

@@ -1,0 +1,113 @@
+#include "base/syscalls.hpp"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <climits>
+
+namespace fibrio::sys {
+
+namespace {
+
+// Turns a C library call into the kernel's convention. Result and arguments come from the table's field.
+// noinline: see protocol 2 of the header; also under link-time optimisation.
+template <auto kCall, class Result, class... Args>
+[[gnu::noinline]] Result real(Args... args) {
+  Result result = static_cast<Result>(kCall(args...));
+  return result < 0 ? static_cast<Result>(-errno) : result;
+}
+
+[[gnu::noinline]] MapResult real_mmap(void* address, std::size_t bytes, int protection, int flags, int fd,
+                                      off_t offset) {
+  void* result = ::mmap(address, bytes, protection, flags, fd, offset);
+  if (result == MAP_FAILED) return {nullptr, -errno};
+  return {result, 0};
+}
+
+[[gnu::noinline]] int real_raise(int signal) {
+  // raise returns an error of its own kind: non-zero.
+  return ::raise(signal) == 0 ? 0 : -errno;
+}
+
+constexpr Syscalls kReal = {
+    .mmap = real_mmap,
+    .munmap = real<::munmap>,
+    .mprotect = real<::mprotect>,
+    .madvise = real<::madvise>,
+    .epoll_create1 = real<::epoll_create1>,
+    .epoll_ctl = real<::epoll_ctl>,
+    .epoll_pwait2 = real<::epoll_pwait2>,
+    .epoll_pwait = real<::epoll_pwait>,
+    .eventfd = real<::eventfd>,
+    .timerfd_create = real<::timerfd_create>,
+    .timerfd_settime = real<::timerfd_settime>,
+    .read = real<::read>,
+    .write = real<::write>,
+    .readv = real<::readv>,
+    .writev = real<::writev>,
+    .close = real<::close>,
+    .open = real<::open>,
+    .pipe2 = real<::pipe2>,
+    .fcntl = real<::fcntl>,
+    .socket = real<::socket>,
+    .bind = real<::bind>,
+    .listen = real<::listen>,
+    .accept4 = real<::accept4>,
+    .connect = real<::connect>,
+    .recv = real<::recv>,
+    .send = real<::send>,
+    .recvmsg = real<::recvmsg>,
+    .sendmsg = real<::sendmsg>,
+    .shutdown = real<::shutdown>,
+    .getsockopt = real<::getsockopt>,
+    .setsockopt = real<::setsockopt>,
+    .getsockname = real<::getsockname>,
+    .getpeername = real<::getpeername>,
+    .sigaction = real<::sigaction>,
+    .sigaltstack = real<::sigaltstack>,
+    .raise = real_raise,
+    .gettid = real<::gettid>,
+    .prctl = real<::prctl>,
+    .sched_setaffinity = real<::sched_setaffinity>,
+    .sched_getaffinity = real<::sched_getaffinity>,
+    .getrlimit = real<::getrlimit>,
+};
+
+// A fact about the kernel, not about a loop: one for the process. Relaxed: who misses it asks once more.
+std::atomic<bool> has_no_epoll_pwait2{false};
+
+// Up, so that nobody wakes before the deadline; bounded by what epoll_pwait can say (24 days).
+int milliseconds_rounded_up(const timespec& time) noexcept {
+  constexpr long kNsPerMs = 1'000'000;
+  constexpr time_t kMaxSeconds = INT_MAX / 1000 - 1;
+  if (time.tv_sec >= kMaxSeconds) return INT_MAX;
+  return static_cast<int>(time.tv_sec * 1000 + (time.tv_nsec + kNsPerMs - 1) / kNsPerMs);
+}
+
+}  // namespace
+
+constinit Syscalls syscalls = kReal;
+constinit const Syscalls real_syscalls = kReal;
+
+void forget_missing_calls() noexcept { has_no_epoll_pwait2.store(false, std::memory_order_relaxed); }
+
+int epoll_pwait2(int epoll_fd, epoll_event* events, int max_events, const timespec* timeout,
+                 const sigset_t* mask) noexcept {
+  if (timeout != nullptr && timeout->tv_sec == 0 && timeout->tv_nsec == 0) {
+    return syscalls.epoll_pwait(epoll_fd, events, max_events, 0, mask);
+  }
+  if (!has_no_epoll_pwait2.load(std::memory_order_relaxed)) {
+    int result = syscalls.epoll_pwait2(epoll_fd, events, max_events, timeout, mask);
+    // EPERM: what older container runtimes answer to calls they do not know; the call itself never gives it.
+    if (result != -ENOSYS && result != -EPERM) return result;
+    has_no_epoll_pwait2.store(true, std::memory_order_relaxed);
+  }
+  int timeout_ms = timeout == nullptr ? -1 : milliseconds_rounded_up(*timeout);
+  return syscalls.epoll_pwait(epoll_fd, events, max_events, timeout_ms, mask);
+}
+
+}  // namespace fibrio::sys

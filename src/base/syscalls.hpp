@@ -1,0 +1,220 @@
+// What: every system call of the library, through one table of function pointers. Tests replace entries to
+// inject faults (`syscalls.mmap = ...`) or a whole virtual kernel.
+// Threads: the calls, any. The table is changed only while nothing else of the library runs.
+// Protocol: 1. The table speaks the kernel's convention: a result >= 0, or -errno; no caller reads errno.
+//   2. A real entry is a noinline function of syscalls.cpp that copies errno right behind the call: the
+//      compiler may keep the address of errno over a fiber switch, so a copy made in a function that a fiber
+//      can leave half-way would read another thread's errno.
+//   3. Nothing is retried here: EINTR is the caller's business (close must not be retried at all).
+// Rejected: errno's own convention in the table (two calls per call, and each fake has to set errno); raw
+// syscall instructions (the sanitizers do not see them); a virtual interface (tests replace one call, not
+// 40).
+#pragma once
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#include <cstddef>
+
+namespace fibrio::sys {
+
+// What mmap gives: an address, or a null address and -errno.
+struct MapResult {
+  void* address;
+  int error;
+};
+
+struct Syscalls {
+  // memory
+  MapResult (*mmap)(void* address, std::size_t bytes, int protection, int flags, int fd, off_t offset);
+  int (*munmap)(void* address, std::size_t bytes);
+  int (*mprotect)(void* address, std::size_t bytes, int protection);
+  int (*madvise)(void* address, std::size_t bytes, int advice);
+
+  // epoll and eventfd
+  int (*epoll_create1)(int flags);
+  int (*epoll_ctl)(int epoll_fd, int operation, int fd, epoll_event* event);
+  int (*epoll_pwait2)(int epoll_fd, epoll_event* events, int max_events, const timespec* timeout,
+                      const sigset_t* mask);
+  int (*epoll_pwait)(int epoll_fd, epoll_event* events, int max_events, int timeout_ms, const sigset_t* mask);
+  int (*eventfd)(unsigned initial, int flags);
+  int (*timerfd_create)(int clock, int flags);
+  int (*timerfd_settime)(int fd, int flags, const itimerspec* time, itimerspec* old);
+
+  // any fd
+  ssize_t (*read)(int fd, void* data, std::size_t bytes);
+  ssize_t (*write)(int fd, const void* data, std::size_t bytes);
+  ssize_t (*readv)(int fd, const iovec* parts, int count);
+  ssize_t (*writev)(int fd, const iovec* parts, int count);
+  int (*close)(int fd);
+  int (*open)(const char* path, int flags, mode_t mode);
+  int (*pipe2)(int fds[2], int flags);
+  int (*fcntl)(int fd, int command, long argument);
+
+  // sockets
+  int (*socket)(int domain, int type, int protocol);
+  int (*bind)(int fd, const sockaddr* address, socklen_t bytes);
+  int (*listen)(int fd, int backlog);
+  int (*accept4)(int fd, sockaddr* address, socklen_t* bytes, int flags);
+  int (*connect)(int fd, const sockaddr* address, socklen_t bytes);
+  ssize_t (*recv)(int fd, void* data, std::size_t bytes, int flags);
+  ssize_t (*send)(int fd, const void* data, std::size_t bytes, int flags);
+  ssize_t (*recvmsg)(int fd, msghdr* message, int flags);
+  ssize_t (*sendmsg)(int fd, const msghdr* message, int flags);
+  int (*shutdown)(int fd, int how);
+  int (*getsockopt)(int fd, int level, int option, void* value, socklen_t* bytes);
+  int (*setsockopt)(int fd, int level, int option, const void* value, socklen_t bytes);
+  int (*getsockname)(int fd, sockaddr* address, socklen_t* bytes);
+  int (*getpeername)(int fd, sockaddr* address, socklen_t* bytes);
+
+  // process and thread
+  int (*sigaction)(int signal, const struct ::sigaction* action, struct ::sigaction* old);
+  int (*sigaltstack)(const stack_t* stack, stack_t* old);
+  int (*raise)(int signal);
+  int (*gettid)();
+  int (*prctl)(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
+  int (*sched_setaffinity)(pid_t thread, std::size_t bytes, const cpu_set_t* cpus);
+  int (*sched_getaffinity)(pid_t thread, std::size_t bytes, cpu_set_t* cpus);
+  int (*getrlimit)(int resource, rlimit* limit);
+};
+
+// The one table, constant-initialised with the real calls: usable from static constructors and from signal
+// handlers.
+extern Syscalls syscalls;
+
+// The real calls, for a test that puts the table back or wraps an entry.
+extern const Syscalls real_syscalls;
+
+// Forgets that the kernel lacks a call (see epoll_pwait2); for tests, after they changed the table.
+void forget_missing_calls() noexcept;
+
+[[nodiscard]] inline MapResult mmap(void* address, std::size_t bytes, int protection, int flags, int fd,
+                                    off_t offset) noexcept {
+  return syscalls.mmap(address, bytes, protection, flags, fd, offset);
+}
+inline int munmap(void* address, std::size_t bytes) noexcept { return syscalls.munmap(address, bytes); }
+[[nodiscard]] inline int mprotect(void* address, std::size_t bytes, int protection) noexcept {
+  return syscalls.mprotect(address, bytes, protection);
+}
+inline int madvise(void* address, std::size_t bytes, int advice) noexcept {
+  return syscalls.madvise(address, bytes, advice);
+}
+
+[[nodiscard]] inline int epoll_create1(int flags) noexcept { return syscalls.epoll_create1(flags); }
+[[nodiscard]] inline int epoll_ctl(int epoll_fd, int operation, int fd, epoll_event* event) noexcept {
+  return syscalls.epoll_ctl(epoll_fd, operation, fd, event);
+}
+// A null timeout waits for ever. A timeout of zero goes through epoll_pwait, which is cheaper (89 against
+// 155 ns). Where the kernel (before 5.11) or a container's filter lacks the call: epoll_pwait with the time
+// rounded up to milliseconds, so that nobody wakes early; that answer is remembered.
+[[nodiscard]] int epoll_pwait2(int epoll_fd, epoll_event* events, int max_events, const timespec* timeout,
+                               const sigset_t* mask) noexcept;
+[[nodiscard]] inline int epoll_pwait(int epoll_fd, epoll_event* events, int max_events, int timeout_ms,
+                                     const sigset_t* mask) noexcept {
+  return syscalls.epoll_pwait(epoll_fd, events, max_events, timeout_ms, mask);
+}
+[[nodiscard]] inline int eventfd(unsigned initial, int flags) noexcept {
+  return syscalls.eventfd(initial, flags);
+}
+
+[[nodiscard]] inline int timerfd_create(int clock, int flags) noexcept {
+  return syscalls.timerfd_create(clock, flags);
+}
+[[nodiscard]] inline int timerfd_settime(int fd, int flags, const itimerspec* time, itimerspec* old) noexcept {
+  return syscalls.timerfd_settime(fd, flags, time, old);
+}
+
+[[nodiscard]] inline ssize_t read(int fd, void* data, std::size_t bytes) noexcept {
+  return syscalls.read(fd, data, bytes);
+}
+[[nodiscard]] inline ssize_t write(int fd, const void* data, std::size_t bytes) noexcept {
+  return syscalls.write(fd, data, bytes);
+}
+[[nodiscard]] inline ssize_t readv(int fd, const iovec* parts, int count) noexcept {
+  return syscalls.readv(fd, parts, count);
+}
+[[nodiscard]] inline ssize_t writev(int fd, const iovec* parts, int count) noexcept {
+  return syscalls.writev(fd, parts, count);
+}
+// The fd is gone whatever this returns, also with -EINTR.
+inline int close(int fd) noexcept { return syscalls.close(fd); }
+[[nodiscard]] inline int open(const char* path, int flags, mode_t mode = 0) noexcept {
+  return syscalls.open(path, flags, mode);
+}
+[[nodiscard]] inline int pipe2(int fds[2], int flags) noexcept { return syscalls.pipe2(fds, flags); }
+[[nodiscard]] inline int fcntl(int fd, int command, long argument = 0) noexcept {
+  return syscalls.fcntl(fd, command, argument);
+}
+
+[[nodiscard]] inline int socket(int domain, int type, int protocol) noexcept {
+  return syscalls.socket(domain, type, protocol);
+}
+[[nodiscard]] inline int bind(int fd, const sockaddr* address, socklen_t bytes) noexcept {
+  return syscalls.bind(fd, address, bytes);
+}
+[[nodiscard]] inline int listen(int fd, int backlog) noexcept { return syscalls.listen(fd, backlog); }
+[[nodiscard]] inline int accept4(int fd, sockaddr* address, socklen_t* bytes, int flags) noexcept {
+  return syscalls.accept4(fd, address, bytes, flags);
+}
+[[nodiscard]] inline int connect(int fd, const sockaddr* address, socklen_t bytes) noexcept {
+  return syscalls.connect(fd, address, bytes);
+}
+[[nodiscard]] inline ssize_t recv(int fd, void* data, std::size_t bytes, int flags) noexcept {
+  return syscalls.recv(fd, data, bytes, flags);
+}
+[[nodiscard]] inline ssize_t send(int fd, const void* data, std::size_t bytes, int flags) noexcept {
+  return syscalls.send(fd, data, bytes, flags);
+}
+[[nodiscard]] inline ssize_t recvmsg(int fd, msghdr* message, int flags) noexcept {
+  return syscalls.recvmsg(fd, message, flags);
+}
+[[nodiscard]] inline ssize_t sendmsg(int fd, const msghdr* message, int flags) noexcept {
+  return syscalls.sendmsg(fd, message, flags);
+}
+inline int shutdown(int fd, int how) noexcept { return syscalls.shutdown(fd, how); }
+[[nodiscard]] inline int getsockopt(int fd, int level, int option, void* value, socklen_t* bytes) noexcept {
+  return syscalls.getsockopt(fd, level, option, value, bytes);
+}
+[[nodiscard]] inline int setsockopt(int fd, int level, int option, const void* value,
+                                    socklen_t bytes) noexcept {
+  return syscalls.setsockopt(fd, level, option, value, bytes);
+}
+[[nodiscard]] inline int getsockname(int fd, sockaddr* address, socklen_t* bytes) noexcept {
+  return syscalls.getsockname(fd, address, bytes);
+}
+[[nodiscard]] inline int getpeername(int fd, sockaddr* address, socklen_t* bytes) noexcept {
+  return syscalls.getpeername(fd, address, bytes);
+}
+
+[[nodiscard]] inline int sigaction(int signal, const struct ::sigaction* action,
+                                   struct ::sigaction* old) noexcept {
+  return syscalls.sigaction(signal, action, old);
+}
+[[nodiscard]] inline int sigaltstack(const stack_t* stack, stack_t* old) noexcept {
+  return syscalls.sigaltstack(stack, old);
+}
+inline int raise(int signal) noexcept { return syscalls.raise(signal); }
+[[nodiscard]] inline int gettid() noexcept { return syscalls.gettid(); }
+inline int prctl(int option, unsigned long a = 0, unsigned long b = 0, unsigned long c = 0,
+                 unsigned long d = 0) noexcept {
+  return syscalls.prctl(option, a, b, c, d);
+}
+inline int sched_setaffinity(pid_t thread, std::size_t bytes, const cpu_set_t* cpus) noexcept {
+  return syscalls.sched_setaffinity(thread, bytes, cpus);
+}
+[[nodiscard]] inline int sched_getaffinity(pid_t thread, std::size_t bytes, cpu_set_t* cpus) noexcept {
+  return syscalls.sched_getaffinity(thread, bytes, cpus);
+}
+[[nodiscard]] inline int getrlimit(int resource, rlimit* limit) noexcept {
+  return syscalls.getrlimit(resource, limit);
+}
+
+}  // namespace fibrio::sys
