@@ -111,10 +111,13 @@ void Socket::deregister() noexcept {
 }
 
 void Socket::close(const std::shared_ptr<Socket>& self) noexcept {
-  // Counts as an operation itself, so that nobody closes the fd before it is out of epoll.
-  const std::uint32_t before = use_.fetch_or(kClosed, std::memory_order_acq_rel);
-  if ((before & kClosed) != 0) return;
+  if (!is_open()) return;
+  // Counts as an operation itself, and before it sets kClosed, so that nobody closes the fd before it is out of epoll.
   use_.fetch_add(1, std::memory_order_acq_rel);
+  if ((use_.fetch_or(kClosed, std::memory_order_acq_rel) & kClosed) != 0) {
+    leave();
+    return;
+  }
   self_ = self;
   deregister();
   leave();

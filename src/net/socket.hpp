@@ -56,7 +56,7 @@ class Socket {
 
     [[nodiscard]] int fd() const noexcept { return socket_.fd_.get(); }
     [[nodiscard]] bool is_open() const noexcept { return socket_.is_open(); }
-    // Look before the call; drained after one that got less than it asked for, would_block after one that said so.
+    // Look before the call; drained after a read that got less than it asked for, would_block after a call that said so.
     // Throws RuntimeError if the socket belongs to another loop.
     [[nodiscard]] Readiness<>::Seen look(Direction direction) const;
     void drained(Direction direction, Readiness<>::Seen seen) noexcept;

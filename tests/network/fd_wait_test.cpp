@@ -3,7 +3,7 @@
 #include <functional>
 #include <memory>
 
-#include "net_support.hpp"
+#include "support/net.hpp"
 
 using namespace fibrio;
 using namespace fibrio::test;

@@ -1,4 +1,4 @@
-#include "net_support.hpp"
+#include "support/net.hpp"
 
 using namespace fibrio;
 using namespace fibrio::test;

@@ -3,7 +3,7 @@
 #include <thread>
 
 #include "base/syscalls.hpp"
-#include "net_support.hpp"
+#include "support/net.hpp"
 #include "support/scoped_syscalls.hpp"
 
 using namespace fibrio;
@@ -14,7 +14,10 @@ namespace {
 // Fills the send buffer, so that the next write waits.
 void fill(TcpStream& stream) {
   const std::string text(100'000, 'f');
-  while (::send(stream.native_handle(), text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
+  stream.set_option(SOL_SOCKET, SO_SNDBUF, 16'384);  // or it grows while we look
+  for (int quiet = 0; quiet < 2; sleep(1ms)) {
+    ++quiet;
+    while (::send(stream.native_handle(), text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0) quiet = 0;
   }
 }
 
@@ -84,13 +87,14 @@ TEST_CASE("TcpStream destroyed while tasks wait in it ends their waits", "[tcp]"
   on_loops([] {
     for (int i = 0; i < 50; ++i) {
       TcpListener listener = TcpListener::bind(loopback());
-      auto pair = std::make_unique<StreamPair>(connect_pair(listener));
-      fill(pair->client);
-      auto reader = create_task([&stream = pair->client] { (void)read_once(stream); });
-      auto writer = create_task([&stream = pair->client] { stream.write_all("x"); });
+      StreamPair pair = connect_pair(listener);
+      auto client = std::make_unique<TcpStream>(std::move(pair.client));
+      fill(*client);
+      auto reader = create_task([&stream = *client] { (void)read_once(stream); });
+      auto writer = create_task([&stream = *client] { stream.write_all("x"); });
       auto acceptor = create_task([&listener] { (void)listener.accept(); });
       let_others_wait();
-      pair.reset();
+      client.reset();
       listener = TcpListener();
       for (auto* task : {&reader, &writer, &acceptor}) expect_equal(error_of([&] { await(*task); }), ECANCELED, "errno");
     }
@@ -129,9 +133,9 @@ TEST_CASE("TcpStream closes its fd exactly once, whoever closes", "[tcp]") {
       const int peer_fd = pair.server.native_handle();
       closes[fd] = 0;
       closes[peer_fd] = 0;
-      fill(pair.client);
+      const std::vector<std::byte> data(10U << 20);
       auto reader = create_task([&] { (void)read_once(pair.client); });
-      auto writer = create_task([&] { pair.client.write_all("x"); });
+      auto writer = create_task([&] { pair.client.write_all(std::span<const std::byte>(data)); });
       if (i % 2 == 0) let_others_wait();
       auto closer = create_task([&] { pair.client.close(); });
       auto aborter = create_task([&] { pair.client.abort(); });

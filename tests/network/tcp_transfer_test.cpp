@@ -2,7 +2,7 @@
 
 #include <linux/net_tstamp.h>
 
-#include "net_support.hpp"
+#include "support/net.hpp"
 
 using namespace fibrio;
 using namespace fibrio::test;
