@@ -237,6 +237,7 @@ void Scheduler::schedule_anywhere(Runnable& item) noexcept {
     worker->schedule(item);
     return;
   }
+  tsan_release(&item);
   inject_.push(&item);
   if (solo_) workers_[0]->want_attention();
   wake_one_for_work(nullptr);
