@@ -24,6 +24,7 @@ int main() {
     std::cout << "callback: the same future: " << (ended == task) << ", " << task.result() << '\n';
   });
 
-  std::cout << "run_until_complete returns " << loop.run_until_complete(task) << '\n';
+  const std::string result = loop.run_until_complete(task);
+  std::cout << "run_until_complete returned " << result << '\n';
   std::cout << "ended, done: " << task.done() << '\n';
 }

@@ -71,9 +71,11 @@ class AnyFuture {
   [[nodiscard]] EventLoop& get_loop() const { return state_->loop(); }
 
   // Waits until done; never throws its result.
-  // Waits: if pending. A plain thread blocks. Cancel: passed on to the future, as with await; CancelledError.
-  // Throws: RuntimeError inside a callback.
-  void wait() const { state_->wait_done(); }
+  // Waits: if pending. A plain thread blocks. Cancel: is passed on to the future, as with await; CancelledError if that
+  // ends as cancelled by it. Throws: RuntimeError inside a callback, or if a task waits for itself, while it is pending.
+  void wait() const {
+    if (state_->wait_done()) state_->require_value();
+  }
 
   // Identity: the same future.
   friend bool operator==(const AnyFuture& a, const AnyFuture& b) noexcept { return a.state_ == b.state_; }
@@ -165,17 +167,17 @@ template <class T>
 // Waits for a future or task and returns its value, or throws what it ended with.
 // Waits: only if it is pending; then resumes one pass after its completion. A plain thread blocks.
 // Cancel: is passed on to the awaited future; CancelledError when that ends as cancelled.
-// Throws: what the future holds; RuntimeError inside a callback, or if a task awaits itself.
+// Throws: what the future holds; RuntimeError if it is pending inside a callback, or if a task awaits itself.
 // asyncio: `await future`.
 template <class T>
 std::add_lvalue_reference_t<const T> await(const Future<T>& future) {
-  future.state()->wait_done();
+  static_cast<void>(future.state()->wait_done());  // the result tells
   return future.result();
 }
 // The value is moved out if nobody else holds the future (a type that cannot be copied: always).
 template <class T>
 T await(Future<T>&& future) {
-  future.state()->wait_done();
+  static_cast<void>(future.state()->wait_done());  // the result tells
   if constexpr (std::is_void_v<T>) {
     future.result();
   } else {

@@ -129,7 +129,10 @@ void LoopImpl::close() {
     is_closed.store(true, std::memory_order_release);
     return;
   }
-  if (this_worker() != nullptr) throw RuntimeError("close: an event loop runs on this thread; close from outside");
+  // Inside another loop only what needs no run: a loop that was made there and not used must not be stuck.
+  if (this_worker() != nullptr && registry.counts().alive != 0) {
+    throw RuntimeError("close: an event loop runs on this thread, and tasks of this one must be unwound; close from outside");
+  }
   cancel_all_tasks();
   is_closed.store(true, std::memory_order_release);
   scheduler.mark_closed();
