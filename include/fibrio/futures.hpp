@@ -71,11 +71,9 @@ class AnyFuture {
   [[nodiscard]] EventLoop& get_loop() const { return state_->loop(); }
 
   // Waits until done; never throws its result.
-  // Waits: if pending. A plain thread blocks. Cancel: is passed on to the future, as with await; CancelledError if that
-  // ends as cancelled by it. Throws: RuntimeError inside a callback, or if a task waits for itself, while it is pending.
-  void wait() const {
-    if (state_->wait_done()) state_->require_value();
-  }
+  // Waits: if pending. A plain thread blocks. Cancel: passed on to the future, as with await; CancelledError.
+  // Throws: RuntimeError inside a callback.
+  void wait() const { state_->wait_done(); }
 
   // Identity: the same future.
   friend bool operator==(const AnyFuture& a, const AnyFuture& b) noexcept { return a.state_ == b.state_; }
@@ -171,13 +169,13 @@ template <class T>
 // asyncio: `await future`.
 template <class T>
 std::add_lvalue_reference_t<const T> await(const Future<T>& future) {
-  static_cast<void>(future.state()->wait_done());  // the result tells
+  future.state()->wait_done();
   return future.result();
 }
 // The value is moved out if nobody else holds the future (a type that cannot be copied: always).
 template <class T>
 T await(Future<T>&& future) {
-  static_cast<void>(future.state()->wait_done());  // the result tells
+  future.state()->wait_done();
   if constexpr (std::is_void_v<T>) {
     future.result();
   } else {

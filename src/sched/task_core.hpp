@@ -28,8 +28,6 @@ struct TaskCore : Runnable {
   WaitWord<> word;
   Scheduler* scheduler;
   void* awaited = nullptr;  // the future's state in an awaiting wait; written before arm(awaiting)
-  // In this awaiting wait a cancel was passed on to that future; written by the canceller while the word is locked.
-  bool cancel_was_passed_on = false;
 };
 
 }  // namespace fibrio::detail

@@ -114,7 +114,6 @@ struct AwaitWaiter : FutureWaiter {
   TaskControl& task;
   FutureState& target;
   WaitPhase phase;
-  bool passed_on = false;  // a request from before the wait went to the target
 
   static void told(FutureWaiter& self, FutureState&) noexcept {
     TaskControl& task = static_cast<AwaitWaiter&>(self).task;
@@ -139,7 +138,6 @@ struct AwaitWaiter : FutureWaiter {
     // waiter is listed the task may run and be gone, and let go of the future.
     AnyFuture holds_task((task.add_ref(), static_cast<FutureState*>(&task)));
     AnyFuture holds_target((target.add_ref(), &target));
-    self.passed_on = true;
     if (target.add_waiter(self)) {
       if (!target.cancel(std::string())) task.word.record_request();
       return;
@@ -149,18 +147,16 @@ struct AwaitWaiter : FutureWaiter {
   }
 };
 
-bool wait_in_task(FutureState& target, Worker& worker) {
+void wait_in_task(FutureState& target, Worker& worker) {
   auto& task = TaskControl::of(*worker.current);
   if (static_cast<FutureState*>(&task) == &target) throw RuntimeError("a task cannot await itself");
   // The handle it was called through may go away meanwhile.
   AnyFuture holds_target((target.add_ref(), &target));
   AwaitWaiter waiter(task, target, is_masked(worker) ? WaitPhase::masked : WaitPhase::awaiting);
   task.awaited = &target;
-  task.cancel_was_passed_on = false;
   suspend(worker, WaitReason::kFuture, &AwaitWaiter::commit, &waiter);
-  if (waiter.phase == WaitPhase::masked) return false;
+  if (waiter.phase == WaitPhase::masked) return;
   if (task.word.take_cancellation()) task.throw_cancelled();
-  return (waiter.passed_on || task.cancel_was_passed_on) && target.cancelled();
 }
 
 // A plain thread that blocks.
@@ -193,14 +189,16 @@ bool TaskControl::break_await(FutureState& awaited_future) noexcept {
   return false;
 }
 
-bool FutureState::wait_done() {
-  if (done()) return false;
-  if (this_worker() != nullptr) return wait_in_task(*this, require_task("awaiting a pending future"));
+void FutureState::wait_done() {
+  if (done()) return;
+  if (this_worker() != nullptr) {
+    wait_in_task(*this, require_task("awaiting a pending future"));
+    return;
+  }
   ThreadWaiter waiter;
-  if (!add_waiter(waiter)) return false;
+  if (!add_waiter(waiter)) return;
   std::unique_lock guard(waiter.lock);
   waiter.changed.wait(guard, [&] { return waiter.is_done; });
-  return false;
 }
 
 // --- callbacks ---------------------------------------------------------------------------------------------------

@@ -115,7 +115,6 @@ bool TaskControl::cancel_task(const std::string& message) {
     }
     auto* target = static_cast<FutureState*>(task->awaited);
     target->add_ref();
-    task->cancel_was_passed_on = true;
     task->word.unlock();
     AnyFuture holds_target(target);
     if (!holds_first.valid()) holds_first = holds_target;

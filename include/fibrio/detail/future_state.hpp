@@ -68,9 +68,8 @@ class FutureState {
   bool cancel(const std::string& message);
 
   // Waits until done, as the task or the thread it is called from can. Throws CancelledError if the calling
-  // task is cancelled meanwhile, RuntimeError inside a callback. True: the cancellation of the calling task was passed
-  // on to this future, which ended as cancelled by it; the caller throws that.
-  [[nodiscard]] bool wait_done();
+  // task is cancelled meanwhile, RuntimeError inside a callback.
+  void wait_done();
   // Throws InvalidStateError if pending, CancelledError or the stored exception if it has no value.
   void require_value();
   // The stored exception or null. InvalidStateError if pending, CancelledError if cancelled.
