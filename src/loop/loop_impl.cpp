@@ -130,9 +130,9 @@ void LoopImpl::close() {
     is_closed.store(true, std::memory_order_release);
     return;
   }
-  // Inside another loop only what needs no run: a loop that was made there and not used must not be stuck.
+  // Without tasks there is nothing to run: another loop, made in a task, may go there too.
   if (this_worker() != nullptr && registry.counts().alive != 0) {
-    throw RuntimeError("close: an event loop runs on this thread, and tasks of this one must be unwound; close from outside");
+    throw RuntimeError("close: an event loop runs on this thread, and this one has tasks left; close it from outside");
   }
   cancel_all_tasks();
   is_closed.store(true, std::memory_order_release);
