@@ -7,6 +7,7 @@
 #include "base/machine.hpp"
 #include "fibrio/errors.hpp"
 #include "net/loop_access.hpp"
+#include "net/resolver.hpp"
 #include "offload/thread_pool.hpp"
 #include "sched/fork.hpp"
 #include "sched/worker.hpp"
@@ -129,7 +130,10 @@ void LoopImpl::close() {
     is_closed.store(true, std::memory_order_release);
     return;
   }
-  if (this_worker() != nullptr) throw RuntimeError("close: an event loop runs on this thread; close from outside");
+  // Without tasks there is nothing to run: another loop, made in a task, may go there too.
+  if (this_worker() != nullptr && registry.counts().alive != 0) {
+    throw RuntimeError("close: an event loop runs on this thread, and this one has tasks left; close it from outside");
+  }
   cancel_all_tasks();
   is_closed.store(true, std::memory_order_release);
   scheduler.mark_closed();
@@ -187,12 +191,10 @@ std::shared_ptr<ThreadPool> LoopImpl::default_executor() {
 }
 
 ThreadPool& LoopImpl::resolver_pool() {
-  constexpr std::size_t kResolverThreads = 4;  // slow names must not queue behind each other, nor starve the executor
-  constexpr Duration kKeepAlive = std::chrono::seconds(10);
   std::lock_guard guard(lock);
   if (is_closed.load(std::memory_order_acquire)) throw RuntimeError("getaddrinfo: the event loop is closed");
   if (resolver == nullptr) {
-    resolver = std::make_unique<ThreadPool>(kResolverThreads, kKeepAlive, "fibrio-resolver");
+    resolver = make_resolver_pool();
     track_activity(*resolver, true);
   }
   return *resolver;

@@ -3,11 +3,13 @@
 #include <sys/prctl.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <limits>
 #include <map>
 #include <utility>
 
+#include "base/check.hpp"
 #include "base/machine.hpp"
 #include "base/machine_time.hpp"
 #include "base/syscalls.hpp"
@@ -42,6 +44,13 @@ std::size_t name_of_running(char* buffer, std::size_t size) noexcept {
   return worker->scheduler.hooks.name_task(*worker->current, buffer, size);
 }
 
+// For a check that failed.
+void describe_running() noexcept {
+  char name[128];
+  const std::size_t length = name_of_running(name, sizeof name);
+  if (length != 0) std::fprintf(stderr, "fibrio: in task '%.*s'\n", static_cast<int>(length), name);
+}
+
 }  // namespace
 
 bool with_live_loop(Scheduler* scheduler, std::uint64_t id, void (*use)(Scheduler& scheduler, void* context),
@@ -69,6 +78,7 @@ Scheduler::Scheduler(const Config& config, std::size_t workers, const SchedulerH
       overflow_watch_(stack_pool),
       idle_(workers) {
   set_name_of_running(&name_of_running);
+  set_describe_running(&describe_running);
   const std::uint64_t seed = config.seed != 0 ? config.seed : random_seed();
   for (std::size_t i = 0; i < workers; ++i) {
     workers_.push_back(std::make_unique<Worker>(*this, i, seed + i * 0x9e3779b97f4a7c15U));
