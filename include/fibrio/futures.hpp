@@ -71,9 +71,10 @@ class AnyFuture {
   [[nodiscard]] EventLoop& get_loop() const { return state_->loop(); }
 
   // Waits until done; never throws its result.
-  // Waits: if pending. A plain thread blocks. Cancel: passed on to the future, as with await; CancelledError.
+  // Waits: if pending. A plain thread blocks. Cancel: passed on to the future, as with await; CancelledError, unless
+  // the future (a task) swallows it.
   // Throws: RuntimeError inside a callback.
-  void wait() const { state_->wait_done(); }
+  void wait() const { state_->wait(); }
 
   // Identity: the same future.
   friend bool operator==(const AnyFuture& a, const AnyFuture& b) noexcept { return a.state_ == b.state_; }

@@ -70,6 +70,9 @@ class FutureState {
   // Waits until done, as the task or the thread it is called from can. Throws CancelledError if the calling
   // task is cancelled meanwhile, RuntimeError inside a callback.
   void wait_done();
+  // The same for who does not ask for the result afterwards: throws CancelledError also if the cancel of the calling
+  // task was passed on and the future ended by it.
+  void wait();
   // Throws InvalidStateError if pending, CancelledError or the stored exception if it has no value.
   void require_value();
   // The stored exception or null. InvalidStateError if pending, CancelledError if cancelled.
