@@ -295,6 +295,11 @@ bool Scheduler::jump_virtual_time() noexcept {
   std::lock_guard guard(jump_lock_);
   if (jump_holds_.load(std::memory_order_seq_cst) != 0) return false;  // somebody is about to wake from the last jump
   if (!solo_ && (idle_.awake() != 0 || has_work_anywhere())) return false;
+  // A sleeper that was sent a task and has not woken yet is no deadlock.
+  if (forced_migration && std::any_of(workers_.begin(), workers_.end(),
+                                      [](const auto& worker) { return !worker->mailbox_.is_empty_seq_cst(); })) {
+    return false;
+  }
   if (solo_ && !inject_.is_empty_seq_cst()) return true;
   if (activity_.load(std::memory_order_seq_cst) != 0) return false;
   std::int64_t next = Timers::kNever;
