@@ -58,12 +58,6 @@ class ConfigError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// No stack could be had for a task; the text names the limit that was hit and how to raise it.
-class StackLimitError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-
 // SIGINT ended the main task. Not a std::exception, for the reason CancelledError is none.
 class KeyboardInterrupt {
  public:

@@ -51,7 +51,7 @@ class AnyFuture {
 
   // Cancels a pending future; asks a running task to stop (Task tells how).
   // Returns false if it was done already. Threads: any. asyncio: Future.cancel.
-  bool cancel(std::string message = {}) { return state_->cancel(message); }
+  bool cancel(const std::string& message = {}) const { return state_->cancel(message); }
 
   // Returns the exception it ended with, or null if it has a value; that counts as having seen it.
   // Throws: InvalidStateError if pending, CancelledError if cancelled.

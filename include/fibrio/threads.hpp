@@ -20,6 +20,7 @@ namespace fibrio {
 
 namespace detail {
 class ThreadPoolImpl;
+struct LoopAccess;
 }
 
 // A pool of threads that grows with the work up to its limit; idle threads leave.
@@ -55,6 +56,7 @@ class ThreadPool {
 
  private:
   friend class EventLoop;
+  friend struct detail::LoopAccess;
 
   template <class F, class... A>
   auto submit_for(detail::LoopIdentity loop, F&& function, A&&... arguments) {

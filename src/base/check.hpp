@@ -15,9 +15,9 @@ void set_describe_running(DescribeRunning describe) noexcept;
 }  // namespace fibrio::detail
 
 // Always on: for what would corrupt memory or lose a wake-up.
-#define FIBRIO_CHECK(condition, why) \
+#define FIBRIO_CHECK(condition, why)                 \
   (__builtin_expect(static_cast<bool>(condition), 1) \
-       ? static_cast<void>(0) \
+       ? static_cast<void>(0)                        \
        : ::fibrio::detail::check_failed(__FILE__, __LINE__, #condition, why))
 
 // Only where NDEBUG is not defined: for what costs on a hot path.

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -42,6 +43,8 @@ constexpr Syscalls kReal = {
     .epoll_pwait2 = real<::epoll_pwait2>,
     .epoll_pwait = real<::epoll_pwait>,
     .eventfd = real<::eventfd>,
+    .timerfd_create = real<::timerfd_create>,
+    .timerfd_settime = real<::timerfd_settime>,
     .read = real<::read>,
     .write = real<::write>,
     .readv = real<::readv>,

@@ -46,6 +46,8 @@ struct Syscalls {
                       const sigset_t* mask);
   int (*epoll_pwait)(int epoll_fd, epoll_event* events, int max_events, int timeout_ms, const sigset_t* mask);
   int (*eventfd)(unsigned initial, int flags);
+  int (*timerfd_create)(int clock, int flags);
+  int (*timerfd_settime)(int fd, int flags, const itimerspec* time, itimerspec* old);
 
   // any fd
   ssize_t (*read)(int fd, void* data, std::size_t bytes);
@@ -123,6 +125,13 @@ inline int madvise(void* address, std::size_t bytes, int advice) noexcept {
   return syscalls.eventfd(initial, flags);
 }
 
+[[nodiscard]] inline int timerfd_create(int clock, int flags) noexcept {
+  return syscalls.timerfd_create(clock, flags);
+}
+[[nodiscard]] inline int timerfd_settime(int fd, int flags, const itimerspec* time, itimerspec* old) noexcept {
+  return syscalls.timerfd_settime(fd, flags, time, old);
+}
+
 [[nodiscard]] inline ssize_t read(int fd, void* data, std::size_t bytes) noexcept {
   return syscalls.read(fd, data, bytes);
 }
@@ -198,7 +207,7 @@ inline int prctl(int option, unsigned long a = 0, unsigned long b = 0, unsigned 
                  unsigned long d = 0) noexcept {
   return syscalls.prctl(option, a, b, c, d);
 }
-[[nodiscard]] inline int sched_setaffinity(pid_t thread, std::size_t bytes, const cpu_set_t* cpus) noexcept {
+inline int sched_setaffinity(pid_t thread, std::size_t bytes, const cpu_set_t* cpus) noexcept {
   return syscalls.sched_setaffinity(thread, bytes, cpus);
 }
 [[nodiscard]] inline int sched_getaffinity(pid_t thread, std::size_t bytes, cpu_set_t* cpus) noexcept {

@@ -12,6 +12,8 @@
 // cannot be moved without copying frames, and pointers into them exist).
 #pragma once
 
+#include <signal.h>
+
 #include <cstddef>
 
 #include "fiber/stack_pool.hpp"
@@ -39,6 +41,11 @@ class AltStack {
   AltStack(const AltStack&) = delete;
   AltStack& operator=(const AltStack&) = delete;
   ~AltStack();
+
+ private:
+  void* base_ = nullptr;  // the mapping: a guard page and the stack
+  std::size_t bytes_ = 0;
+  stack_t former_{};
 };
 
 // Writes the name of the task that runs on this thread to `buffer` (no terminating zero), returns its length;

@@ -53,8 +53,8 @@ class SlabTable {
 
  private:
   using Word = std::atomic<std::uint64_t>;
-  static constexpr std::size_t kWordsPerChunk = 1024;
-  static constexpr std::size_t kChunks = 1024;  // a million slabs: 64 TiB of stacks
+  static constexpr std::size_t kWordsPerChunk = 4096;
+  static constexpr std::size_t kChunks = 256;  // a million slabs: 64 TiB of stacks
 
   static constexpr unsigned kSlotBits = 12;
   static constexpr unsigned kClassBits = 4;

@@ -16,7 +16,7 @@
 
 namespace fibrio::detail {
 
-class StackCache : public ListHook<StackCache> {
+class StackCache : public ListHook<> {
  public:
   explicit StackCache(StackPool& pool) noexcept;
   StackCache(const StackCache&) = delete;
@@ -41,7 +41,32 @@ class StackCache : public ListHook<StackCache> {
   [[nodiscard]] std::size_t cached() const noexcept { return cached_.load(std::memory_order_relaxed); }
 
  private:
-  std::atomic<std::size_t> cached_{0};
+  // 32 hot stacks; of large ones fewer, so that a worker hides at most about 8 MiB of touched memory.
+  static constexpr std::size_t kCapacity = 32;
+  static constexpr std::size_t kCapacityBytes = 8 * 1024 * 1024;
+  static constexpr std::size_t capacity_of(int size_class) noexcept {
+    return std::clamp<std::size_t>(kCapacityBytes / stack_class_bytes(size_class), 2, kCapacity);
+  }
+
+  struct Bin {
+    std::array<Stack*, kCapacity> stacks;  // the hottest last
+    std::uint32_t count = 0;
+    std::uint32_t least = 0;  // of count, in this period
+  };
+
+  bool refill(int size_class, StackFailure& failure) noexcept;
+  void give_back_coldest(int size_class, std::size_t count) noexcept;
+  // The owner is the only writer: a plain add, not a locked one.
+  void add_cached(std::ptrdiff_t change) noexcept {
+    cached_.store(cached_.load(std::memory_order_relaxed) + static_cast<std::size_t>(change),
+                  std::memory_order_relaxed);
+  }
+
+  StackPool& pool_;
+  std::atomic<std::size_t> cached_{0};  // read by stats
+  std::int64_t period_start_ns_ = kNoPeriod;
+  static constexpr std::int64_t kNoPeriod = INT64_MIN;
+  std::array<Bin, kStackClasses> bins_;
 };
 
 }  // namespace fibrio::detail

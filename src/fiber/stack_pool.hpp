@@ -21,6 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/atomic.hpp"
 #include "base/intrusive_list.hpp"
 #include "base/spin_lock.hpp"
 #include "fiber/slab_table.hpp"
@@ -64,9 +65,10 @@ class StackPool {
 
   // Gives memory of stacks that nobody needed for `cold_after_ns` back to the kernel; returns how many. Age
   // is measured in whole periods, from the first call that sees a stack: it is gone after one to two periods.
-  // To have memory back 2 s after a burst, call it each 0.5 s with 0.5 s. At most about `max_stacks` (20 us
-  // per hundred): if so many were trimmed, there may be more to do right away. One thread at a time; others
-  // get 0.
+  // To have memory back 2 s after a burst, call it each 0.5 s with 0.5 s.
+  // Stops after about `max_stacks`, at 0.4 us (whole slabs) to 1.6 us each; a worker that may be needed
+  // passes about 1000. If so many were trimmed there may be more to do right away. One thread at a time:
+  // others get 0. `now_ns` must not go back.
   std::size_t trim(std::int64_t now_ns, std::int64_t cold_after_ns,
                    std::size_t max_stacks = SIZE_MAX) noexcept;
   // Whether a later trim() would find something: an idle worker must not sleep for ever then. Relaxed.
@@ -81,7 +83,50 @@ class StackPool {
 
  private:
   friend class StackCache;
-  friend struct StackSlab;
+
+  // The slabs of one size class. A slab is in the list that says what it has to give, or in none if nothing.
+  struct alignas(kCacheLine) SizeClass {
+    SpinLock lock;
+    IntrusiveList<StackSlab> warm;    // some warm stack
+    IntrusiveList<StackSlab> cold;    // no warm stack, but some stack is out
+    IntrusiveList<StackSlab> unused;  // no warm stack, and none is out
+    std::size_t warm_slabs = 0;       // lengths of the two lists that trim() walks
+    std::size_t unused_slabs = 0;
+    std::size_t idle_slabs = 0;  // no stack is out, warm ones or not; without those that cannot be unmapped
+    std::size_t warm_stacks = 0;
+    std::size_t cold_stacks = 0;
+    std::size_t taken_stacks = 0;
+    std::size_t slabs = 0;
+    std::size_t reserved_bytes = 0;
+    std::int64_t untrimmed = 0;  // this class's part of untrimmed_
+  };
+
+  // What the caches use: up to `wanted` stacks of a class, at least one or a failure.
+  std::size_t take(int size_class, Stack** out, std::size_t wanted, StackFailure& failure) noexcept;
+  void give(int size_class, Stack* const* stacks, std::size_t count) noexcept;
+
+  std::size_t take_locked(SizeClass& from, Stack** out, std::size_t wanted) noexcept;
+  Stack* take_from_locked(SizeClass& from, StackSlab& slab) noexcept;
+  void put_cold_locked(SizeClass& to, Stack* stack) noexcept;
+  void relist_locked(SizeClass& of, StackSlab& slab) noexcept;
+  void count_untrimmed_locked(SizeClass& of) noexcept;
+  [[nodiscard]] bool add_slab(int size_class, StackFailure& failure) noexcept;
+  [[nodiscard]] bool ensure_guard(Stack& stack, StackFailure& failure) noexcept;
+
+  struct TrimPass;
+  void trim_class(SizeClass& of, TrimPass& pass) noexcept;
+  void trim_slab_locked(SizeClass& of, StackSlab& slab, TrimPass& pass) noexcept;
+  void finish_trim(SizeClass& of, TrimPass& pass) noexcept;
+
+  const std::size_t slab_bytes_;
+  std::atomic<GuardKind> guard_;            // goes from madvise to mprotect at most once; relaxed
+  std::atomic<std::int64_t> untrimmed_{0};  // warm stacks and slabs that may go; changed under a class's lock
+  std::atomic<std::size_t> failed_{0};
+  SpinLock trim_lock_;  // only ever tried: held over system calls
+  SlabTable slabs_;
+  mutable std::array<SizeClass, kStackClasses> classes_;
+  mutable SpinLock caches_lock_;
+  mutable IntrusiveList<StackCache> caches_;  // for stats
 };
 
 }  // namespace fibrio::detail

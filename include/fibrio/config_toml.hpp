@@ -1,0 +1,25 @@
+// Reads the file that FIBRIO_CONFIG names, as TOML. The optional component fibrio::toml.
+//
+//   int main() { fibrio::use_toml_config(); return fibrio::run(serve); }     // FIBRIO_CONFIG=server.toml
+//   ./server
+//
+//   # server.toml: the keys are the fields of fibrio::Config
+//   workers = 4
+//   stack_size = "256K"              # or bytes as an integer
+//   blocking_keep_alive = 2.5        # seconds, or "100ms", "50us"
+//   debug = true
+//
+// A file that serves a whole program may keep these keys in a table [fibrio]; then nothing outside of it is
+// read.
+#pragma once
+
+namespace fibrio {
+
+// Makes Config::load() read TOML files from now on. Call it before the first loop is made; again does no
+// harm. Config::load() then throws ConfigError, naming file and line, for a file that cannot be read or
+// parsed, an unknown key, or a value out of range. Threads: any. It is a call, not a static initialiser of
+// the component, because linkers leave out an object file of a static library that nobody calls into: the
+// registration would be missing just where it is linked.
+void use_toml_config() noexcept;
+
+}  // namespace fibrio

@@ -1,0 +1,139 @@
+#include "fiber/switch.hpp"
+
+#include <cxxabi.h>
+
+#include <boost/context/detail/fcontext.hpp>
+#include <cstdlib>
+
+#include "base/check.hpp"
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+#ifdef FIBRIO_ASAN
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+#ifdef FIBRIO_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#define FIBRIO_VALGRIND 1
+#endif
+
+// Instrumented frames must not be left by a jump: the shadow stacks of the sanitizers would not match.
+#define FIBRIO_UNINSTRUMENTED __attribute__((noinline, no_sanitize("thread", "address")))
+
+namespace fibrio::detail {
+
+namespace context = boost::context::detail;
+
+__attribute__((noinline)) ExceptionState* exceptions_of_this_thread() noexcept {
+  asm volatile("" ::: "memory");
+  return reinterpret_cast<ExceptionState*>(abi::__cxa_get_globals());
+}
+
+void set_sticky_fp_flags() noexcept {
+#if defined(__x86_64__)
+  constexpr unsigned kStickyFlags = 0x3f;
+  _mm_setcsr(_mm_getcsr() | kStickyFlags);
+#endif
+}
+
+// First thing on the side that is switched to.
+struct FiberArrival {
+  FIBRIO_UNINSTRUMENTED static SwitchSlot& arrive(context::transfer_t transfer, [[maybe_unused]] Fiber* self) noexcept {
+    SwitchSlot& slot = *static_cast<SwitchSlot*>(transfer.data);
+    slot.left->context_ = transfer.fctx;
+#ifdef FIBRIO_ASAN
+    const void* bottom = nullptr;
+    std::size_t size = 0;
+    __sanitizer_finish_switch_fiber(self == nullptr ? nullptr : self->fake_stack_, &bottom, &size);
+    if (slot.left->bottom_ == nullptr) {  // a thread's own stack: known only once it was left
+      slot.left->bottom_ = bottom;
+      slot.left->size_ = size;
+    }
+#endif
+    return slot;
+  }
+
+  // A new fiber begins here.
+  FIBRIO_UNINSTRUMENTED static void begin(context::transfer_t transfer) {
+    SwitchSlot& slot = arrive(transfer, nullptr);
+    slot.entry(slot);
+    std::abort();  // an entry returned
+  }
+};
+
+void Fiber::prepare(const Stack& stack) noexcept {
+  const std::size_t usable = static_cast<std::size_t>(stack.start() - stack.low);
+  context_ = context::make_fcontext(stack.start(), usable, &FiberArrival::begin);
+#ifdef FIBRIO_ASAN
+  __asan_unpoison_memory_region(stack.low, stack.usable_bytes());
+#endif
+#ifdef FIBRIO_TSAN
+  remains_.tsan_fiber = __tsan_create_fiber(0);
+#endif
+#ifdef FIBRIO_VALGRIND
+  remains_.valgrind_stack = static_cast<unsigned>(VALGRIND_STACK_REGISTER(stack.low, stack.top));
+#endif
+  inherit(stack);
+}
+
+void Fiber::inherit([[maybe_unused]] const Stack& stack) noexcept {
+  exceptions_ = ExceptionState{};
+#ifdef FIBRIO_ASAN
+  fake_stack_ = nullptr;
+  bottom_ = stack.low;
+  size_ = static_cast<std::size_t>(stack.start() - stack.low);
+#endif
+}
+
+void Fiber::adopt_thread() noexcept {
+#ifdef FIBRIO_ASAN
+  bottom_ = nullptr;  // learnt when it is left for the first time
+  size_ = 0;
+#endif
+#ifdef FIBRIO_TSAN
+  remains_.tsan_fiber = __tsan_get_current_fiber();
+#endif
+}
+
+void Fiber::retire([[maybe_unused]] const FiberRemains& remains) noexcept {
+#ifdef FIBRIO_TSAN
+  __tsan_destroy_fiber(remains.tsan_fiber);
+#endif
+#ifdef FIBRIO_VALGRIND
+  VALGRIND_STACK_DEREGISTER(remains.valgrind_stack);
+#endif
+}
+
+FIBRIO_UNINSTRUMENTED SwitchSlot& switch_fiber(SwitchSlot& slot, Fiber& from, Fiber& to) noexcept {
+  from.exceptions_ = *slot.exceptions;
+  *slot.exceptions = to.exceptions_;
+  slot.left = &from;
+#ifdef FIBRIO_ASAN
+  __sanitizer_start_switch_fiber(&from.fake_stack_, to.bottom_, to.size_);
+#endif
+#ifdef FIBRIO_TSAN
+  // no_sync: the order between fibers comes from the queues, not from the switch, or races would be hidden.
+  __tsan_switch_to_fiber(to.remains_.tsan_fiber, __tsan_switch_to_fiber_no_sync);
+#endif
+  return FiberArrival::arrive(context::jump_fcontext(to.context_, &slot), &from);
+}
+
+FIBRIO_UNINSTRUMENTED void switch_fiber_for_good(SwitchSlot& slot, Fiber& from, Fiber& to) noexcept {
+  *slot.exceptions = to.exceptions_;
+  slot.left = &from;
+#ifdef FIBRIO_ASAN
+  __sanitizer_start_switch_fiber(nullptr, to.bottom_, to.size_);
+#endif
+#ifdef FIBRIO_TSAN
+  __tsan_switch_to_fiber(to.remains_.tsan_fiber, __tsan_switch_to_fiber_no_sync);
+#endif
+  static_cast<void>(context::jump_fcontext(to.context_, &slot));
+  std::abort();  // a fiber that ended was resumed
+}
+
+}  // namespace fibrio::detail

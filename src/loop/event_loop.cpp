@@ -1,0 +1,211 @@
+#include "fibrio/event_loop.hpp"
+
+#include <cstdio>
+#include <utility>
+
+#include "base/machine.hpp"
+#include "fibrio/errors.hpp"
+#include "loop/loop_impl.hpp"
+#include "sched/worker.hpp"
+
+namespace fibrio {
+
+using detail::CallbackState;
+using detail::LoopImpl;
+
+// --- handles -----------------------------------------------------------------------------------------------------
+
+bool Handle::cancel() { return state_->cancel(); }
+bool Handle::cancelled() const { return state_->cancelled(); }
+TimePoint TimerHandle::when() const { return TimePoint(Duration(state_->deadline_ns())); }
+
+// --- life cycle --------------------------------------------------------------------------------------------------
+
+EventLoop::EventLoop(Config config) {
+  config.validate();
+  if (config.workers == 0) config.workers = detail::usable_cpus();
+  impl_ = std::make_unique<LoopImpl>(*this, config);
+}
+
+EventLoop::~EventLoop() {
+  try {
+    close();
+  } catch (...) {
+    call_exception_handler({"closing the event loop failed", std::current_exception(), AnyFuture()});
+  }
+  if (impl_->is_of_parent()) static_cast<void>(impl_.release());  // see sched/fork.hpp
+}
+
+void EventLoop::require_runnable() const { impl_->require_runnable(); }
+
+void EventLoop::run_until_done(const AnyFuture& future, bool owned) {
+  impl_->require_runnable();
+  // As asyncio: the loop stops one pass after the future is done, and what is ready then still runs.
+  const CallbackId id = future.add_done_callback([this](const AnyFuture&) { stop(); });
+  impl_->run();
+  if (future.done()) return;
+  future.remove_done_callback(id);
+  if (owned && impl_->scheduler.ended_in_deadlock()) future.cancel("the loop ended in a deadlock");
+  if (impl_->scheduler.ended_in_deadlock()) {
+    throw DeadlockError("nothing is ready and no timer is armed: what run_until_complete waits for can never come");
+  }
+  throw RuntimeError("the event loop was stopped before the future was done");
+}
+
+void EventLoop::run_forever() {
+  impl_->require_runnable();
+  impl_->run();
+  if (impl_->scheduler.ended_in_deadlock()) {
+    throw DeadlockError("nothing is ready and no timer is armed: the loop can never do anything again");
+  }
+}
+
+void EventLoop::stop() { impl_->scheduler.stop(); }
+void EventLoop::close() { impl_->close(); }
+bool EventLoop::is_running() const { return impl_->is_running.load(std::memory_order_acquire); }
+bool EventLoop::is_closed() const { return impl_->is_closed.load(std::memory_order_acquire); }
+
+// --- callbacks ---------------------------------------------------------------------------------------------------
+
+Handle EventLoop::schedule(detail::UniqueFunction<void()> callback) {
+  impl_->require_open("call_soon");
+  auto state = std::make_shared<CallbackState>(impl_->scheduler, std::move(callback));
+  Handle handle;
+  detail::LoopAccess::state(handle) = state;
+  state->schedule();
+  return handle;
+}
+
+TimerHandle EventLoop::schedule_at(TimePoint when, detail::UniqueFunction<void()> callback) {
+  impl_->require_open("call_at");
+  auto state = std::make_shared<CallbackState>(impl_->scheduler, std::move(callback));
+  TimerHandle handle;
+  detail::LoopAccess::state(handle) = state;
+  state->schedule_at(when.time_since_epoch().count());
+  return handle;
+}
+
+TimePoint EventLoop::time() const { return TimePoint(Duration(impl_->scheduler.now_ns())); }
+
+TimePoint EventLoop::deadline_after(Duration delay) const {
+  detail::Worker* worker = detail::this_worker();
+  // Remembered by the worker, so that a timer for "now" is due in the next pass.
+  const std::int64_t now = worker != nullptr && &worker->scheduler == &impl_->scheduler ? worker->read_clock()
+                                                                                        : impl_->scheduler.now_ns();
+  std::int64_t deadline = 0;
+  if (__builtin_add_overflow(now, delay.count(), &deadline)) {
+    deadline = delay.count() < 0 ? detail::Timers::kAwake + 1 : detail::Timers::kNever;
+  }
+  return TimePoint(Duration(deadline));
+}
+
+// --- executors ---------------------------------------------------------------------------------------------------
+
+void EventLoop::set_default_executor(std::shared_ptr<ThreadPool> pool) {
+  if (pool == nullptr) throw std::invalid_argument("set_default_executor: the pool is null");
+  impl_->track_activity(*pool, true);
+  {
+    std::lock_guard guard(impl_->lock);
+    std::swap(impl_->executor, pool);
+  }
+  if (pool != nullptr) impl_->track_activity(*pool, false);
+}
+
+std::shared_ptr<ThreadPool> EventLoop::default_executor() { return impl_->default_executor(); }
+
+void EventLoop::shutdown_default_executor(Duration timeout) {
+  std::shared_ptr<ThreadPool> pool;
+  {
+    std::lock_guard guard(impl_->lock);
+    impl_->executor_is_shut_down = true;
+    pool = impl_->executor;
+  }
+  if (pool == nullptr) return;
+  const std::size_t left = pool->shutdown(true, timeout);
+  if (left == 0) return;
+  call_exception_handler({"the default executor did not finish in time: " + std::to_string(left) +
+                              " blocking call(s) still run and are left alone",
+                          nullptr, AnyFuture()});
+}
+
+// --- fds, signals ------------------------------------------------------------------------------------------------
+
+void EventLoop::add_reader(int fd, std::function<void()> callback) {
+  impl_->require_open("add_reader");
+  impl_->fd_watch.set_callback(fd, detail::Direction::read, std::move(callback));
+}
+void EventLoop::add_writer(int fd, std::function<void()> callback) {
+  impl_->require_open("add_writer");
+  impl_->fd_watch.set_callback(fd, detail::Direction::write, std::move(callback));
+}
+bool EventLoop::remove_reader(int fd) { return impl_->fd_watch.remove_callback(fd, detail::Direction::read); }
+bool EventLoop::remove_writer(int fd) { return impl_->fd_watch.remove_callback(fd, detail::Direction::write); }
+
+void EventLoop::add_signal_handler(int signal, std::function<void()> callback) {
+  impl_->require_open("add_signal_handler");
+  detail::install_signal_handler(*impl_, signal, std::move(callback));
+}
+bool EventLoop::remove_signal_handler(int signal) { return detail::uninstall_signal_handler(*impl_, signal); }
+
+// --- reports -----------------------------------------------------------------------------------------------------
+
+void EventLoop::set_exception_handler(ExceptionHandler handler) {
+  std::lock_guard guard(impl_->lock);
+  std::swap(impl_->exception_handler, handler);
+}
+
+EventLoop::ExceptionHandler EventLoop::get_exception_handler() const {
+  std::lock_guard guard(impl_->lock);
+  return impl_->exception_handler;
+}
+
+void EventLoop::call_exception_handler(const ExceptionContext& context) { impl_->report(context); }
+
+void EventLoop::default_exception_handler(const ExceptionContext& context) {
+  std::string text = "fibrio: " + context.message;
+  if (context.future.valid() && context.future.state()->kind() == detail::FutureState::Kind::kTask) {
+    text += " (task '" + detail::task_name(*context.future.state()) + "')";
+  }
+  if (context.exception != nullptr) {
+    try {
+      std::rethrow_exception(context.exception);
+    } catch (const std::exception& error) {
+      text += std::string(": ") + error.what();
+    } catch (const CancelledError& error) {
+      text += std::string(": ") + error.what();
+    } catch (...) {
+      text += ": an exception of a type unknown to fibrio";
+    }
+  }
+  text += '\n';
+  std::fputs(text.c_str(), stderr);
+}
+
+// --- observers ---------------------------------------------------------------------------------------------------
+
+bool EventLoop::get_debug() const { return impl_->debug.load(std::memory_order_relaxed); }
+void EventLoop::set_debug(bool enabled) { impl_->debug.store(enabled, std::memory_order_relaxed); }
+std::size_t EventLoop::workers() const { return impl_->scheduler.size(); }
+const Config& EventLoop::config() const { return impl_->config; }
+
+EventLoop& get_running_loop() {
+  detail::Worker* worker = detail::this_worker();
+  if (worker == nullptr) throw RuntimeError("get_running_loop: no event loop runs on this thread");
+  return *worker->scheduler.event_loop;
+}
+
+namespace detail {
+
+LoopIdentity loop_identity(EventLoop& loop) noexcept {
+  Scheduler& scheduler = LoopAccess::impl(loop).scheduler;
+  return {&scheduler, scheduler.id};
+}
+
+void report_exception(Scheduler& scheduler, std::string message, std::exception_ptr exception,
+                      AnyFuture future) noexcept {
+  LoopAccess::impl(*scheduler.event_loop)
+      .report({std::move(message), std::move(exception), std::move(future)});
+}
+
+}  // namespace detail
+}  // namespace fibrio

@@ -1,0 +1,201 @@
+#include "loop/loop_impl.hpp"
+
+#include <pthread.h>
+
+#include <utility>
+
+#include "base/machine.hpp"
+#include "fibrio/errors.hpp"
+#include "net/loop_access.hpp"
+#include "offload/thread_pool.hpp"
+#include "sched/fork.hpp"
+#include "sched/worker.hpp"
+#include "task/task_control.hpp"
+
+namespace fibrio::detail {
+
+namespace {
+
+constexpr SchedulerHooks kHooks{
+    [](TaskCore& core) noexcept { TaskControl::of(core).run(); },
+    [](TaskCore& core, const StackFailure& failure) noexcept { TaskControl::of(core).fail(failure); },
+    [](Runnable& callback, bool drop) noexcept { static_cast<QueuedCallback&>(callback).run(drop); },
+    [](const TaskCore& core, char* buffer, std::size_t size) noexcept {
+      return static_cast<const TaskControl&>(core).copy_name(buffer, size);
+    },
+};
+
+// Clean-up of cancelled tasks may create tasks, whose clean-up may create tasks: enough for every honest program.
+constexpr int kShutdownRounds = 100;
+
+}  // namespace
+
+LoopImpl::LoopImpl(EventLoop& its_loop, const Config& its_config)
+    : loop(its_loop),
+      config(its_config),
+      registry(its_config.workers),
+      scheduler(its_config, its_config.workers, kHooks),
+      fd_watch(scheduler),
+      debug(its_config.debug),
+      forks(fork_count()) {
+  scheduler.registry = &registry;
+  scheduler.event_loop = &its_loop;
+  watch_forks();
+}
+
+LoopImpl::~LoopImpl() = default;
+
+void LoopImpl::require_open(const char* what) const {
+  if (is_closed.load(std::memory_order_acquire)) {
+    throw RuntimeError(std::string(what) + ": the event loop is closed");
+  }
+}
+
+void LoopImpl::require_runnable() const {
+  require_open("run");
+  if (is_of_parent()) {
+    throw RuntimeError("this event loop belongs to the parent process: a forked child must make its own");
+  }
+  if (is_running.load(std::memory_order_acquire)) throw RuntimeError("the event loop is running already");
+  if (this_worker() != nullptr) {
+    throw RuntimeError("an event loop runs on this thread already: inside it, await or create a task instead of run");
+  }
+}
+
+void LoopImpl::run() {
+  bool expected = false;
+  if (!is_running.compare_exchange_strong(expected, true, std::memory_order_acq_rel)) {
+    throw RuntimeError("the event loop is running already");
+  }
+  try {
+    scheduler.run();
+  } catch (...) {
+    is_running.store(false, std::memory_order_release);
+    throw;
+  }
+  is_running.store(false, std::memory_order_release);
+}
+
+void LoopImpl::cancel_all_tasks() {
+  for (int round = 0; round < kShutdownRounds; ++round) {
+    const std::vector<AnyTask> tasks = registry.snapshot();
+    if (tasks.empty()) return;
+    // The last one to end stops the loop.
+    auto left = std::make_shared<std::atomic<std::size_t>>(tasks.size());
+    for (const AnyTask& task : tasks) {
+      task.state()->add_done_callback([left, this](const AnyFuture& ended) {
+        if (ended.state()->kind() == FutureState::Kind::kTask && !ended.cancelled()) {
+          if (std::exception_ptr exception = ended.exception()) {
+            report({"an exception in a task while the loop was shut down", exception, ended});
+          }
+        }
+        if (left->fetch_sub(1) == 1) loop.stop();
+      });
+    }
+    for (const AnyTask& task : tasks) task.cancel("the event loop is shutting down");
+    run();
+    if (scheduler.ended_in_deadlock()) break;
+  }
+  const std::vector<AnyTask> tasks = registry.snapshot();
+  if (tasks.empty()) return;
+  std::string names;
+  for (const AnyTask& task : tasks) names += (names.empty() ? "'" : ", '") + task.get_name() + "'";
+  // Their stacks hold objects that could never be destroyed: going on would leak or corrupt.
+  report({"tasks ignore their cancellation and keep the loop from closing: " + names, nullptr, AnyFuture()});
+  FIBRIO_CHECK(tasks.empty(), "tasks survived the shutdown of their loop (their names are above)");
+}
+
+void LoopImpl::close() {
+  if (is_closed.load(std::memory_order_acquire)) return;
+  if (is_running.load(std::memory_order_acquire)) throw RuntimeError("close: the event loop is running; stop it first");
+  if (is_of_parent()) {  // nothing here can be run or joined; ~EventLoop leaks it
+    is_closed.store(true, std::memory_order_release);
+    return;
+  }
+  if (this_worker() != nullptr) throw RuntimeError("close: an event loop runs on this thread; close from outside");
+  cancel_all_tasks();
+  is_closed.store(true, std::memory_order_release);
+  scheduler.mark_closed();
+  uninstall_all_signal_handlers(*this);
+  fd_watch.close();
+  std::shared_ptr<ThreadPool> pool;
+  std::unique_ptr<ThreadPool> resolver_threads;
+  {
+    std::lock_guard guard(lock);
+    executor_is_shut_down = true;
+    pool = std::move(executor);
+    resolver_threads = std::move(resolver);
+  }
+  if (pool != nullptr) {
+    track_activity(*pool, false);
+    pool->shutdown(false, Duration::zero(), true);
+  }
+  if (resolver_threads != nullptr) {
+    track_activity(*resolver_threads, false);
+    resolver_threads->shutdown(false, Duration::zero(), true);
+  }
+  scheduler.end();
+}
+
+void LoopImpl::report(const ExceptionContext& context) noexcept {
+  try {
+    EventLoop::ExceptionHandler handler;
+    {
+      std::lock_guard guard(lock);
+      handler = exception_handler;
+    }
+    if (handler == nullptr) {
+      loop.default_exception_handler(context);
+      return;
+    }
+    try {
+      handler(loop, context);
+    } catch (...) {
+      loop.default_exception_handler({"the exception handler itself failed", std::current_exception(), AnyFuture()});
+      loop.default_exception_handler(context);
+    }
+  } catch (...) {
+    // No memory for the report: nothing is left to report with.
+  }
+}
+
+std::shared_ptr<ThreadPool> LoopImpl::default_executor() {
+  std::lock_guard guard(lock);
+  if (executor_is_shut_down) throw RuntimeError("the default executor is shut down");
+  if (executor == nullptr) {
+    executor = std::make_shared<ThreadPool>(config.max_blocking_threads, config.blocking_keep_alive, "fibrio-blocking");
+    track_activity(*executor, true);
+  }
+  return executor;
+}
+
+ThreadPool& LoopImpl::resolver_pool() {
+  constexpr std::size_t kResolverThreads = 4;  // slow names must not queue behind each other, nor starve the executor
+  constexpr Duration kKeepAlive = std::chrono::seconds(10);
+  std::lock_guard guard(lock);
+  if (is_closed.load(std::memory_order_acquire)) throw RuntimeError("getaddrinfo: the event loop is closed");
+  if (resolver == nullptr) {
+    resolver = std::make_unique<ThreadPool>(kResolverThreads, kKeepAlive, "fibrio-resolver");
+    track_activity(*resolver, true);
+  }
+  return *resolver;
+}
+
+bool LoopImpl::has_executor() const {
+  std::lock_guard guard(lock);
+  return executor != nullptr;
+}
+
+bool LoopImpl::is_of_parent() const noexcept { return forks != fork_count(); }
+
+void LoopImpl::track_activity(ThreadPool& pool, bool enabled) {
+  if (!config.virtual_time) return;
+  ThreadPoolImpl::ActivityHook hook = nullptr;
+  if (enabled) hook = [](void* context, int delta) { static_cast<Scheduler*>(context)->change_activity(delta); };
+  LoopAccess::impl(pool).set_activity_hook(hook, &scheduler);
+}
+
+FdWatch& fd_watch_of_running_loop() { return LoopAccess::impl(get_running_loop()).fd_watch; }
+ThreadPool& resolver_pool_of_running_loop() { return LoopAccess::impl(get_running_loop()).resolver_pool(); }
+
+}  // namespace fibrio::detail

@@ -1,0 +1,74 @@
+// What: the inside of an EventLoop: its scheduler, its tasks, its default executor, its resolver threads, its handlers.
+// Threads: any, unless said otherwise.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "fibrio/config.hpp"
+#include "fibrio/event_loop.hpp"
+#include "fibrio/threads.hpp"
+#include "loop/signals.hpp"
+#include "net/fd_watch.hpp"
+#include "sched/scheduler.hpp"
+#include "task/callback.hpp"
+#include "task/registry.hpp"
+
+namespace fibrio::detail {
+
+class LoopImpl {
+ public:
+  LoopImpl(EventLoop& loop, const Config& config);
+  ~LoopImpl();
+
+  // Throws RuntimeError, saying which, if the loop is closed, runs, or this thread runs a loop, or was forked.
+  void require_runnable() const;
+  void require_open(const char* what) const;
+
+  // Runs the scheduler until it stops.
+  void run();
+  // Cancels what is left and waits for it; again for what that created, for some rounds. Reports what is left then.
+  void cancel_all_tasks();
+  void close();
+
+  void report(const ExceptionContext& context) noexcept;
+
+  [[nodiscard]] std::shared_ptr<ThreadPool> default_executor();
+  [[nodiscard]] ThreadPool& resolver_pool();
+  [[nodiscard]] bool has_executor() const;
+  // This process was forked since the loop was made.
+  [[nodiscard]] bool is_of_parent() const noexcept;
+
+  // With virtual time: a running call holds the clock.
+  void track_activity(ThreadPool& pool, bool enabled);
+
+  EventLoop& loop;
+  const Config config;
+  TaskRegistry registry;
+  Scheduler scheduler;
+  FdWatch fd_watch;
+  std::atomic<bool> debug;
+  std::atomic<bool> is_running{false};
+  std::atomic<bool> is_closed{false};
+
+  const unsigned forks;
+  mutable std::mutex lock;  // guards what follows
+  EventLoop::ExceptionHandler exception_handler;
+  std::shared_ptr<ThreadPool> executor;
+  bool executor_is_shut_down = false;
+  std::unique_ptr<ThreadPool> resolver;
+  std::map<int, std::function<void()>> signal_handlers;
+  SignalPipeOwner signal_pipe;
+};
+
+struct LoopAccess {
+  static LoopImpl& impl(EventLoop& loop) noexcept { return *loop.impl_; }
+  static ThreadPoolImpl& impl(ThreadPool& pool) noexcept { return *pool.impl_; }
+  static std::shared_ptr<CallbackState>& state(Handle& handle) noexcept { return handle.state_; }
+};
+
+}  // namespace fibrio::detail

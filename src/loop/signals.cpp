@@ -1,0 +1,181 @@
+// What: signals as callbacks of a loop.
+//
+// Threads: install and uninstall: any, under a lock. The handler: whatever thread the kernel chose.
+//
+// Protocol. Signal dispositions belong to the process, so there is one table of the process: which loop has a signal,
+// and the write end of that loop's pipe. The handler writes the signal's number into the pipe (a full pipe has enough of
+// it already); the read end is in worker 0's reactor, whose poller, or a claimer, queues the callback. A slot's fd is
+// published last and withdrawn first; pipes are closed only after the old disposition is back.
+// For SIGINT of run() a second signal before the first was handled to its end restores the default action and raises it
+// again: the process dies even if the program hangs.
+//
+// Rejected: signalfd (needs the signal blocked in every thread, also those the user started before).
+#include <fcntl.h>
+#include <signal.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "base/syscalls.hpp"
+#include "fibrio/errors.hpp"
+#include "loop/loop_impl.hpp"
+#include "loop/signals.hpp"
+#include "task/callback.hpp"
+
+namespace fibrio::detail {
+
+namespace {
+
+struct Slot {
+  // Read by the handler; written under table_lock.
+  std::atomic<int> pipe{-1};
+  std::atomic<bool> dies_at_second{false};
+  std::atomic<int> count{0};
+  // Guarded by table_lock.
+  LoopImpl* owner = nullptr;
+  struct sigaction before {};
+};
+
+std::mutex table_lock;
+std::array<Slot, NSIG> table;
+
+void on_signal(int signal) {
+  Slot& slot = table[static_cast<std::size_t>(signal)];
+  if (slot.dies_at_second.load(std::memory_order_relaxed) && slot.count.fetch_add(1, std::memory_order_relaxed) > 0) {
+    struct sigaction standard {};
+    standard.sa_handler = SIG_DFL;
+    static_cast<void>(sys::sigaction(signal, &standard, nullptr));
+    sys::raise(signal);
+    return;
+  }
+  const auto number = static_cast<unsigned char>(signal);
+  const int fd = slot.pipe.load(std::memory_order_acquire);
+  if (fd >= 0) static_cast<void>(sys::write(fd, &number, 1));
+}
+
+}  // namespace
+
+// One loop's pipe. Lives from the first handler to the loop's close.
+class SignalPipe {
+ public:
+  explicit SignalPipe(LoopImpl& impl) : impl_(impl) {
+    int fds[2];
+    const int error = sys::pipe2(fds, O_NONBLOCK | O_CLOEXEC);
+    if (error < 0) throw std::system_error(-error, std::system_category(), "pipe2");
+    read_.reset(fds[0]);
+    write_.reset(fds[1]);
+    int add_error = 0;
+    registration_ =
+        impl.scheduler.worker(0).reactor.add(read_.get(), add_error, {&SignalPipe::on_event, this}, EPOLLIN | EPOLLET);
+    if (registration_ == nullptr) throw std::system_error(-add_error, std::system_category(), "epoll_ctl");
+  }
+  ~SignalPipe() {
+    RunnableChain nobody;
+    Reactor::remove(registration_, nobody);
+    Reactor::recycle(registration_);
+  }
+  SignalPipe(const SignalPipe&) = delete;
+  SignalPipe& operator=(const SignalPipe&) = delete;
+
+  [[nodiscard]] int write_end() const noexcept { return write_.get(); }
+
+ private:
+  static void on_event(void* context, RunnableChain&) noexcept {
+    auto& self = *static_cast<SignalPipe*>(context);
+    unsigned char numbers[64];
+    ssize_t count = 0;
+    while ((count = sys::read(self.read_.get(), numbers, sizeof numbers)) > 0) {
+      for (ssize_t i = 0; i < count; ++i) self.queue(numbers[i]);
+    }
+  }
+  void queue(int signal) noexcept {
+    LoopImpl& impl = impl_;
+    std::make_shared<CallbackState>(impl.scheduler, [&impl, signal] {
+      std::function<void()> callback;
+      {
+        std::lock_guard guard(impl.lock);
+        const auto found = impl.signal_handlers.find(signal);
+        if (found != impl.signal_handlers.end()) callback = found->second;
+      }
+      if (callback) callback();
+    })->schedule();
+  }
+
+  LoopImpl& impl_;
+  sys::UniqueFd read_;
+  sys::UniqueFd write_;
+  Registration* registration_ = nullptr;
+};
+
+SignalPipeOwner::SignalPipeOwner() noexcept = default;
+SignalPipeOwner::~SignalPipeOwner() = default;
+
+void install_signal_handler(LoopImpl& impl, int signal, std::function<void()> callback, bool dies_at_second) {
+  if (signal <= 0 || signal >= NSIG || signal == SIGKILL || signal == SIGSTOP || signal == SIGSEGV) {
+    throw std::invalid_argument("add_signal_handler: signal " + std::to_string(signal) + " cannot be handled by a loop");
+  }
+  std::lock_guard table_guard(table_lock);
+  Slot& slot = table[static_cast<std::size_t>(signal)];
+  if (slot.owner != nullptr && slot.owner != &impl) {
+    throw RuntimeError("add_signal_handler: another event loop of this process handles signal " +
+                       std::to_string(signal));
+  }
+  {
+    std::lock_guard guard(impl.lock);
+    if (impl.signal_pipe.pipe == nullptr) impl.signal_pipe.pipe = std::make_unique<SignalPipe>(impl);
+    impl.signal_handlers[signal] = std::move(callback);
+  }
+  slot.dies_at_second.store(dies_at_second, std::memory_order_relaxed);
+  slot.count.store(0, std::memory_order_relaxed);
+  if (slot.owner == &impl) return;
+  slot.pipe.store(impl.signal_pipe.pipe->write_end(), std::memory_order_release);
+  struct sigaction action {};
+  action.sa_handler = &on_signal;
+  action.sa_flags = SA_RESTART | SA_ONSTACK;  // a fiber's stack may be small
+  const int error = sys::sigaction(signal, &action, &slot.before);
+  if (error < 0) {
+    slot.pipe.store(-1, std::memory_order_release);
+    std::lock_guard guard(impl.lock);
+    impl.signal_handlers.erase(signal);
+    throw std::invalid_argument("add_signal_handler: the system refuses a handler for signal " +
+                                std::to_string(signal));
+  }
+  slot.owner = &impl;
+}
+
+bool uninstall_signal_handler(LoopImpl& impl, int signal) {
+  if (signal <= 0 || signal >= NSIG) return false;
+  std::function<void()> removed;  // dropped after the locks
+  std::lock_guard table_guard(table_lock);
+  Slot& slot = table[static_cast<std::size_t>(signal)];
+  if (slot.owner != &impl) return false;
+  static_cast<void>(sys::sigaction(signal, &slot.before, nullptr));
+  slot.pipe.store(-1, std::memory_order_release);
+  slot.owner = nullptr;
+  std::lock_guard guard(impl.lock);
+  const auto found = impl.signal_handlers.find(signal);
+  if (found != impl.signal_handlers.end()) {
+    removed = std::move(found->second);
+    impl.signal_handlers.erase(found);
+  }
+  return true;
+}
+
+void uninstall_all_signal_handlers(LoopImpl& impl) noexcept {
+  for (int signal = 1; signal < NSIG; ++signal) static_cast<void>(uninstall_signal_handler(impl, signal));
+  impl.signal_pipe.pipe.reset();
+}
+
+bool signal_has_default_action(int signal) noexcept {
+  struct sigaction action {};
+  return sys::sigaction(signal, nullptr, &action) == 0 && (action.sa_flags & SA_SIGINFO) == 0 &&
+         action.sa_handler == SIG_DFL;
+}
+
+}  // namespace fibrio::detail

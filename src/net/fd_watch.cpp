@@ -1,0 +1,225 @@
+#include "net/fd_watch.hpp"
+
+#include <cerrno>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "fibrio/errors.hpp"
+#include "fibrio/sockets.hpp"
+#include "net/loop_access.hpp"
+#include "sched/scheduler.hpp"
+#include "sched/worker.hpp"
+#include "task/task_control.hpp"
+
+namespace fibrio {
+
+namespace detail {
+
+namespace {
+[[noreturn]] void fail(int error, int fd) {
+  throw std::system_error(-error, std::system_category(), "epoll_ctl on fd " + std::to_string(fd));
+}
+}  // namespace
+
+struct FdWatchWait {
+  FdWatch& watch;
+  const int fd;
+  const Direction direction;
+  const WaitPhase phase;
+  FdWaiter waiter;
+  int error = 0;
+
+  static void commit(void* argument, Worker& worker) noexcept {
+    auto& self = *static_cast<FdWatchWait*>(argument);
+    TaskCore& core = *self.waiter.core;
+    bool resume = false;
+    {
+      std::lock_guard guard(self.watch.lock_);
+      if (core.word.arm(self.phase) == WaitWord<>::Armed::cancelled) {
+        resume = true;
+      } else {
+        FdWatch::Entry& entry = self.watch.entries_[self.fd];
+        FdWatch::Side& side = entry.sides[static_cast<std::size_t>(self.direction)];
+        self.waiter.next = side.waiters;
+        self.waiter.listed = true;
+        side.waiters = &self.waiter;
+        self.error = self.watch.arm_locked(self.fd, entry);
+        if (self.error < 0) {
+          side.waiters = self.waiter.next;
+          self.waiter.listed = false;
+          resume = core.word.resolve();
+        }
+      }
+    }
+    if (resume) worker.make_ready(core);
+  }
+};
+
+void FdWatch::wait(int fd, Direction direction) {
+  Worker& worker = require_task(direction == Direction::read ? "wait_readable" : "wait_writable");
+  auto& task = TaskControl::of(*worker.current);
+  {
+    std::lock_guard guard(lock_);
+    start_locked();
+  }
+  FdWatchWait wait{*this, fd, direction, wait_phase(worker), {}, 0};
+  wait.waiter.core = &task;
+  suspend(worker, direction == Direction::read ? WaitReason::kReadable : WaitReason::kWritable, &FdWatchWait::commit,
+          &wait);
+  {
+    std::lock_guard guard(lock_);  // also: who resolved the wait is done with our frame
+    if (wait.waiter.listed) {
+      Entry& entry = entries_[fd];
+      FdWaiter** place = &entry.sides[static_cast<std::size_t>(direction)].waiters;
+      while (*place != &wait.waiter) place = &(*place)->next;
+      *place = wait.waiter.next;
+      static_cast<void>(arm_locked(fd, entry));
+    }
+  }
+  if (wait.phase == WaitPhase::waiting && task.word.take_cancellation()) task.throw_cancelled();
+  if (wait.error < 0) fail(wait.error, fd);
+}
+
+void FdWatch::start_locked() {
+  if (closed_) throw RuntimeError("the event loop is closed");
+  if (poller_ != nullptr) return;
+  auto poller = std::make_unique<Poller>();
+  int error = 0;
+  registration_ = scheduler_.worker(0).reactor.add(poller->fd(), error, {&FdWatch::on_event, this}, EPOLLIN);
+  if (registration_ == nullptr) fail(error, poller->fd());
+  poller_ = std::move(poller);
+}
+
+int FdWatch::arm_locked(int fd, Entry& entry) noexcept {
+  std::uint32_t events = 0;
+  if (entry.sides[0].wants()) events |= EPOLLIN | EPOLLRDHUP;
+  if (entry.sides[1].wants()) events |= EPOLLOUT;
+  const bool has_interest = events != 0 || entry.sides[0].watcher != nullptr || entry.sides[1].watcher != nullptr;
+  if (has_interest != entry.has_interest) {
+    entry.has_interest = has_interest;
+    scheduler_.change_activity(has_interest ? 1 : -1);  // the outside world may send something: time must not jump
+  }
+  if (events == 0 && !entry.is_added) return 0;
+  const auto data = static_cast<std::uint64_t>(fd);
+  // With no interest left it is disarmed: EPOLLONESHOT alone fires at most once, and nobody listens.
+  int error = entry.is_added ? poller_->modify(fd, events | EPOLLONESHOT, data) : -ENOENT;
+  // Closed and opened again under the same number since: epoll has forgotten it.
+  if (error == -ENOENT) error = poller_->add(fd, events | EPOLLONESHOT, data);
+  entry.is_added = error == 0;
+  if (error < 0 && entry.has_interest && events != 0) {
+    entry.has_interest = false;
+    scheduler_.change_activity(-1);
+  }
+  return error;
+}
+
+void FdWatch::on_event(void* context, RunnableChain& ready) noexcept {
+  auto& self = *static_cast<FdWatch*>(context);
+  std::lock_guard guard(self.lock_);
+  if (self.poller_ == nullptr) return;
+  epoll_event events[64];
+  const int count = self.poller_->wait(events, 0);
+  for (int i = 0; i < count; ++i) {
+    if (events[i].data.u64 == Poller::kWakeData) continue;
+    self.dispatch_locked(static_cast<int>(events[i].data.u64), events[i].events, ready);
+  }
+}
+
+void FdWatch::dispatch_locked(int fd, std::uint32_t events, RunnableChain& ready) {
+  const auto found = entries_.find(fd);
+  if (found == entries_.end()) return;
+  Entry& entry = found->second;
+  const bool broken = (events & (EPOLLHUP | EPOLLERR)) != 0;
+  const bool fired[2] = {broken || (events & (EPOLLIN | EPOLLRDHUP)) != 0, broken || (events & EPOLLOUT) != 0};
+  for (std::size_t i = 0; i < 2; ++i) {
+    if (!fired[i]) continue;
+    Side& side = entry.sides[i];
+    RunnableChain oldest_first;
+    for (FdWaiter* waiter = side.waiters; waiter != nullptr;) {
+      FdWaiter* next = waiter->next;
+      waiter->listed = false;
+      if (waiter->core->word.resolve()) oldest_first.push_front(waiter->core);
+      waiter = next;
+    }
+    side.waiters = nullptr;
+    ready.splice_back(oldest_first);
+    if (side.watcher != nullptr && !side.watcher->is_queued) {
+      side.watcher->is_queued = true;
+      const auto direction = static_cast<Direction>(i);
+      std::make_shared<CallbackState>(scheduler_, [this, fd, direction, watcher = side.watcher] {
+        run_callback(fd, direction, watcher);
+      })->schedule();
+    }
+  }
+  static_cast<void>(arm_locked(fd, entry));
+}
+
+void FdWatch::run_callback(int fd, Direction direction, const std::shared_ptr<Watcher>& watcher) {
+  const auto is_current = [&](const Entry& entry) {
+    return entry.sides[static_cast<std::size_t>(direction)].watcher == watcher;
+  };
+  {
+    std::lock_guard guard(lock_);
+    const auto found = entries_.find(fd);
+    if (found == entries_.end() || !is_current(found->second)) return;  // removed or replaced while it was queued
+  }
+  struct Rearm {
+    FdWatch& self;
+    int fd;
+    const std::shared_ptr<Watcher>& watcher;
+    ~Rearm() {
+      std::lock_guard guard(self.lock_);
+      watcher->is_queued = false;
+      const auto found = self.entries_.find(fd);
+      if (found != self.entries_.end() && !self.closed_) static_cast<void>(self.arm_locked(fd, found->second));
+    }
+  } rearm{*this, fd, watcher};
+  watcher->callback();
+}
+
+void FdWatch::set_callback(int fd, Direction direction, std::function<void()> callback) {
+  std::lock_guard guard(lock_);
+  start_locked();
+  Entry& entry = entries_[fd];
+  Side& side = entry.sides[static_cast<std::size_t>(direction)];
+  side.watcher = std::make_shared<Watcher>();
+  side.watcher->callback = std::move(callback);
+  const int error = arm_locked(fd, entry);
+  if (error < 0) {
+    side.watcher.reset();
+    fail(error, fd);
+  }
+}
+
+bool FdWatch::remove_callback(int fd, Direction direction) {
+  std::shared_ptr<Watcher> removed;  // dropped after the lock
+  std::lock_guard guard(lock_);
+  const auto found = entries_.find(fd);
+  if (closed_ || found == entries_.end()) return false;
+  removed = std::exchange(found->second.sides[static_cast<std::size_t>(direction)].watcher, nullptr);
+  if (removed == nullptr) return false;
+  static_cast<void>(arm_locked(fd, found->second));
+  return true;
+}
+
+void FdWatch::close() noexcept {
+  std::unordered_map<int, Entry> entries;
+  std::lock_guard guard(lock_);
+  closed_ = true;
+  entries.swap(entries_);
+  if (registration_ != nullptr) {
+    RunnableChain nobody;
+    Reactor::remove(registration_, nobody);
+    Reactor::recycle(registration_);
+    registration_ = nullptr;
+  }
+  poller_.reset();
+}
+
+}  // namespace detail
+
+void wait_readable(int fd) { detail::fd_watch_of_running_loop().wait(fd, detail::Direction::read); }
+void wait_writable(int fd) { detail::fd_watch_of_running_loop().wait(fd, detail::Direction::write); }
+
+}  // namespace fibrio

@@ -1,0 +1,78 @@
+// What: waiting for fds that are not fibrio's: wait_readable/wait_writable, add_reader/add_writer.
+//
+// Threads: any.
+//
+// Protocol. A second epoll instance per loop, itself an fd in worker 0's reactor, so that it is polled, and claimed, with
+// that. Every fd in it is armed for one event (EPOLLONESHOT) of exactly what somebody wants, and armed again when there
+// still is an interest after it fired; so it behaves as level-triggered, costs one system call per wait, and an fd that
+// was closed, or shared with a child, fires at most once more. The lock guards the map; a waiter leaves it before its
+// wait returns. A callback is armed again after it ran.
+//
+// Rejected: the reactor's own epoll (an fd can be in it once, and it is edge-triggered); plain level triggering (an
+// event that nobody handles at once is a busy loop, and every poll of every worker sees it).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+
+#include "poll/poller.hpp"
+#include "sched/reactor.hpp"
+#include "task/callback.hpp"
+
+namespace fibrio::detail {
+
+class FdWatch {
+ public:
+  explicit FdWatch(Scheduler& scheduler) noexcept : scheduler_(scheduler) {}
+  FdWatch(const FdWatch&) = delete;
+  FdWatch& operator=(const FdWatch&) = delete;
+
+  // Suspends the calling task until `fd` is ready. Throws as wait_readable.
+  void wait(int fd, Direction direction);
+
+  // add_reader, add_writer. Throws std::system_error.
+  void set_callback(int fd, Direction direction, std::function<void()> callback);
+  bool remove_callback(int fd, Direction direction);
+
+  // Drops all callbacks; no task waits any more.
+  void close() noexcept;
+
+ private:
+  friend struct FdWatchWait;
+
+  // A reader or writer callback: shared with its queued calls.
+  struct Watcher {
+    std::function<void()> callback;
+    bool is_queued = false;  // guarded by lock_
+  };
+  struct Side {
+    FdWaiter* waiters = nullptr;
+    std::shared_ptr<Watcher> watcher;
+    [[nodiscard]] bool wants() const noexcept {
+      return waiters != nullptr || (watcher != nullptr && !watcher->is_queued);
+    }
+  };
+  struct Entry {
+    Side sides[2];
+    bool is_added = false;    // epoll knew it when it was armed last
+    bool has_interest = false;  // counts as activity while it has
+  };
+
+  void start_locked();
+  [[nodiscard]] int arm_locked(int fd, Entry& entry) noexcept;
+  static void on_event(void* context, RunnableChain& ready) noexcept;
+  void dispatch_locked(int fd, std::uint32_t events, RunnableChain& ready);
+  void run_callback(int fd, Direction direction, const std::shared_ptr<Watcher>& watcher);
+
+  Scheduler& scheduler_;
+  std::mutex lock_;  // guards what follows
+  std::unique_ptr<Poller> poller_;
+  Registration* registration_ = nullptr;
+  std::unordered_map<int, Entry> entries_;
+  bool closed_ = false;
+};
+
+}  // namespace fibrio::detail

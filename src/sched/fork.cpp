@@ -1,0 +1,29 @@
+#include "sched/fork.hpp"
+
+#include <pthread.h>
+
+#include <atomic>
+#include <mutex>
+
+#include "sched/this_worker.hpp"
+
+namespace fibrio::detail {
+
+namespace {
+std::atomic<unsigned> forks{0};
+std::once_flag watching;
+}  // namespace
+
+unsigned fork_count() noexcept { return forks.load(std::memory_order_relaxed); }
+
+void watch_forks() {
+  std::call_once(watching, [] {
+    // If there is no memory for the handler, forked children are not recognised; nothing else suffers.
+    static_cast<void>(pthread_atfork(nullptr, nullptr, [] {
+      forks.fetch_add(1, std::memory_order_relaxed);
+      set_this_worker(nullptr);  // nothing of the parent's loop runs in the child
+    }));
+  });
+}
+
+}  // namespace fibrio::detail

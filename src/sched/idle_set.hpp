@@ -1,0 +1,129 @@
+// What: which workers sleep, and whom to wake when there is work: the idle protocol.
+//
+// Threads: every function, any worker; wake_for_work also threads outside the loop.
+//
+// Protocol. One word counts the awake workers and, among them, the searching ones.
+//  1. Who makes work visible first publishes it seq_cst (a queue's tail, the inject queue's size), then calls
+//     wake_for_work, which loads the word seq_cst. It wakes one sleeper if none searches and somebody sleeps;
+//     the woken one counts as searching from that moment, so a burst of pushes wakes one, not all.
+//  2. A worker that gives up leaves the counts by one seq_cst RMW (park), and only then looks at every queue once
+//     more (the caller does). It sleeps only if all are empty.
+//  Proof that no work is left while all sleep: take the last publication and the last park. In the single order of
+//  seq_cst operations either the park's RMW comes first: then the publisher's later load shows a sleeper
+//  and no searcher, or a searcher, who by induction parks later and looks again; or the publication comes
+//  first: then the parker's look sees it.
+//  3. A searcher that finds work stops searching; if it was the last one, it wakes the next (stop_searching returns
+//     true): there may be more work than it takes.
+//  4. The list of sleepers is guarded by the lock and changes together with the awake count; a sleeper is taken off
+//     exactly once, by a waker (take) or by itself (wake_self).
+//
+// Rejected: an event count per worker (thundering herds); skipping the look at the word by a relaxed counter
+// (brpc#2916, #3539: lost wake-ups); spinning for a while before parking (100 % CPU when idle).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+#include "base/atomic.hpp"
+#include "base/spin_lock.hpp"
+
+namespace fibrio::detail {
+
+template <template <class> class Atomic = std::atomic>
+class IdleSet {
+ public:
+  // All workers awake, none searching.
+  explicit IdleSet(std::size_t workers) : workers_(workers), asleep_(workers, false) {
+    sleepers_.reserve(workers);
+    reset();
+  }
+  IdleSet(const IdleSet&) = delete;
+  IdleSet& operator=(const IdleSet&) = delete;
+
+  // Only while no worker runs.
+  void reset() noexcept {
+    sleepers_.clear();
+    for (std::size_t i = 0; i < workers_; ++i) asleep_[i] = false;
+    word_.store(static_cast<std::uint64_t>(workers_) << kAwakeShift, std::memory_order_seq_cst);
+  }
+
+  static constexpr int kNobody = -1;
+
+  // After a publication: the index of the worker to unpark, or kNobody.
+  [[nodiscard]] int wake_for_work() noexcept {
+    // seq_cst: rule 1; partner: the RMW in park.
+    if (!wants_wake(word_.load(std::memory_order_seq_cst))) return kNobody;
+    std::lock_guard guard(lock_);
+    if (!wants_wake(word_.load(std::memory_order_seq_cst)) || sleepers_.empty()) return kNobody;
+    const std::uint32_t sleeper = sleepers_.back();
+    take_locked(sleepers_.size() - 1);
+    word_.fetch_add(kOneAwake + kOneSearching, std::memory_order_seq_cst);
+    return static_cast<int>(sleeper);
+  }
+  // A cheap look without the guarantee of rule 1: is it worth asking?
+  [[nodiscard]] bool may_want_wake() const noexcept { return wants_wake(word_.load(std::memory_order_relaxed)); }
+
+  // False: enough search already (half of the workers).
+  [[nodiscard]] bool start_searching() noexcept {
+    const std::uint64_t word = word_.load(std::memory_order_relaxed);
+    if (2 * searching(word) >= workers_ && searching(word) > 0) return false;
+    word_.fetch_add(kOneSearching, std::memory_order_seq_cst);
+    return true;
+  }
+  // After it found work. True: it was the last one, so somebody else should look (wake_for_work).
+  [[nodiscard]] bool stop_searching() noexcept {
+    return searching(word_.fetch_sub(kOneSearching, std::memory_order_seq_cst)) == 1;
+  }
+
+  // Goes to the sleepers. The caller must look at every queue after it and, if it finds work, wake_self().
+  void park(std::size_t worker, bool was_searching) noexcept {
+    std::lock_guard guard(lock_);
+    asleep_[worker] = true;
+    sleepers_.push_back(static_cast<std::uint32_t>(worker));
+    // seq_cst: rule 2; partner: the load in wake_for_work.
+    word_.fetch_sub(kOneAwake + (was_searching ? kOneSearching : 0), std::memory_order_seq_cst);
+  }
+  // After the sleep. True: woken by itself (event, timer), it is just awake. False: a waker took it off, it counts as
+  // searching.
+  [[nodiscard]] bool wake_self(std::size_t worker) noexcept {
+    std::lock_guard guard(lock_);
+    if (!asleep_[worker]) return false;
+    for (std::size_t i = 0; i < sleepers_.size(); ++i) {
+      if (sleepers_[i] == worker) {
+        take_locked(i);
+        break;
+      }
+    }
+    word_.fetch_add(kOneAwake, std::memory_order_seq_cst);
+    return true;
+  }
+
+  [[nodiscard]] std::size_t awake() const noexcept { return awake(word_.load(std::memory_order_seq_cst)); }
+
+ private:
+  static constexpr unsigned kAwakeShift = 32;
+  static constexpr std::uint64_t kOneSearching = 1;
+  static constexpr std::uint64_t kOneAwake = std::uint64_t{1} << kAwakeShift;
+
+  static std::uint32_t searching(std::uint64_t word) noexcept { return static_cast<std::uint32_t>(word); }
+  static std::uint32_t awake(std::uint64_t word) noexcept { return static_cast<std::uint32_t>(word >> kAwakeShift); }
+  [[nodiscard]] bool wants_wake(std::uint64_t word) const noexcept {
+    return searching(word) == 0 && awake(word) < workers_;
+  }
+  void take_locked(std::size_t place) noexcept {
+    asleep_[sleepers_[place]] = false;
+    sleepers_[place] = sleepers_.back();
+    sleepers_.pop_back();
+  }
+
+  const std::size_t workers_;
+  // Writers: all workers, by RMW; readers: everybody who publishes work.
+  alignas(kCacheLine) Atomic<std::uint64_t> word_{0};
+  alignas(kCacheLine) BasicSpinLock<Atomic> lock_;
+  std::vector<std::uint32_t> sleepers_;  // the one that slept last is woken first: its cache is warmest
+  std::vector<bool> asleep_;
+};
+
+}  // namespace fibrio::detail

@@ -1,0 +1,186 @@
+#include "sched/reactor.hpp"
+
+#include <cerrno>
+#include <mutex>
+
+#include "sched/fork.hpp"
+#include "sched/worker.hpp"
+
+namespace fibrio::detail {
+
+struct FdWait {
+  Registration* registration;
+  Direction direction;
+  FdWaiter waiter;
+  WaitPhase phase;
+
+  // Runs once the task's context is saved.
+  static void commit(void* argument, Worker& worker) noexcept {
+    auto& self = *static_cast<FdWait*>(argument);
+    Registration& registration = *self.registration;
+    TaskCore* core = self.waiter.core;
+    bool resume = false;
+    {
+      std::lock_guard guard(registration.lock_);
+      Registration::Side& side = registration.sides_[Registration::index(self.direction)];
+      if (core->word.arm(self.phase) == WaitWord<>::Armed::cancelled) {
+        resume = true;
+      } else if (side.readiness.is_ready() || !registration.is_open()) {
+        resume = core->word.resolve();  // if it lost: the canceller makes it ready
+      } else {
+        self.waiter.listed = true;
+        self.waiter.next = side.waiters;
+        side.waiters = &self.waiter;
+      }
+    }
+    if (resume) worker.make_ready(*core);
+  }
+};
+
+bool Registration::wait(Direction direction) {
+  Worker& worker = require_task("waiting for a file descriptor");
+  TaskCore& self = *worker.current;
+  FdWait wait{this, direction, {}, wait_phase(worker)};
+  wait.waiter.core = &self;
+  suspend(worker, direction == Direction::read ? WaitReason::kReadable : WaitReason::kWritable, &FdWait::commit, &wait);
+  {
+    // Also the partner of the resolver's unlock: it is done with our frame.
+    std::lock_guard guard(lock_);
+    if (wait.waiter.listed) {
+      FdWaiter** place = &sides_[index(direction)].waiters;
+      while (*place != &wait.waiter) place = &(*place)->next;
+      *place = wait.waiter.next;
+    }
+  }
+  return !(wait.phase == WaitPhase::waiting && self.word.take_cancellation());
+}
+
+void Registration::take_waiters_locked(Direction direction, RunnableChain& ready) noexcept {
+  Side& side = sides_[index(direction)];
+  RunnableChain newest_first;
+  for (FdWaiter* waiter = side.waiters; waiter != nullptr;) {
+    FdWaiter* next = waiter->next;
+    waiter->listed = false;
+    if (waiter->core->word.resolve()) newest_first.push_front(waiter->core);
+    waiter = next;
+  }
+  side.waiters = nullptr;
+  ready.splice_back(newest_first);
+}
+
+Reactor::~Reactor() {
+  for (std::uint32_t i = 0; i * kChunkSlots < slots_made_; ++i) delete[] chunks_[i].load(std::memory_order_relaxed);
+}
+
+Registration* Reactor::at(std::uint32_t slot) const noexcept {
+  // acquire: partner of take_slot's release.
+  Registration* chunk = chunks_[slot / kChunkSlots].load(std::memory_order_acquire);
+  return chunk + slot % kChunkSlots;
+}
+
+Registration* Reactor::take_slot() {
+  {
+    std::lock_guard guard(lock_);
+    if (free_ != nullptr) {
+      Registration* taken = free_;
+      free_ = taken->next_free_;
+      return taken;
+    }
+  }
+  std::unique_ptr<Registration[]> chunk(new Registration[kChunkSlots]);
+  std::lock_guard guard(lock_);
+  FIBRIO_CHECK(slots_made_ < kChunks * kChunkSlots, "more than 4 million fds on one worker");
+  for (std::uint32_t i = 0; i < kChunkSlots; ++i) {
+    chunk[i].slot_ = slots_made_ + i;
+    chunk[i].reactor_ = this;
+    if (i > 0) {
+      chunk[i].next_free_ = free_;
+      free_ = &chunk[i];
+    }
+  }
+  Registration* taken = &chunk[0];
+  chunks_[slots_made_ / kChunkSlots].store(chunk.release(), std::memory_order_release);
+  slots_made_ += kChunkSlots;
+  return taken;
+}
+
+Registration* Reactor::add(int fd, int& error, FdListener listener, std::uint32_t events) {
+  Registration* registration = take_slot();
+  std::uint32_t generation = 0;
+  {
+    std::lock_guard guard(registration->lock_);
+    generation = ++registration->generation_;
+    registration->fd_ = fd;
+    registration->listener_ = listener;
+    // Ready until a call says otherwise: the first call of a new socket may well succeed.
+    for (auto& side : registration->sides_) side.readiness.reset(true);
+    registration->open_.store(true, std::memory_order_release);
+  }
+  error = poller_.add(fd, events, (std::uint64_t{generation} << 32) | registration->slot_);
+  if (error < 0) {
+    registration->open_.store(false, std::memory_order_release);
+    recycle(registration);
+    return nullptr;
+  }
+  if (listener.on_event == nullptr) size_.fetch_add(1, std::memory_order_relaxed);
+  return registration;
+}
+
+void Reactor::remove(Registration* registration, RunnableChain& ready) noexcept {
+  Reactor& reactor = *registration->reactor_;
+  // Before the generation changes, and long before the fd is closed.
+  if (reactor.forks_ == fork_count()) reactor.poller_.remove(registration->fd_);
+  if (registration->listener_.on_event == nullptr) reactor.size_.fetch_sub(1, std::memory_order_relaxed);
+  std::lock_guard guard(registration->lock_);
+  ++registration->generation_;
+  registration->open_.store(false, std::memory_order_release);
+  registration->take_waiters_locked(Direction::read, ready);
+  registration->take_waiters_locked(Direction::write, ready);
+}
+
+void Reactor::recycle(Registration* registration) noexcept {
+  Reactor& reactor = *registration->reactor_;
+  std::lock_guard guard(reactor.lock_);
+  registration->fd_ = -1;
+  registration->next_free_ = reactor.free_;
+  reactor.free_ = registration;
+}
+
+void Reactor::dispatch(const epoll_event& event, RunnableChain& ready) noexcept {
+  Registration* registration = at(static_cast<std::uint32_t>(event.data.u64));
+  const auto generation = static_cast<std::uint32_t>(event.data.u64 >> 32);
+  FdListener listener;
+  {
+    std::lock_guard guard(registration->lock_);
+    if (registration->generation_ != generation) return;  // an event of a former life of the slot
+    listener = registration->listener_;
+    if (listener.on_event == nullptr) {
+      const bool broken = (event.events & (EPOLLHUP | EPOLLERR)) != 0;
+      if (broken || (event.events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP)) != 0) {
+        registration->readiness(Direction::read).on_event(broken || (event.events & EPOLLRDHUP) != 0);
+        registration->take_waiters_locked(Direction::read, ready);
+      }
+      if (broken || (event.events & EPOLLOUT) != 0) {
+        registration->readiness(Direction::write).on_event(broken);
+        registration->take_waiters_locked(Direction::write, ready);
+      }
+    }
+  }
+  if (listener.on_event != nullptr) listener.on_event(listener.context, ready);
+}
+
+bool Reactor::poll(std::int64_t timeout_ns, RunnableChain& ready) noexcept {
+  epoll_event events[kEventsPerPoll];
+  const int count = poller_.wait(events, timeout_ns);
+  bool woken = false;
+  for (int i = 0; i < count; ++i) {
+    if (events[i].data.u64 == Poller::kWakeData) {
+      woken = true;
+    } else {
+      dispatch(events[i], ready);
+    }
+  }
+  return woken;
+}
+
+}  // namespace fibrio::detail

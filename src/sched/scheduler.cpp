@@ -1,0 +1,310 @@
+#include "sched/scheduler.hpp"
+
+#include <sys/prctl.h>
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <utility>
+
+#include "base/machine.hpp"
+#include "base/machine_time.hpp"
+#include "base/syscalls.hpp"
+#include "sched/tuning.hpp"
+
+namespace fibrio::detail {
+
+namespace {
+
+// The live loops. A mutex and a map: touched when a loop is made or ends, and by what may come too late.
+struct LiveLoops {
+  std::mutex lock;
+  std::map<std::uint64_t, Scheduler*> by_id;
+  std::uint64_t next_id = 1;
+};
+LiveLoops& live_loops() {
+  static LiveLoops& loops = *new LiveLoops;  // outlives every static destructor that drops a future
+  return loops;
+}
+
+std::uint64_t register_loop(Scheduler* scheduler) {
+  LiveLoops& loops = live_loops();
+  std::lock_guard guard(loops.lock);
+  const std::uint64_t id = loops.next_id++;
+  loops.by_id.emplace(id, scheduler);
+  return id;
+}
+
+std::size_t name_of_running(char* buffer, std::size_t size) noexcept {
+  Worker* worker = this_worker();
+  if (worker == nullptr || worker->current == nullptr) return 0;
+  return worker->scheduler.hooks.name_task(*worker->current, buffer, size);
+}
+
+}  // namespace
+
+bool with_live_loop(Scheduler* scheduler, std::uint64_t id, void (*use)(Scheduler& scheduler, void* context),
+                    void* context) {
+  if (scheduler == nullptr) return false;
+  {
+    LiveLoops& loops = live_loops();
+    std::lock_guard guard(loops.lock);
+    if (!loops.by_id.contains(id)) return false;
+    scheduler->enter_external();
+  }
+  use(*scheduler, context);
+  scheduler->leave_external();
+  return true;
+}
+
+Scheduler::Scheduler(const Config& config, std::size_t workers, const SchedulerHooks& its_hooks)
+    : hooks(its_hooks),
+      id(register_loop(this)),
+      stack_size(config.stack_size),
+      pin_workers(config.pin_workers),
+      worker_count_(workers),
+      solo_(workers == 1),
+      virtual_(config.virtual_time),
+      overflow_watch_(stack_pool),
+      idle_(workers) {
+  set_name_of_running(&name_of_running);
+  const std::uint64_t seed = config.seed != 0 ? config.seed : random_seed();
+  for (std::size_t i = 0; i < workers; ++i) {
+    workers_.push_back(std::make_unique<Worker>(*this, i, seed + i * 0x9e3779b97f4a7c15U));
+  }
+  make_watch();
+}
+
+Scheduler::~Scheduler() { end(); }
+
+void Scheduler::end() noexcept {
+  if (workers_.empty()) return;
+  mark_closed();
+  {
+    LiveLoops& loops = live_loops();
+    std::lock_guard guard(loops.lock);
+    loops.by_id.erase(id);
+  }
+  {
+    std::lock_guard guard(gate_lock_);
+    gate_closed_ = true;
+  }
+  gate_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+  // Somebody may still be between making the last task ready and leaving.
+  while (external_.load(std::memory_order_acquire) != 0) std::this_thread::yield();
+  drop_callbacks();
+  workers_.clear();
+}
+
+void Scheduler::drop_callbacks() noexcept {
+  const auto drop = [this](Runnable* item) {
+    FIBRIO_CHECK(item->kind == RunnableKind::kCallback, "a task is left in a queue of a loop that ends");
+    hooks.run_callback(*item, true);
+  };
+  for (;;) {
+    bool any = false;
+    for (const auto& worker : workers_) {
+      while (Runnable* item = worker->take_for_drop()) {
+        drop(item);
+        any = true;
+      }
+    }
+    while (Runnable* item = inject_.pop_front()) {
+      drop(item);
+      any = true;
+    }
+    for (const auto& worker : workers_) {
+      while (TimerEntry* entry = worker->timers.take_any()) {
+        static_cast<void>(entry->claim(*entry, true));
+        any = true;
+      }
+    }
+    if (!any) return;  // what a callback's destructor scheduled is gone too
+  }
+}
+
+// --- running -----------------------------------------------------------------------------------------------------
+
+void Scheduler::run() {
+  idle_.reset();
+  deadlock_ = false;
+  running_.store(true, std::memory_order_release);
+  open_gate();
+  workers_[0]->run();
+  {
+    // Nothing of the loop runs when this returns.
+    std::unique_lock guard(gate_lock_);
+    gate_.wait(guard, [this] { return gate_working_ == 0; });
+  }
+  stopping_.store(false, std::memory_order_seq_cst);
+  running_.store(false, std::memory_order_release);
+}
+
+void Scheduler::stop() noexcept {
+  stopping_.store(true, std::memory_order_seq_cst);
+  for (const auto& worker : workers_) {
+    worker->want_attention();
+    worker->unpark();
+  }
+}
+
+void Scheduler::open_gate() {
+  if (solo_) return;
+  if (threads_.empty()) {
+    for (std::size_t i = 1; i < workers_.size(); ++i) {
+      threads_.emplace_back([this, i] { run_thread(i); });
+    }
+  }
+  {
+    std::lock_guard guard(gate_lock_);
+    ++gate_round_;
+    gate_working_ = threads_.size();
+  }
+  gate_.notify_all();
+}
+
+void Scheduler::run_thread(std::size_t index) noexcept {
+  const std::string name = "fibrio-" + std::to_string(index);
+  sys::prctl(PR_SET_NAME, reinterpret_cast<unsigned long>(name.c_str()));
+  std::uint64_t round = 0;
+  for (;;) {
+    {
+      std::unique_lock guard(gate_lock_);
+      gate_.wait(guard, [&] { return gate_closed_ || gate_round_ != round; });
+      if (gate_closed_) return;
+      round = gate_round_;
+    }
+    workers_[index]->run();
+    {
+      std::lock_guard guard(gate_lock_);
+      --gate_working_;
+    }
+    gate_.notify_all();
+  }
+}
+
+void Worker::run() {
+  const AltStack alt_stack;
+  const int old_slack = sys::prctl(PR_GET_TIMERSLACK);
+  sys::prctl(PR_SET_TIMERSLACK, 1);  // 50 us by default, and so much later every timer
+  cpu_set_t old_cpus;
+  const bool pinned = scheduler.pin_workers && pin_thread(index, old_cpus);
+  main_.adopt_thread();
+  exceptions = exceptions_of_this_thread();
+  entry = &Worker::enter_fiber;
+  set_sticky_fp_flags();
+  set_this_worker(this);
+  if (solo) {
+    run_solo();
+  } else {
+    run_shared();
+  }
+  set_this_worker(nullptr);
+  if (pinned) sys::sched_setaffinity(0, sizeof old_cpus, &old_cpus);
+  if (old_slack > 0) sys::prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(old_slack));
+}
+
+bool Worker::pin_thread(std::size_t index, cpu_set_t& old_cpus) noexcept {
+  if (sys::sched_getaffinity(0, sizeof old_cpus, &old_cpus) < 0) return false;
+  const int count = CPU_COUNT(&old_cpus);
+  int wanted = static_cast<int>(index) % std::max(count, 1);
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &old_cpus) || wanted-- != 0) continue;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    return sys::sched_setaffinity(0, sizeof one, &one) >= 0;
+  }
+  return false;
+}
+
+Runnable* Worker::take_for_drop() noexcept {
+  if (stashed_ != nullptr) return std::exchange(stashed_, nullptr);
+  return solo ? local_.pop_front() : take_own();
+}
+
+// --- work --------------------------------------------------------------------------------------------------------
+
+void Scheduler::schedule_anywhere(Runnable& item) noexcept {
+  Worker* worker = this_worker();
+  if (worker != nullptr && &worker->scheduler == this) {
+    worker->schedule(item);
+    return;
+  }
+  inject_.push(&item);
+  if (solo_) workers_[0]->want_attention();
+  wake_one_for_work(nullptr);
+}
+
+void Scheduler::wake_one_for_work(Worker* caller) noexcept {
+  const int sleeper = idle_.wake_for_work();
+  if (sleeper == IdleSet<>::kNobody) return;
+  workers_[static_cast<std::size_t>(sleeper)]->unpark();
+  if (caller != nullptr) caller->counters.unparks.add();
+}
+
+bool Scheduler::has_work_anywhere() const noexcept {
+  if (!inject_.is_empty_seq_cst()) return true;
+  return std::any_of(workers_.begin(), workers_.end(), [](const auto& worker) { return worker->has_work_seq_cst(); });
+}
+
+void Scheduler::arm_timer(TimerEntry& entry, std::int64_t deadline_ns) noexcept {
+  Worker* worker = this_worker();
+  if (worker == nullptr || &worker->scheduler != this) worker = workers_[0].get();
+  if (worker->timers.arm(entry, deadline_ns)) worker->unpark();
+}
+
+// --- time --------------------------------------------------------------------------------------------------------
+
+std::int64_t Scheduler::now_ns() const noexcept {
+  return virtual_ ? virtual_now_.load(std::memory_order_acquire) : monotonic_ns();
+}
+
+void Scheduler::advance_virtual_time(std::int64_t to_ns) noexcept {
+  std::int64_t now = virtual_now_.load(std::memory_order_relaxed);
+  // release: who sees the time sees what was done before it came.
+  while (now < to_ns && !virtual_now_.compare_exchange_weak(now, to_ns, std::memory_order_acq_rel)) {
+  }
+  if (Worker* worker = this_worker()) worker->read_clock();
+}
+
+void Scheduler::change_activity(int delta) noexcept {
+  activity_.fetch_add(delta, std::memory_order_seq_cst);
+  // The last one is gone: time may move on.
+  if (delta < 0 && virtual_) workers_[0]->unpark();
+}
+
+bool Scheduler::jump_virtual_time() noexcept {
+  std::lock_guard guard(jump_lock_);
+  if (jump_holds_.load(std::memory_order_seq_cst) != 0) return false;  // somebody is about to wake from the last jump
+  if (!solo_ && (idle_.awake() != 0 || has_work_anywhere())) return false;
+  if (solo_ && !inject_.is_empty_seq_cst()) return true;
+  if (activity_.load(std::memory_order_seq_cst) != 0) return false;
+  std::int64_t next = Timers::kNever;
+  std::size_t fds = 0;
+  for (const auto& worker : workers_) {
+    next = std::min(next, worker->timers.next_deadline());
+    fds += worker->reactor.size();
+  }
+  if (next == Timers::kNever) {
+    if (fds != 0) return false;  // the outside world may still send something
+    if (!is_stopping()) {
+      deadlock_ = true;
+      stop();
+    }
+    return true;
+  }
+  advance_virtual_time(next);
+  if (solo_) return true;
+  for (const auto& worker : workers_) {
+    if (worker->timers.next_deadline() > next) continue;
+    jump_holds_.fetch_add(1, std::memory_order_seq_cst);
+    worker->held_for_jump_.store(true, std::memory_order_seq_cst);
+    worker->unpark();
+  }
+  return false;  // who was unparked will see its own signal
+}
+
+}  // namespace fibrio::detail

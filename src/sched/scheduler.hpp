@@ -1,0 +1,157 @@
+// What: the workers of one loop, what they share, and how they start and stop together.
+//
+// Threads: any, unless said otherwise.
+//
+// Protocol of a run: the calling thread is worker 0. run() opens the gate; the other workers' threads (started by the
+// first run) leave it and work. stop() sets the flag and unparks all; each worker leaves its loop and arrives at the
+// gate; run() returns when all have arrived. Between runs nothing of the loop runs.
+//
+// External calls (from threads that are not workers of this loop) hold the scheduler by entering: ~Scheduler waits until
+// they have left. They only enter when something else keeps the loop alive at that moment: a suspended task that the
+// call is about to make ready, or the user's promise that the loop lives.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "fiber/overflow.hpp"
+#include "fiber/stack_pool.hpp"
+#include "fibrio/config.hpp"
+#include "queue/inject_queue.hpp"
+#include "sched/idle_set.hpp"
+#include "sched/tuning.hpp"
+#include "sched/worker.hpp"
+
+namespace fibrio {
+class EventLoop;
+}
+
+namespace fibrio::detail {
+
+class TaskRegistry;
+
+// What the rooms above do when the scheduler gets to it.
+struct SchedulerHooks {
+  // Runs the body of a task on its fiber and completes it; the core may be gone afterwards.
+  void (*run_task)(TaskCore& core) noexcept;
+  // Completes a task that got no stack.
+  void (*fail_task)(TaskCore& core, const StackFailure& failure) noexcept;
+  // Runs a callback; it may be gone afterwards. With `drop`, lets go of it unrun.
+  void (*run_callback)(Runnable& callback, bool drop) noexcept;
+  // The name of a task, for reports; async-signal-safe. Returns the length.
+  std::size_t (*name_task)(const TaskCore& core, char* buffer, std::size_t size) noexcept;
+};
+
+class Scheduler {
+ public:
+  Scheduler(const Config& config, std::size_t workers, const SchedulerHooks& hooks);
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+  ~Scheduler();
+  // Ends the threads, drops callbacks and timers that are left, releases stacks and fds. Every task must have ended.
+  // Idempotent; afterwards nothing can be scheduled.
+  void end() noexcept;
+
+  // Works until stop(); returns with nothing running. The calling thread is worker 0 meanwhile.
+  void run();
+  void stop() noexcept;
+  [[nodiscard]] bool is_running() const noexcept { return running_.load(std::memory_order_acquire); }
+  // With virtual time: the last run ended because nothing could ever run again.
+  [[nodiscard]] bool ended_in_deadlock() const noexcept { return deadlock_; }
+
+  // Makes something ready from any thread that may touch this loop (see External calls).
+  void schedule_anywhere(Runnable& item) noexcept;
+  void enter_external() noexcept { external_.fetch_add(1, std::memory_order_acq_rel); }
+  void leave_external() noexcept { external_.fetch_sub(1, std::memory_order_acq_rel); }
+
+  // Arms a timer on the calling worker, or on worker 0 from elsewhere.
+  void arm_timer(TimerEntry& entry, std::int64_t deadline_ns) noexcept;
+
+  [[nodiscard]] std::int64_t now_ns() const noexcept;
+  [[nodiscard]] bool has_virtual_time() const noexcept { return virtual_; }
+  // Moves the virtual clock; never back.
+  void advance_virtual_time(std::int64_t to_ns) noexcept;
+  // Work elsewhere that will make something ready: while there is some, virtual time does not jump.
+  void change_activity(int delta) noexcept;
+
+  [[nodiscard]] std::size_t size() const noexcept { return worker_count_; }
+  [[nodiscard]] std::size_t live_workers() const noexcept { return workers_.size(); }  // 0 after end()
+  [[nodiscard]] Worker& worker(std::size_t index) noexcept { return *workers_[index]; }
+  [[nodiscard]] const Worker& worker(std::size_t index) const noexcept { return *workers_[index]; }
+
+  const SchedulerHooks hooks;
+  const std::uint64_t id;  // of this loop among all that ever lived in the process
+  StackPool stack_pool;
+  const std::size_t stack_size;
+  const bool pin_workers;
+  [[nodiscard]] bool is_closed() const noexcept { return closed_.load(std::memory_order_acquire); }
+  void mark_closed() noexcept { closed_.store(true, std::memory_order_release); }
+
+  TaskRegistry* registry = nullptr;     // set and owned by the room above
+  EventLoop* event_loop = nullptr;      // the same
+
+ private:
+  friend class Worker;
+
+  void run_thread(std::size_t index) noexcept;
+  void open_gate();
+  void wake_one_for_work(Worker* caller) noexcept;
+  [[nodiscard]] bool is_stopping() const noexcept { return stopping_.load(std::memory_order_seq_cst); }
+  [[nodiscard]] bool has_work_anywhere() const noexcept;
+  // Virtual time, all workers idle: jumps, or stops the run as deadlocked. True if there is something to do now.
+  [[nodiscard]] bool jump_virtual_time() noexcept;
+
+  void end_jump() noexcept { jump_holds_.fetch_sub(1, std::memory_order_seq_cst); }
+  void drop_callbacks() noexcept;
+
+  // The watch: see sched/watch.cpp.
+  void make_watch();
+  void arm_watch() noexcept;
+  void start_watch() noexcept;
+  void continue_watch(bool found) noexcept;
+  static void on_watch_event(void* context, RunnableChain& ready) noexcept;
+
+  const std::size_t worker_count_;
+  const bool solo_;
+  const bool virtual_;
+  std::atomic<std::int64_t> virtual_now_{0};
+  std::atomic<int> activity_{0};
+  std::mutex jump_lock_;
+  std::atomic<int> jump_holds_{0};  // workers that a jump woke and that are not awake yet
+  OverflowWatch overflow_watch_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  InjectQueue<> inject_;
+  IdleSet<> idle_;
+
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> running_{false};
+  std::atomic<bool> closed_{false};
+  bool deadlock_ = false;
+  std::atomic<int> external_{0};
+
+  sys::UniqueFd watch_fd_;  // a timerfd that every worker's epoll knows; none with one worker
+  std::atomic<bool> watch_armed_{false};
+  std::atomic<std::int64_t> watch_period_ns_{kWatchMinNs};
+
+  std::mutex gate_lock_;
+  std::condition_variable gate_;
+  std::uint64_t gate_round_ = 0;  // rounds opened
+  std::size_t gate_working_ = 0;  // threads that have not arrived yet
+  bool gate_closed_ = false;      // threads leave
+  std::vector<std::thread> threads_;
+};
+
+// The loops that live, by id: for what may outlive its loop (a late report, a completion from another thread).
+// Calls `use` with the scheduler, entered, if the loop with this id lives; returns whether it did.
+bool with_live_loop(Scheduler* scheduler, std::uint64_t id, void (*use)(Scheduler& scheduler, void* context),
+                    void* context);
+
+}  // namespace fibrio::detail

@@ -1,0 +1,31 @@
+// What: the scheduler's constants, each with its reason. Changed only with a benchmark.
+#pragma once
+
+#include <cstdint>
+
+namespace fibrio::detail {
+
+// Items between two looks at epoll, the clock and the inject queue: what Go, tokio and userver use. A look costs
+// about 130 ns, so 61 spread it to 2 ns each.
+inline constexpr std::uint32_t kTicksPerPoll = 61;
+
+// Operations a task may do without suspending before it gives way (tokio).
+inline constexpr std::uint32_t kBudget = 128;
+
+// Takes from the LIFO slot in a row (tokio): enough for a message exchange, few enough for the queue not to starve.
+inline constexpr std::uint32_t kLifoRuns = 3;
+
+// A running worker that has not polled for so long is stalled: its neighbours run its reactor and timers. A guess
+// between the cost of a look (about 0.3 us) and what a request may wait.
+inline constexpr std::int64_t kStalledAfterNs = 1'000'000;
+// The watch over running workers: each 1 ms while it finds something, up to 10 ms while it does not (Go's sysmon).
+inline constexpr std::int64_t kWatchMinNs = 1'000'000;
+inline constexpr std::int64_t kWatchMaxNs = 10'000'000;
+
+// How often unused stacks and memory are looked for: given back after two to three looks, so within 2 s.
+inline constexpr std::int64_t kMaintenancePeriodNs = 500'000'000;
+
+// Stealing: passes over all victims; the LIFO slot only in the last (Go has 4, but pauses between them).
+inline constexpr int kStealPasses = 2;
+
+}  // namespace fibrio::detail

@@ -1,0 +1,84 @@
+// What: the watch over running workers (design, D10): while any worker runs, somebody looks from time to time whether
+// one of them is stalled, and runs its reactor and timers; when all sleep nobody is woken, so idle CPU is zero.
+//
+// Protocol. One timerfd is in every worker's epoll (exclusive, edge-triggered: an expiry wakes one sleeper, or is seen by
+// a worker that polls).
+//  1. A worker that begins to run items after a sleep says so (running_) and arms it, unless it is armed.
+//  2. Whoever gets the expiry claims what is stalled, and arms it again if any worker runs; if none does, it clears
+//     watch_armed_ and then looks once more. Both sides store (running_, watch_armed_) seq_cst before they load the
+//     other's word seq_cst: one of the two sees the other.
+// So at most one wake-up per period is spent, none when the loop is idle, and a worker can be stalled unseen for at most
+// one period.
+//
+// Rejected: a bounded sleep of one parked worker (when all sleep nobody may have a bound, and when one of them wakes,
+// making a bound for another costs a wake-up each time); a thread of its own (always there, for few to need).
+#include <sys/timerfd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+
+#include "base/syscalls.hpp"
+#include "sched/scheduler.hpp"
+#include "sched/tuning.hpp"
+
+namespace fibrio::detail {
+
+void Scheduler::make_watch() {
+  if (solo_ || virtual_) return;
+  const int fd = sys::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+  if (fd < 0) throw std::system_error(-fd, std::system_category(), "timerfd_create");
+  watch_fd_.reset(fd);
+  for (const auto& worker : workers_) {
+    int error = 0;
+    if (worker->reactor.add(fd, error, {&Scheduler::on_watch_event, this}, EPOLLIN | EPOLLET | EPOLLEXCLUSIVE) ==
+        nullptr) {
+      throw std::system_error(-error, std::system_category(), "epoll_ctl");
+    }
+  }
+}
+
+void Scheduler::arm_watch() noexcept {
+  itimerspec time{};
+  time.it_value.tv_nsec = watch_period_ns_.load(std::memory_order_relaxed);
+  const int result = sys::timerfd_settime(watch_fd_.get(), 0, &time, nullptr);
+  FIBRIO_CHECK(result == 0, "timerfd_settime failed on the loop's own timer");
+}
+
+void Scheduler::start_watch() noexcept {
+  if (!watch_fd_.is_open()) return;
+  // seq_cst: rule 2. The load first: nearly always it is armed.
+  if (watch_armed_.load(std::memory_order_seq_cst) || watch_armed_.exchange(true, std::memory_order_seq_cst)) return;
+  arm_watch();
+}
+
+void Scheduler::on_watch_event(void* context, RunnableChain&) noexcept {
+  // Not from here: the poller is in the middle of its events.
+  static_cast<void>(context);
+  if (Worker* worker = this_worker()) worker->watch_expired_ = true;
+}
+
+void Worker::on_watch() noexcept {
+  watch_expired_ = false;
+  read_clock();
+  const bool found = claim_stalled_neighbours();
+  scheduler.continue_watch(found);
+}
+
+void Scheduler::continue_watch(bool found) noexcept {
+  const std::int64_t period = watch_period_ns_.load(std::memory_order_relaxed);
+  watch_period_ns_.store(found ? kWatchMinNs : std::min(period * 2, kWatchMaxNs), std::memory_order_relaxed);
+  // The caller too, if it polled between two items: it may be the next to stall.
+  const auto somebody_runs = [this] {
+    return std::any_of(workers_.begin(), workers_.end(),
+                       [](const auto& worker) { return worker->running_.load(std::memory_order_seq_cst); });
+  };
+  if (somebody_runs()) {
+    arm_watch();
+    return;
+  }
+  watch_armed_.store(false, std::memory_order_seq_cst);
+  if (somebody_runs()) start_watch();
+}
+
+}  // namespace fibrio::detail

@@ -1,0 +1,337 @@
+#include "sched/worker.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "base/memory.hpp"
+#include "fibrio/errors.hpp"
+#include "sched/scheduler.hpp"
+#include "sched/tuning.hpp"
+
+namespace fibrio::detail {
+
+Worker::Worker(Scheduler& its_scheduler, std::size_t its_index, std::uint64_t seed)
+    : scheduler(its_scheduler),
+      index(its_index),
+      solo(its_scheduler.solo_),
+      timers(its_scheduler.now_ns()),
+      stacks(its_scheduler.stack_pool),
+      now_ns(its_scheduler.now_ns()),
+      random_state_(seed | 1) {}
+
+// --- switching ---------------------------------------------------------------------------------------------------
+
+void Worker::arrive() noexcept {
+  budget_ = kBudget;
+  if (commit_ != nullptr) std::exchange(commit_, nullptr)(commit_argument_, *this);
+}
+
+void Worker::enter_fiber(SwitchSlot& slot) noexcept {
+  Worker* worker = static_cast<Worker*>(&slot);
+  worker->arrive();
+  const FiberRemains remains = worker->current->fiber.remains();
+  for (;;) {
+    TaskCore* core = worker->current;
+    Stack* stack = core->stack;
+    worker->scheduler.hooks.run_task(*core);
+    // The core may be gone, and this may be another worker than before.
+    worker = this_worker();
+    FIBRIO_CHECK(worker != nullptr, "a task ended in a forked child: such a child must call exec or _exit");
+    worker->current = nullptr;
+    TaskCore* next = worker->take_next();
+#ifndef FIBRIO_TSAN  // there each task is a fiber of its own, or races between them would be hidden
+    if (next != nullptr && next->stack == nullptr && next->stack_class == stack->size_class) {
+      // The stack is empty and hot: the next task begins on it right here, without a switch.
+      next->stack = stack;
+      next->fiber.inherit(*stack);
+      worker->current = next;
+      worker->budget_ = kBudget;
+      continue;
+    }
+#endif
+    while (next != nullptr && !worker->give_stack(*next)) next = worker->take_next();
+    worker->current = next;
+    worker->commit_ = &Worker::recycle_stack;
+    worker->commit_argument_ = stack;
+    worker->dead_remains_ = remains;
+    switch_fiber_for_good(*worker, worker->dead_, next == nullptr ? worker->main_ : next->fiber);
+  }
+}
+
+void Worker::recycle_stack(void* stack, Worker& worker) noexcept {
+  Fiber::retire(worker.dead_remains_);
+  worker.stacks.release(static_cast<Stack*>(stack));
+}
+
+bool Worker::give_stack(TaskCore& core) noexcept {
+  if (core.stack != nullptr) return true;
+  StackFailure failure;
+  core.stack = stacks.try_acquire(stack_class_bytes(core.stack_class), failure);
+  if (core.stack == nullptr) {
+    scheduler.hooks.fail_task(core, failure);
+    return false;
+  }
+  core.fiber.prepare(*core.stack);
+  return true;
+}
+
+bool Worker::begin_quick_pass() noexcept {
+  if (local_.empty() || has_due_ || ticks_ >= kTicksPerPoll || attention_.load(std::memory_order_relaxed) ||
+      timers.may_be_due(now_ns)) {
+    return false;
+  }
+  pass_left_ = local_.size();
+  return true;
+}
+
+TaskCore* Worker::take_next() noexcept {
+  if (solo) {
+    if (pass_left_ == 0 && !begin_quick_pass()) return nullptr;
+    Runnable* item = local_.pop_front();
+    if (item->kind != RunnableKind::kTask) {  // callbacks run on the loop's own context
+      local_.push_front(item);
+      return nullptr;
+    }
+    --pass_left_;
+    ++ticks_;
+    counters.tasks_run.add();
+    return static_cast<TaskCore*>(item);
+  }
+  if (ticks_ >= kTicksPerPoll || attention_.load(std::memory_order_relaxed)) return nullptr;
+  Runnable* item = take_own();
+  if (item == nullptr) return nullptr;
+  ++ticks_;
+  if (item->kind != RunnableKind::kTask) {
+    stashed_ = item;
+    return nullptr;
+  }
+  counters.tasks_run.add();
+  return static_cast<TaskCore*>(item);
+}
+
+void Worker::run_item(Runnable& item) noexcept {
+  ++ticks_;
+  if (item.kind == RunnableKind::kCallback) {
+    counters.callbacks_run.add();
+    scheduler.hooks.run_callback(item, false);
+    return;
+  }
+  auto& core = static_cast<TaskCore&>(item);
+  if (!give_stack(core)) return;
+  counters.tasks_run.add();
+  current = &core;
+  static_cast<void>(switch_fiber(*this, main_, core.fiber));  // the loop's own context never migrates
+  arrive();
+}
+
+Worker& suspend(Worker& worker, WaitReason reason, Commit commit, void* argument) noexcept {
+  TaskCore* self = worker.current;
+  self->reason = reason;
+  worker.commit_ = commit;
+  worker.commit_argument_ = argument;
+  TaskCore* next = worker.take_next();
+  while (next != nullptr && !worker.give_stack(*next)) next = worker.take_next();
+  worker.current = next;
+  auto& now = static_cast<Worker&>(switch_fiber(worker, self->fiber, next == nullptr ? worker.main_ : next->fiber));
+  now.arrive();
+  return now;
+}
+
+void yield_current(Worker& worker) noexcept {
+  TaskCore* self = worker.current;
+  if (!worker.solo) {
+    suspend(worker, WaitReason::kYield,
+            [](void* core, Worker& here) noexcept { here.push_yielded(*static_cast<TaskCore*>(core)); }, self);
+    return;
+  }
+  self->reason = WaitReason::kYield;
+  worker.local_.push_back(self);  // nobody else looks into this queue: it may be there before it is saved
+  TaskCore* next = worker.take_next();
+  while (next != nullptr && next != self && !worker.give_stack(*next)) next = worker.take_next();
+  if (next == self) {
+    worker.budget_ = kBudget;
+    return;
+  }
+  worker.current = next;
+  static_cast<Worker&>(switch_fiber(worker, self->fiber, next == nullptr ? worker.main_ : next->fiber)).arrive();
+}
+
+// --- making ready ------------------------------------------------------------------------------------------------
+
+void Worker::make_ready(TaskCore& core) noexcept {
+  if (solo) {
+    local_.push_back(&core);
+    return;
+  }
+  // Nobody is woken for the slot: this worker takes it next.
+  if (Runnable* displaced = lifo_.exchange(&core)) push_ring(*displaced);
+}
+
+void Worker::make_ready(RunnableChain chain) noexcept {
+  if (chain.empty()) return;
+  if (solo) {
+    local_.splice_back(chain);
+    return;
+  }
+  ring_.push_chain(chain, scheduler.inject_);
+  // Called by the loop itself, which runs the first one right away.
+  if (ring_.size() > 1) scheduler.wake_one_for_work(this);
+}
+
+void Worker::schedule(Runnable& item) noexcept {
+  if (solo) {
+    local_.push_back(&item);
+  } else {
+    push_ring(item);
+  }
+}
+
+void Worker::push_ring(Runnable& item) noexcept {
+  ring_.push_back(&item, scheduler.inject_);
+  scheduler.wake_one_for_work(this);
+}
+
+void Worker::push_yielded(TaskCore& core) noexcept {
+  // What waits here already was announced when it came; a sleeper is worth waking only if there is more than this.
+  const bool others = !ring_.empty();
+  ring_.push_back_quiet(&core, scheduler.inject_);
+  if (others && scheduler.idle_.may_want_wake()) scheduler.wake_one_for_work(this);
+}
+
+void make_ready_anywhere(TaskCore& core) noexcept {
+  Scheduler& scheduler = *core.scheduler;
+  Worker* worker = this_worker();
+  if (worker != nullptr && &worker->scheduler == &scheduler) {
+    worker->make_ready(core);
+    return;
+  }
+  scheduler.enter_external();
+  scheduler.schedule_anywhere(core);
+  scheduler.leave_external();
+}
+
+Worker& require_task(const char* what) {
+  Worker* worker = this_worker();
+  if (worker == nullptr) {
+    throw RuntimeError(std::string(what) + " needs a task: call it inside fibrio::run or EventLoop::create_task");
+  }
+  if (worker->current == nullptr) {
+    throw RuntimeError(std::string(what) + " is not possible in a callback: a callback must not wait; create a task");
+  }
+  return *worker;
+}
+
+// --- polling, sleeping -------------------------------------------------------------------------------------------
+
+std::int64_t Worker::read_clock() noexcept { return now_ns = scheduler.now_ns(); }
+
+void Worker::poll_now(std::int64_t timeout_ns) noexcept {
+  RunnableChain ready;
+  reactor.poll(timeout_ns, ready);
+  counters.polls.add();
+  ticks_ = 0;
+  make_ready(ready);
+}
+
+void Worker::fire_due(Timers& of) noexcept {
+  while (of.fire_one(*this)) {
+  }
+}
+
+void Worker::unpark() noexcept {
+  // seq_cst: partner of the load before the sleep: either that sees it, or the wake-up is an event in epoll.
+  if (!signalled_.exchange(true, std::memory_order_seq_cst)) reactor.poller().wake();
+}
+
+std::int64_t Worker::sleep_time(std::int64_t until_ns) noexcept {
+  if (scheduler.has_virtual_time()) return -1;
+  read_clock();
+  maintain();
+  if (needs_maintenance_) until_ns = std::min(until_ns, next_maintenance_ns_);
+  if (until_ns == Timers::kNever) return -1;
+  return until_ns <= now_ns ? 0 : until_ns - now_ns;
+}
+
+void Worker::maintain() noexcept {
+  const bool ran = counters.tasks_run.get() != tasks_at_maintenance_;
+  if (!needs_maintenance_) {
+    if (!ran) return;
+    needs_maintenance_ = true;
+    next_maintenance_ns_ = now_ns + kMaintenancePeriodNs;
+  }
+  if (now_ns < next_maintenance_ns_) return;
+  next_maintenance_ns_ = now_ns + kMaintenancePeriodNs;
+  tasks_at_maintenance_ = counters.tasks_run.get();
+  stacks.give_back_cold(now_ns, kMaintenancePeriodNs);
+  scheduler.stack_pool.trim(now_ns, kMaintenancePeriodNs);
+  if (ran) return;
+  // Nothing ran for a whole period.
+  return_unused_memory();
+  needs_maintenance_ = stacks.has_cached() || scheduler.stack_pool.has_untrimmed();
+}
+
+std::uint32_t Worker::random_below(std::uint32_t bound) noexcept {
+  random_state_ ^= random_state_ << 13;  // xorshift64: good enough to pick a victim
+  random_state_ ^= random_state_ >> 7;
+  random_state_ ^= random_state_ << 17;
+  return static_cast<std::uint32_t>((random_state_ >> 32) % bound);
+}
+
+std::size_t Worker::queue_length() const noexcept {
+  return solo ? local_.size() : ring_.size() + (lifo_.empty() ? 0 : 1);
+}
+
+// --- one worker --------------------------------------------------------------------------------------------------
+
+void Worker::run_solo() {
+  ticks_ = kTicksPerPoll;  // look at the outside first
+  for (;;) {
+    // acquire: partner of the release in schedule_anywhere: who set it has pushed before.
+    if (attention_.load(std::memory_order_acquire)) attention_.store(false, std::memory_order_relaxed);
+    if (!scheduler.inject_.empty()) local_.splice_back(scheduler.inject_.pop(SIZE_MAX));
+    if (local_.empty() && !timers.has_due() && !scheduler.is_stopping()) {
+      sleep_solo();
+      if (!scheduler.inject_.empty()) local_.splice_back(scheduler.inject_.pop(SIZE_MAX));
+    } else if (ticks_ >= kTicksPerPoll) {
+      poll_now(0);
+      read_clock();
+      maintain();
+    }
+    has_due_ = timers.advance(now_ns);
+    for (pass_left_ = local_.size(); pass_left_ > 0;) {
+      --pass_left_;
+      run_item(*local_.pop_front());
+    }
+    if (has_due_) {
+      fire_due(timers);
+      has_due_ = false;
+    }
+    if (scheduler.is_stopping()) return;
+  }
+}
+
+void Worker::sleep_solo() {
+  if (scheduler.has_virtual_time()) {
+    poll_now(0);
+    if (!local_.empty() || scheduler.jump_virtual_time()) {
+      read_clock();
+      return;
+    }
+  }
+  std::int64_t timeout_ns = sleep_time(timers.park());
+  scheduler.idle_.park(index, false);
+  // seq_cst: partners are the pushers' publications (see IdleSet) and unpark.
+  if (!scheduler.inject_.is_empty_seq_cst() || scheduler.is_stopping() || signalled_.load(std::memory_order_seq_cst)) {
+    timeout_ns = 0;
+  }
+  if (timeout_ns != 0) counters.parks.add();
+  poll_now(timeout_ns);
+  static_cast<void>(scheduler.idle_.wake_self(index));
+  signalled_.store(false, std::memory_order_seq_cst);
+  timers.unpark();
+  read_clock();
+}
+
+}  // namespace fibrio::detail

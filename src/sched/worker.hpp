@@ -1,0 +1,196 @@
+// What: one worker: an OS thread with a run queue, a reactor, a timer wheel and warm stacks; and the three calls
+// between what waits and what runs (design, D2): schedule, suspend, ready.
+//
+// Threads: its own, except what says otherwise. A fiber that was suspended may continue on another worker:
+// nothing here may be used after suspend() but what that returns.
+//
+// Protocol of a suspend: the task names a commit, picks what runs next, and switches straight to it. Whatever is
+// switched to first stores the task's context and then runs the commit (arrive), which publishes the waiter, puts
+// the task at the queue's tail, or gives its stack back. So no waker ever sees a half-saved fiber.
+//
+// With one worker ("solo") there is one plain FIFO and the loop goes pass by pass, as asyncio: take what came from
+// outside, poll, move due timers, run what was ready at that moment, then the due timers in order. Tasks switch to each
+// other without visiting the loop's own context, also over the end of a pass when nothing else is to be done there.
+// With more workers there are no passes: ring, LIFO slot, inject queue, stealing, claiming, parking.
+//
+// Rejected: always switching through the loop's own context (two switches per yield instead of one).
+#pragma once
+
+#include <sched.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "fiber/stack_cache.hpp"
+#include "fiber/switch.hpp"
+#include "queue/lifo_slot.hpp"
+#include "queue/local_queue.hpp"
+#include "queue/run_queue.hpp"
+#include "sched/reactor.hpp"
+#include "sched/task_core.hpp"
+#include "sched/this_worker.hpp"
+#include "sched/timers.hpp"
+
+namespace fibrio::detail {
+
+class Scheduler;
+
+// A counter with one writer.
+class Counter {
+ public:
+  void add(std::uint64_t n = 1) noexcept {
+    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uint64_t get() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+// What is done once the context of the task that stops is saved.
+using Commit = void (*)(void* argument, Worker& worker) noexcept;
+
+class Worker : public SwitchSlot {
+ public:
+  Worker(Scheduler& scheduler, std::size_t index, std::uint64_t seed);
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // --- the owner -------------------------------------------------------------------------------------------------
+  // Runs until the scheduler stops. On the worker's own thread, outside of any fiber.
+  void run();
+
+  // A task that was suspended may run again: behind what is ready (one worker), or next (LIFO slot).
+  void make_ready(TaskCore& core) noexcept;
+  // Something new may run: behind what is ready.
+  void schedule(Runnable& item) noexcept;
+  // The same for what was taken out of a wait by events, in order.
+  void make_ready(RunnableChain chain) noexcept;
+
+  // The clock, read anew (and remembered as `now_ns`).
+  std::int64_t read_clock() noexcept;
+  // For the end of the loop: what is still queued, one by one.
+  [[nodiscard]] Runnable* take_for_drop() noexcept;
+
+
+  // Counts one operation of a task that did not have to wait; true if it should give way now.
+  [[nodiscard]] bool spend_budget() noexcept { return --budget_ == 0; }
+
+  // --- any thread ------------------------------------------------------------------------------------------------
+  // The loop should look around before the next pass or item. release: partner of the acquire in run_solo.
+  void want_attention() noexcept { attention_.store(true, std::memory_order_release); }
+  // For who is about to park (see IdleSet).
+  [[nodiscard]] bool has_work_seq_cst() const noexcept { return !ring_.is_empty_seq_cst(); }
+  // Makes it return from its sleep, or not go to sleep.
+  void unpark() noexcept;
+
+  TaskCore* current = nullptr;  // what runs here; null in callbacks and in the loop itself
+  Scheduler& scheduler;
+  const std::size_t index;
+  const bool solo;
+  Reactor reactor;
+  Timers timers;
+  StackCache stacks;
+  std::int64_t now_ns;  // the clock when it was last read
+
+  struct Counters {
+    Counter tasks_run, callbacks_run, stolen, claims, polls, parks, unparks;
+  } counters;
+  std::atomic<std::uint64_t> stolen_from{0};  // written by thieves
+
+  [[nodiscard]] std::size_t queue_length() const noexcept;
+
+ private:
+  friend class Scheduler;
+  friend Worker& suspend(Worker& worker, WaitReason reason, Commit commit, void* argument) noexcept;
+  friend void yield_current(Worker& worker) noexcept;
+
+  // switching
+  static void enter_fiber(SwitchSlot& slot) noexcept;
+  void arrive() noexcept;
+  // What runs next if that is a task and the loop need not look at anything else first; null: the loop decides.
+  [[nodiscard]] TaskCore* take_next() noexcept;
+  [[nodiscard]] bool begin_quick_pass() noexcept;
+  [[nodiscard]] bool give_stack(TaskCore& core) noexcept;
+  void run_item(Runnable& item) noexcept;
+  static void recycle_stack(void* stack, Worker& worker) noexcept;
+
+  // one worker
+  void run_solo();
+  void sleep_solo();
+
+  // several workers
+  void run_shared();
+  [[nodiscard]] Runnable* next_shared() noexcept;
+  [[nodiscard]] Runnable* take_own() noexcept;
+  [[nodiscard]] Runnable* take_injected() noexcept;
+  [[nodiscard]] Runnable* steal() noexcept;
+  [[nodiscard]] Runnable* search() noexcept;
+  void look_around() noexcept;
+  void begin_running() noexcept;
+  bool claim_stalled_neighbours() noexcept;
+  void on_watch() noexcept;
+  void sleep_shared();
+  void push_ring(Runnable& item) noexcept;
+  void push_yielded(TaskCore& core) noexcept;
+
+  void poll_now(std::int64_t timeout_ns) noexcept;
+  void fire_due(Timers& timers) noexcept;
+  void maintain() noexcept;
+  [[nodiscard]] std::int64_t sleep_time(std::int64_t until_ns) noexcept;
+  [[nodiscard]] std::uint32_t random_below(std::uint32_t bound) noexcept;
+  [[nodiscard]] static bool pin_thread(std::size_t index, cpu_set_t& old_cpus) noexcept;
+
+  // hot
+  Commit commit_ = nullptr;
+  void* commit_argument_ = nullptr;
+  std::size_t pass_left_ = 0;       // solo: items of this pass not yet taken
+  std::uint32_t ticks_ = 0;         // items run since the last poll
+  std::uint32_t budget_ = 1;
+  std::uint32_t lifo_streak_ = 0;
+  bool searching_ = false;
+  bool watch_expired_ = false;
+  bool has_due_ = false;            // solo: timers to fire at the end of this pass
+  std::atomic<bool> attention_{false};
+  LocalQueue local_;                // solo
+  Runnable* stashed_ = nullptr;     // several: a callback that pick_next came upon
+  Fiber main_;                      // the loop's own context
+  Fiber dead_;                      // where the context of a fiber that ended is "saved"
+  FiberRemains dead_remains_;
+
+  RunQueue<> ring_;
+  LifoSlot<> lifo_;
+
+  // Who sleeps and who looks. Written by the owner (and unpark), read by all.
+  alignas(kCacheLine) std::atomic<bool> signalled_{false};
+  std::atomic<bool> running_{false};            // has run something since its last sleep
+  std::atomic<std::int64_t> last_look_ns_{0};   // when it polled last
+  std::uint64_t random_state_;
+  std::int64_t next_maintenance_ns_ = 0;
+  std::uint64_t tasks_at_maintenance_ = 0;
+  bool needs_maintenance_ = false;
+  std::atomic<bool> held_for_jump_{false};  // a jump of virtual time waits for this worker to wake
+};
+
+// Stops the calling task: `commit` runs once its context is saved. Returns, when the task was made ready and its
+// turn has come, the worker it is on then.
+Worker& suspend(Worker& worker, WaitReason reason, Commit commit, void* argument) noexcept;
+// The same with the commit "to the queue's tail".
+void yield_current(Worker& worker) noexcept;
+
+// Makes a suspended task ready from any thread. The loop cannot go away before the task has run.
+void make_ready_anywhere(TaskCore& core) noexcept;
+
+// The worker that runs the calling task; RuntimeError, saying what was tried, in a callback or a plain thread.
+[[nodiscard]] Worker& require_task(const char* what);
+
+// Cancellation is not delivered while the calling task unwinds or holds a mask.
+[[nodiscard]] inline bool is_masked(const Worker& worker) noexcept {
+  return worker.current->cancel_masks != 0 || worker.exceptions->uncaught != 0;
+}
+[[nodiscard]] inline WaitPhase wait_phase(const Worker& worker) noexcept {
+  return is_masked(worker) ? WaitPhase::masked : WaitPhase::waiting;
+}
+
+}  // namespace fibrio::detail

@@ -1,0 +1,162 @@
+// What: the loop of a worker that has neighbours: own work, injected work, stealing, claiming, sleeping.
+#include <algorithm>
+#include <utility>
+
+#include "sched/scheduler.hpp"
+#include "sched/tuning.hpp"
+#include "sched/worker.hpp"
+
+namespace fibrio::detail {
+
+void Worker::run_shared() {
+  ticks_ = kTicksPerPoll;
+  while (!scheduler.is_stopping()) {
+    Runnable* item = next_shared();
+    if (item == nullptr) item = search();
+    if (item == nullptr) {
+      sleep_shared();
+      continue;
+    }
+    if (searching_) {
+      searching_ = false;
+      // The last searcher passes the search on: there may be more than it takes.
+      if (scheduler.idle_.stop_searching()) scheduler.wake_one_for_work(this);
+    }
+    if (!running_.load(std::memory_order_relaxed)) begin_running();
+    run_item(*item);
+  }
+  if (searching_) static_cast<void>(scheduler.idle_.stop_searching());
+  searching_ = false;
+  running_.store(false, std::memory_order_seq_cst);
+}
+
+void Worker::begin_running() noexcept {
+  last_look_ns_.store(now_ns, std::memory_order_relaxed);
+  running_.store(true, std::memory_order_seq_cst);  // before the look at the watch: see sched/watch.cpp
+  scheduler.start_watch();
+}
+
+Runnable* Worker::take_own() noexcept {
+  if (lifo_streak_ < kLifoRuns) {
+    if (Runnable* item = lifo_.take()) {
+      ++lifo_streak_;
+      return item;
+    }
+  }
+  lifo_streak_ = 0;
+  if (Runnable* item = ring_.pop_front()) return item;
+  return lifo_.take();
+}
+
+Runnable* Worker::next_shared() noexcept {
+  if (stashed_ != nullptr) return std::exchange(stashed_, nullptr);
+  if (ticks_ >= kTicksPerPoll || attention_.load(std::memory_order_relaxed)) {
+    look_around();
+    // Now and then the inject queue goes first, or a busy worker would never look into it.
+    if (Runnable* item = take_injected()) return item;
+  }
+  return take_own();
+}
+
+void Worker::look_around() noexcept {
+  attention_.store(false, std::memory_order_relaxed);
+  poll_now(0);
+  read_clock();
+  last_look_ns_.store(now_ns, std::memory_order_relaxed);
+  if (timers.advance(now_ns)) fire_due(timers);
+  if (watch_expired_) on_watch();
+  if (!scheduler.has_virtual_time()) maintain();
+}
+
+Runnable* Worker::take_injected() noexcept {
+  InjectQueue<>& inject = scheduler.inject_;
+  const std::size_t waiting = inject.size();
+  if (waiting == 0) return nullptr;
+  // A fair share, and no more than half a ring, so that it does not flow over at once.
+  const std::size_t share = std::min<std::size_t>(waiting / scheduler.size() + 1, kRunQueueCapacity / 2);
+  RunnableChain taken = inject.pop(share);
+  Runnable* first = taken.pop_front();
+  if (!taken.empty()) ring_.push_chain(taken, inject);
+  return first;
+}
+
+Runnable* Worker::steal() noexcept {
+  const auto count = static_cast<std::uint32_t>(scheduler.size());
+  for (int pass = 1; pass <= kStealPasses; ++pass) {
+    const std::uint32_t start = random_below(count);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      Worker& victim = scheduler.worker((start + i) % count);
+      if (&victim == this) continue;
+      Runnable* item = nullptr;
+      if (victim.ring_.steal_into(ring_, item) == StealResult::got) {
+        const std::size_t taken = 1 + ring_.size();  // it was empty; thieves of ours may have been here already
+        counters.stolen.add(taken);
+        victim.stolen_from.fetch_add(taken, std::memory_order_relaxed);
+        return item;
+      }
+      if (pass == kStealPasses && (item = victim.lifo_.steal()) != nullptr) {
+        counters.stolen.add();
+        victim.stolen_from.fetch_add(1, std::memory_order_relaxed);
+        return item;
+      }
+    }
+  }
+  return nullptr;
+}
+
+Runnable* Worker::search() noexcept {
+  look_around();
+  if (Runnable* item = take_own()) return item;
+  if (!searching_ && !scheduler.idle_.start_searching()) return nullptr;
+  searching_ = true;
+  if (Runnable* item = take_injected()) return item;
+  if (Runnable* item = steal()) return item;
+  if (claim_stalled_neighbours()) return take_own();
+  return nullptr;
+}
+
+bool Worker::claim_stalled_neighbours() noexcept {
+  bool found = false;
+  for (std::size_t i = 0; i < scheduler.size(); ++i) {
+    Worker& neighbour = scheduler.worker(i);
+    if (&neighbour == this || !neighbour.running_.load(std::memory_order_relaxed)) continue;
+    if (now_ns - neighbour.last_look_ns_.load(std::memory_order_relaxed) < kStalledAfterNs) continue;
+    RunnableChain ready;
+    // The kernel gives each edge to one of us. The neighbour's own wake-up is not ours to take.
+    if (neighbour.reactor.poll(0, ready)) neighbour.reactor.poller().wake();
+    const bool events = !ready.empty();
+    make_ready(ready);
+    const bool due = neighbour.timers.advance(now_ns);
+    if (due) fire_due(neighbour.timers);
+    if (events || due) {
+      counters.claims.add();
+      found = true;
+    }
+  }
+  return found;
+}
+
+void Worker::sleep_shared() {
+  std::int64_t timeout_ns = sleep_time(timers.park());
+  running_.store(false, std::memory_order_seq_cst);
+  scheduler.idle_.park(index, searching_);
+  searching_ = false;
+  // seq_cst: rule 2 of IdleSet, and unpark.
+  if (scheduler.has_work_anywhere() || scheduler.is_stopping() || signalled_.load(std::memory_order_seq_cst)) {
+    timeout_ns = 0;
+  } else if (scheduler.has_virtual_time() && scheduler.jump_virtual_time()) {
+    timeout_ns = 0;
+  }
+  if (timeout_ns != 0) counters.parks.add();
+  poll_now(timeout_ns);
+  searching_ = !scheduler.idle_.wake_self(index);
+  if (held_for_jump_.exchange(false, std::memory_order_seq_cst)) scheduler.end_jump();
+  signalled_.store(false, std::memory_order_seq_cst);
+  timers.unpark();
+  read_clock();
+  last_look_ns_.store(now_ns, std::memory_order_relaxed);
+  if (timers.advance(now_ns)) fire_due(timers);
+  if (watch_expired_) on_watch();
+}
+
+}  // namespace fibrio::detail

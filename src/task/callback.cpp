@@ -1,0 +1,70 @@
+#include "task/callback.hpp"
+
+#include <exception>
+#include <utility>
+
+#include "sched/scheduler.hpp"
+#include "sched/worker.hpp"
+#include "task/loop_services.hpp"
+
+namespace fibrio::detail {
+
+CallbackState::CallbackState(Scheduler& scheduler, UniqueFunction<void()> function) noexcept
+    : scheduler_(scheduler), function_(std::move(function)), loop_id_(scheduler.id), timer_(*this) {}
+
+void CallbackState::schedule() noexcept {
+  queued_ = shared_from_this();
+  scheduler_.schedule_anywhere(*this);
+}
+
+void CallbackState::schedule_at(std::int64_t deadline_ns) noexcept {
+  deadline_ns_ = deadline_ns;
+  queued_ = shared_from_this();
+  scheduler_.arm_timer(timer_, deadline_ns);
+}
+
+bool CallbackState::cancel() noexcept {
+  if (!take(State::cancelled)) return false;
+  // Ours alone now, unless the loop ended and dropped it.
+  function_.reset();
+  if (timer_.home == nullptr) return true;
+  // Off the wheel at once, so that cancelled timers do not pile up.
+  const Worker* worker = this_worker();
+  if (worker != nullptr && &worker->scheduler == &scheduler_) {
+    take_off_wheel();
+  } else {
+    with_live_loop(
+        &scheduler_, loop_id_,
+        [](Scheduler&, void* self) { static_cast<CallbackState*>(self)->take_off_wheel(); }, this);
+  }
+  return true;
+}
+
+void CallbackState::take_off_wheel() noexcept {
+  // The caller holds a handle, so this object outlives what the wheel held.
+  if (timer_.home->cancel(timer_)) queued_.reset();
+}
+
+TimerEntry::Action CallbackState::claim_due(TimerEntry& entry, bool drop) noexcept {
+  CallbackState& self = static_cast<Timer&>(entry).owner;
+  if (drop) {
+    self.run(true);
+    return {};
+  }
+  return {[](void* context, Worker&) noexcept { static_cast<CallbackState*>(context)->run(false); }, &self};
+}
+
+void CallbackState::run(bool drop) noexcept {
+  const std::shared_ptr<CallbackState> self = std::move(queued_);
+  if (!take(drop ? State::cancelled : State::running)) return;
+  if (!drop) {
+    try {
+      function_();
+    } catch (...) {
+      report_exception(scheduler_, "an exception in a callback", std::current_exception(), AnyFuture());
+    }
+  }
+  function_.reset();
+}
+
+}  // namespace fibrio::detail

@@ -1,0 +1,71 @@
+// What: one add_done_callback: listed in the future until that is done, then queued on its loop, then gone.
+// Threads: told: whoever completes the future. run: the loop.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <utility>
+
+#include "fibrio/futures.hpp"
+#include "sched/scheduler.hpp"
+#include "task/callback.hpp"
+#include "task/loop_services.hpp"
+
+namespace fibrio::detail {
+
+class DoneCallback final : public FutureWaiter, public QueuedCallback {
+ public:
+  DoneCallback(UniqueFunction<void(AnyFuture)> function, LoopIdentity loop)
+      : FutureWaiter(&told), callback_id(next_id()), function_(std::move(function)), loop_(loop) {}
+
+  // Queues it; if its loop is gone there is nobody left to call it.
+  static void told(FutureWaiter& waiter, FutureState& future) noexcept {
+    auto& self = static_cast<DoneCallback&>(waiter);
+    future.add_ref();
+    self.future_ = AnyFuture(&future);
+    Worker* worker = this_worker();
+    if (worker != nullptr && &worker->scheduler == self.loop_.scheduler) {
+      worker->schedule(self);
+      return;
+    }
+    const bool queued = with_live_loop(
+        self.loop_.scheduler, self.loop_.id,
+        [](Scheduler& scheduler, void* callback) {
+          auto& runnable = *static_cast<DoneCallback*>(callback);
+          if (scheduler.is_closed()) {
+            runnable.run(true);
+          } else {
+            scheduler.schedule_anywhere(runnable);
+          }
+        },
+        &self);
+    if (!queued) self.run(true);
+  }
+
+  void run(bool drop) noexcept override {
+    if (!drop) {
+      try {
+        function_(future_);
+      } catch (...) {
+        report_exception(*loop_.scheduler, "an exception in a done-callback", std::current_exception(), future_);
+      }
+    }
+    delete this;
+  }
+
+  const std::uint64_t callback_id;
+
+ private:
+  // Over all futures: the id of a callback that is gone must never name another.
+  static std::uint64_t next_id() noexcept {
+    static std::atomic<std::uint64_t> last{0};
+    return last.fetch_add(1, std::memory_order_relaxed) + 1;
+  }
+
+  UniqueFunction<void(AnyFuture)> function_;
+  LoopIdentity loop_;
+  AnyFuture future_;
+};
+
+}  // namespace fibrio::detail

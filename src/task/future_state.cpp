@@ -1,0 +1,245 @@
+#include "fibrio/detail/future_state.hpp"
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include "base/check.hpp"
+#include "fibrio/errors.hpp"
+#include "fibrio/futures.hpp"
+#include "sched/scheduler.hpp"
+#include "sched/worker.hpp"
+#include "task/done_callback.hpp"
+#include "task/future_word.hpp"
+#include "task/loop_services.hpp"
+#include "task/task_control.hpp"
+
+namespace fibrio::detail {
+
+using Word = FutureWord<std::atomic>;
+
+FutureState::~FutureState() = default;
+
+// --- completing --------------------------------------------------------------------------------------------------
+
+bool FutureState::begin_completion() noexcept { return Word::lock(word_); }
+
+void FutureState::finish_completion(Outcome outcome, std::exception_ptr exception) noexcept {
+  outcome_ = outcome;
+  exception_ = std::move(exception);
+  tell(Word::finish(word_));
+}
+
+void FutureState::abandon_completion() noexcept { Word::unlock(word_, Word::list(word_)); }
+
+void FutureState::tell(FutureWaiter* newest_first) noexcept {
+  for (FutureWaiter* waiter = Word::reversed(newest_first); waiter != nullptr;) {
+    FutureWaiter* next = waiter->next;  // it may be gone once it was told
+    waiter->on_done(*waiter, *this);
+    waiter = next;
+  }
+}
+
+bool FutureState::cancel(const std::string& message) {
+  if (kind_ == Kind::kTask) return TaskControl::of(*this).cancel_task(message);
+  std::exception_ptr error;
+  if (!message.empty()) error = std::make_exception_ptr(CancelledError(message));
+  if (!begin_completion()) {
+    exception_retrieved_.store(true, std::memory_order_relaxed);
+    return false;
+  }
+  finish_completion(Outcome::kCancelled, std::move(error));
+  return true;
+}
+
+// --- reading -----------------------------------------------------------------------------------------------------
+
+void FutureState::require_value() {
+  if (!done()) throw InvalidStateError("the result of a future was asked for before it is done");
+  if (outcome_ == Outcome::kValue) return;
+  exception_retrieved_.store(true, std::memory_order_relaxed);
+  if (exception_ != nullptr) std::rethrow_exception(exception_);
+  throw CancelledError();
+}
+
+std::exception_ptr FutureState::exception() {
+  if (!done()) throw InvalidStateError("the exception of a future was asked for before it is done");
+  if (outcome_ == Outcome::kValue) return nullptr;
+  if (outcome_ == Outcome::kCancelled) require_value();
+  exception_retrieved_.store(true, std::memory_order_relaxed);
+  return exception_;
+}
+
+EventLoop& FutureState::loop() const {
+  if (scheduler_ == nullptr) throw RuntimeError("the future was made outside of any event loop");
+  return *scheduler_->event_loop;
+}
+
+void FutureState::last_reference_gone() noexcept {
+  // The others' releases come before: see release().
+  report_if_never_retrieved();
+  destroy();
+}
+
+void FutureState::report_if_never_retrieved() noexcept {
+  if (!done() || outcome_ != Outcome::kException || exception_retrieved_.load(std::memory_order_relaxed)) return;
+  // The loop may be gone: a handle can outlive it.
+  with_live_loop(
+      scheduler_, loop_id_,
+      [](Scheduler& scheduler, void* context) {
+        auto& self = *static_cast<FutureState*>(context);
+        std::string message = "an exception was never retrieved";
+        if (self.kind_ == Kind::kTask) message = "the exception of task '" + task_name(self) + "' was never retrieved";
+        report_exception(scheduler, std::move(message), self.exception_, AnyFuture());
+      },
+      this);
+}
+
+// --- waiting -----------------------------------------------------------------------------------------------------
+
+bool FutureState::add_waiter(FutureWaiter& waiter) noexcept { return Word::add(word_, waiter); }
+
+bool FutureState::remove_waiter(FutureWaiter& waiter) noexcept {
+  return Word::remove(word_, [&](FutureWaiter& listed) { return &listed == &waiter; }) != nullptr;
+}
+
+namespace {
+
+// A task that awaits a future; on the task's own stack.
+struct AwaitWaiter : FutureWaiter {
+  AwaitWaiter(TaskControl& its_task, FutureState& its_target, WaitPhase its_phase) noexcept
+      : FutureWaiter(&told), task(its_task), target(its_target), phase(its_phase) {}
+
+  TaskControl& task;
+  FutureState& target;
+  WaitPhase phase;
+
+  static void told(FutureWaiter& self, FutureState&) noexcept {
+    TaskControl& task = static_cast<AwaitWaiter&>(self).task;
+    const bool won = task.word.resolve();
+    FIBRIO_CHECK(won, "an await was ended by somebody who did not take its waiter off the list");
+    make_ready_anywhere(task);
+  }
+
+  // Runs once the task's context is saved.
+  static void commit(void* argument, Worker& worker) noexcept {
+    auto& self = *static_cast<AwaitWaiter*>(argument);
+    TaskControl& task = self.task;
+    FutureState& target = self.target;
+    const bool requested = task.word.arm(self.phase) == WaitWord<>::Armed::requested;
+    if (!requested) {
+      if (target.add_waiter(self)) return;
+      // Done in the meantime. Nobody else can end this wait: a cancel is passed on, and fails.
+      if (task.word.resolve()) worker.make_ready(task);
+      return;
+    }
+    // A request came before the wait: it goes to the future (C01: unless that is done, then it stays here). Once the
+    // waiter is listed the task may run and be gone, and let go of the future.
+    AnyFuture holds_task((task.add_ref(), static_cast<FutureState*>(&task)));
+    AnyFuture holds_target((target.add_ref(), &target));
+    if (target.add_waiter(self)) {
+      if (!target.cancel(std::string())) task.word.record_request();
+      return;
+    }
+    task.word.record_request();
+    if (task.word.resolve()) worker.make_ready(task);
+  }
+};
+
+void wait_in_task(FutureState& target, Worker& worker) {
+  auto& task = TaskControl::of(*worker.current);
+  if (static_cast<FutureState*>(&task) == &target) throw RuntimeError("a task cannot await itself");
+  // The handle it was called through may go away meanwhile.
+  AnyFuture holds_target((target.add_ref(), &target));
+  AwaitWaiter waiter(task, target, is_masked(worker) ? WaitPhase::masked : WaitPhase::awaiting);
+  task.awaited = &target;
+  suspend(worker, WaitReason::kFuture, &AwaitWaiter::commit, &waiter);
+  if (waiter.phase == WaitPhase::masked) return;
+  if (task.word.take_cancellation()) task.throw_cancelled();
+}
+
+// A plain thread that blocks.
+struct ThreadWaiter : FutureWaiter {
+  ThreadWaiter() noexcept : FutureWaiter(&told) {}
+  std::mutex lock;
+  std::condition_variable changed;
+  bool is_done = false;
+
+  static void told(FutureWaiter& self, FutureState&) noexcept {
+    auto& waiter = static_cast<ThreadWaiter&>(self);
+    std::lock_guard guard(waiter.lock);
+    waiter.is_done = true;
+    waiter.changed.notify_one();  // under the lock: the waiter is gone right after it
+  }
+};
+
+}  // namespace
+
+bool TaskControl::break_await(FutureState& awaited_future) noexcept {
+  // The commit that lists the waiter may still be on its way on another worker.
+  while (word.phase() == WaitPhase::awaiting && !awaited_future.done()) {
+    const FutureWaiter* found = Word::remove(awaited_future.word_, [this](FutureWaiter& listed) {
+      return listed.on_done == &AwaitWaiter::told && &static_cast<AwaitWaiter&>(listed).task == this;
+    });
+    // Taken off: nobody else will end this wait.
+    if (found != nullptr) return word.resolve_as_cancelled();
+    spin_pause<std::atomic>();
+  }
+  return false;
+}
+
+void FutureState::wait_done() {
+  if (done()) return;
+  if (this_worker() != nullptr) {
+    wait_in_task(*this, require_task("awaiting a pending future"));
+    return;
+  }
+  ThreadWaiter waiter;
+  if (!add_waiter(waiter)) return;
+  std::unique_lock guard(waiter.lock);
+  waiter.changed.wait(guard, [&] { return waiter.is_done; });
+}
+
+// --- callbacks ---------------------------------------------------------------------------------------------------
+
+std::uint64_t FutureState::add_done_callback(UniqueFunction<void(AnyFuture)> callback) {
+  LoopIdentity loop = running_loop();
+  if (loop.scheduler == nullptr) loop = {scheduler_, loop_id_};
+  if (loop.scheduler == nullptr) {
+    throw RuntimeError("add_done_callback needs a loop to call it: neither the caller nor the future has one");
+  }
+  auto made = std::make_unique<DoneCallback>(std::move(callback), loop);
+  const std::uint64_t id = made->callback_id;
+  if (Word::add(word_, *made)) {
+    static_cast<void>(made.release());
+  } else {
+    DoneCallback::told(*made.release(), *this);  // done: it is queued right away
+  }
+  return id;
+}
+
+std::size_t FutureState::remove_done_callback(std::uint64_t id) {
+  FutureWaiter* found = Word::remove(word_, [&](FutureWaiter& listed) {
+    return listed.on_done == &DoneCallback::told && static_cast<DoneCallback&>(listed).callback_id == id;
+  });
+  if (found == nullptr) return 0;
+  delete static_cast<DoneCallback*>(found);  // not under the lock: it holds user objects
+  return 1;
+}
+
+void throw_already_done(const FutureState& state) {
+  throw InvalidStateError(state.cancelled() ? "the future was cancelled already" : "the future is done already");
+}
+
+void throw_task_completion() {
+  throw RuntimeError("a task's result is what its callable returns; it cannot be set from outside");
+}
+
+LoopIdentity running_loop() noexcept {
+  Worker* worker = this_worker();
+  if (worker == nullptr) return {};
+  return {&worker->scheduler, worker->scheduler.id};
+}
+
+}  // namespace fibrio::detail

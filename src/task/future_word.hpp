@@ -1,0 +1,114 @@
+// What: the word of a future: pending with a list of waiters, or done. Templated over the atomic type for the model
+// checker; FutureState holds the word.
+//
+// Threads: any.
+//
+// Protocol. The word is a pointer to the newest waiter, or'ed with kLocked; or kDone alone.
+//  1. add pushes by compare-and-swap; it fails once kDone is set: a waiter is listed or learns "done", never neither.
+//     (A waiter that was removed and pushed again between another's load and swap does no harm: what the other
+//     linked itself before is the top again.)
+//  2. lock is set to complete or to remove; whoever wants to change the list or the state meanwhile spins. One producer
+//     that holds the lock stores outcome and value and then finishes: store of kDone, release. The value is only
+//     read after an acquire load that saw kDone.
+//  3. finish returns the whole list; each waiter is told exactly once, oldest first, by the completer. A waiter that
+//     remove() found is never told.
+//
+// Rejected: a mutex per future (40 bytes); a second word for the producers' race.
+#pragma once
+
+#include <cstdint>
+
+#include "base/atomic.hpp"
+#include "base/check.hpp"
+#include "fibrio/detail/future_state.hpp"
+
+namespace fibrio::detail {
+
+template <template <class> class Atomic, class Waiter = FutureWaiter>
+struct FutureWord {
+  using Word = Atomic<std::uintptr_t>;
+  static constexpr std::uintptr_t kLocked = FutureState::kLocked;
+  static constexpr std::uintptr_t kDone = FutureState::kDone;
+
+  // False: done already.
+  [[nodiscard]] static bool add(Word& word, Waiter& waiter) noexcept {
+    // acquire: partner of finish, for who learns "done" here.
+    std::uintptr_t old = word.load(std::memory_order_acquire);
+    for (;;) {
+      if ((old & kDone) != 0) return false;
+      if ((old & kLocked) != 0) {
+        spin_pause<Atomic>();
+        old = word.load(std::memory_order_acquire);
+        continue;
+      }
+      waiter.next = reinterpret_cast<Waiter*>(old);
+      // release: partner of lock's acquire: who takes the list sees the waiter.
+      if (word.compare_exchange_weak(old, reinterpret_cast<std::uintptr_t>(&waiter), std::memory_order_release,
+                                     std::memory_order_acquire)) {
+        return true;
+      }
+    }
+  }
+
+  // Locks a pending future; false if it is done.
+  [[nodiscard]] static bool lock(Word& word) noexcept {
+    std::uintptr_t old = word.load(std::memory_order_relaxed);
+    for (;;) {
+      if ((old & kDone) != 0) return false;
+      if ((old & kLocked) != 0) {
+        spin_pause<Atomic>();
+        old = word.load(std::memory_order_relaxed);
+        continue;
+      }
+      // acquire: partner of add's release, and of unlock's.
+      if (word.compare_exchange_weak(old, old | kLocked, std::memory_order_acquire, std::memory_order_relaxed)) {
+        return true;
+      }
+    }
+  }
+  // The list of a locked future, newest first.
+  [[nodiscard]] static Waiter* list(const Word& word) noexcept {
+    return reinterpret_cast<Waiter*>(word.load(std::memory_order_relaxed) & ~kLocked);
+  }
+  static void unlock(Word& word, Waiter* list) noexcept {
+    word.store(reinterpret_cast<std::uintptr_t>(list), std::memory_order_release);
+  }
+  // The last step of a completion, under the lock: publishes it, returns the waiters, newest first.
+  [[nodiscard]] static Waiter* finish(Word& word) noexcept {
+    Waiter* waiters = list(word);
+    word.store(kDone, std::memory_order_release);
+    return waiters;
+  }
+
+  // Takes the first waiter for which `matches` is true off the list; null if there is none, or it is done.
+  template <class Matches>
+  [[nodiscard]] static Waiter* remove(Word& word, Matches matches) noexcept {
+    if (!lock(word)) return nullptr;
+    Waiter* head = list(word);
+    Waiter* found = nullptr;
+    Waiter** place = &head;
+    while (*place != nullptr && found == nullptr) {
+      if (matches(**place)) {
+        found = *place;
+        *place = found->next;
+      } else {
+        place = &(*place)->next;
+      }
+    }
+    unlock(word, head);
+    return found;
+  }
+
+  [[nodiscard]] static Waiter* reversed(Waiter* newest_first) noexcept {
+    Waiter* oldest_first = nullptr;
+    while (newest_first != nullptr) {
+      Waiter* next = newest_first->next;
+      newest_first->next = oldest_first;
+      oldest_first = newest_first;
+      newest_first = next;
+    }
+    return oldest_first;
+  }
+};
+
+}  // namespace fibrio::detail

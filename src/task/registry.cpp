@@ -1,0 +1,62 @@
+#include "task/registry.hpp"
+
+#include <mutex>
+
+#include "task/task_control.hpp"
+
+namespace fibrio::detail {
+
+void TaskRegistry::insert(TaskControl& task, std::size_t worker) noexcept {
+  Shard& shard = shards_[worker];
+  task.shard = static_cast<std::uint32_t>(worker);
+  std::lock_guard guard(shard.lock);
+  // Unique over the shards, and 1, 2, 3, … with one worker, as in asyncio.
+  task.id = shard.spawned++ * shards_.size() + worker + 1;
+  shard.tasks.push_back(&task);
+}
+
+void TaskRegistry::remove(TaskControl& task, bool cancelled) noexcept {
+  Shard& shard = shards_[task.shard];
+  std::lock_guard guard(shard.lock);
+  IntrusiveList<TaskControl, TaskControl>::remove(&task);
+  ++shard.finished;
+  if (cancelled) ++shard.cancelled;
+}
+
+std::vector<AnyTask> TaskRegistry::snapshot() const {
+  std::vector<AnyTask> tasks;
+  for (Shard& shard : shards_) {
+    for (;;) {
+      // No allocation under the lock: make room first, and try again if more came meanwhile.
+      std::size_t alive = 0;
+      {
+        std::lock_guard guard(shard.lock);
+        alive = static_cast<std::size_t>(shard.spawned - shard.finished);
+      }
+      tasks.reserve(tasks.size() + alive);
+      std::lock_guard guard(shard.lock);
+      if (shard.spawned - shard.finished > alive) continue;
+      for (TaskControl* task = shard.tasks.front(); task != nullptr; task = shard.tasks.next(task)) {
+        // A listed task is alive: it is taken off before the loop's reference goes.
+        task->add_ref();
+        tasks.emplace_back(AnyTask(static_cast<FutureState*>(task)));
+      }
+      break;
+    }
+  }
+  return tasks;
+}
+
+TaskRegistry::Counts TaskRegistry::counts() const noexcept {
+  Counts sum;
+  for (const Shard& shard : shards_) {
+    std::lock_guard guard(shard.lock);
+    sum.spawned += shard.spawned;
+    sum.finished += shard.finished;
+    sum.cancelled += shard.cancelled;
+  }
+  sum.alive = static_cast<std::size_t>(sum.spawned - sum.finished);
+  return sum;
+}
+
+}  // namespace fibrio::detail

@@ -1,0 +1,259 @@
+#include "task/task_control.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <utility>
+
+#include "fiber/stack_pool.hpp"
+#include "fibrio/errors.hpp"
+#include "sched/scheduler.hpp"
+#include "sched/worker.hpp"
+#include "task/registry.hpp"
+
+namespace fibrio::detail {
+
+TaskControl::TaskControl(Scheduler& its_scheduler, std::uint64_t loop_id, const TaskOps& ops, void* payload) noexcept
+    : FutureState(Kind::kTask, &its_scheduler, loop_id), TaskCore(&its_scheduler), ops_(ops), payload_(payload) {
+  set_value_place(static_cast<std::byte*>(payload) + ops.value_offset);
+}
+
+TaskControl::~TaskControl() {
+  delete name_;
+  delete cancel_message_;
+}
+
+void TaskControl::destroy() noexcept {
+  if (has_value()) ops_.destroy_value(payload_);
+  delete this;
+}
+
+// --- running -----------------------------------------------------------------------------------------------------
+
+void TaskControl::run() noexcept {
+  bool returned = false;
+  bool cancelled = false;
+  std::exception_ptr exception;
+  if (word.take_cancellation()) {  // before it started: the body never runs
+    cancelled = true;
+  } else {
+    try {
+      ops_.run(payload_);
+      returned = true;
+    } catch (const CancelledError& error) {
+      cancelled = true;
+      if (!error.message().empty()) exception = std::current_exception();
+    } catch (...) {
+      exception = std::current_exception();
+    }
+  }
+  // Destructors of captured objects may wait, but nothing may be thrown through them.
+  ++cancel_masks;
+  ops_.destroy_callable(payload_);
+  --cancel_masks;
+  if (!word.finish() && returned) {  // a request came before the end: the value is lost (C04)
+    cancelled = true;
+    ops_.destroy_value(payload_);
+  }
+  if (cancelled && exception == nullptr && cancel_message_ != nullptr) {
+    exception = std::make_exception_ptr(CancelledError(*cancel_message_));
+  }
+  complete(cancelled            ? Outcome::kCancelled
+           : exception != nullptr ? Outcome::kException
+                                  : Outcome::kValue,
+           std::move(exception));
+}
+
+void TaskControl::fail(const StackFailure& failure) noexcept {
+  ops_.destroy_callable(payload_);
+  static_cast<void>(word.finish());
+  complete(Outcome::kException, std::make_exception_ptr(StackLimitError(failure)));
+}
+
+void TaskControl::complete(Outcome outcome, std::exception_ptr exception) noexcept {
+  Scheduler& home = *FutureState::scheduler();
+  const bool began = begin_completion();
+  FIBRIO_CHECK(began, "a task was completed by somebody else");
+  home.registry->remove(*this, outcome == Outcome::kCancelled);
+  finish_completion(outcome, std::move(exception));
+  release();  // the loop's reference
+}
+
+// --- cancelling --------------------------------------------------------------------------------------------------
+
+bool TaskControl::cancel_task(const std::string& message) {
+  TaskControl* task = this;
+  AnyFuture holds_task;  // keeps `task` alive below the first
+  // A cycle of tasks that await each other (C13) is found as Brent does: a marker that jumps ahead at powers of two.
+  TaskControl* marker = this;
+  AnyFuture holds_marker;
+  AnyFuture holds_first;  // what this task awaits
+  std::size_t lap = 0;
+  std::size_t lap_length = 1;
+  for (;;) {
+    if (!message.empty()) {
+      auto copy = std::make_unique<std::string>(message);
+      std::lock_guard guard(task->text_lock_);
+      delete std::exchange(task->cancel_message_, copy.release());
+    }
+    switch (task->word.request_cancel()) {
+      case WaitWord<>::Cancel::finished:
+        return false;
+      case WaitWord<>::Cancel::recorded:
+        return true;
+      case WaitWord<>::Cancel::resolved:
+        make_ready_anywhere(*task);
+        return true;
+      case WaitWord<>::Cancel::forward:
+        break;
+    }
+    auto* target = static_cast<FutureState*>(task->awaited);
+    target->add_ref();
+    task->word.unlock();
+    AnyFuture holds_target(target);
+    if (!holds_first.valid()) holds_first = holds_target;
+    if (target->kind() != Kind::kTask) {
+      // Too late for the future: the request is delivered when this task resumes (C01).
+      if (!target->cancel(message)) task->word.record_request();
+      return true;
+    }
+    auto& next = TaskControl::of(*target);
+    if (next.done()) {
+      task->word.record_request();
+      return true;
+    }
+    if (&next == marker) {
+      // Broken where the cancel came from.
+      if (break_await(*holds_first.state())) {
+        make_ready_anywhere(*this);
+      } else {
+        word.record_request();
+      }
+      return true;
+    }
+    if (++lap == lap_length) {
+      lap = 0;
+      lap_length *= 2;
+      marker = &next;
+      holds_marker = holds_target;
+    }
+    holds_task = std::move(holds_target);
+    task = &next;
+  }
+}
+
+void TaskControl::throw_cancelled() {
+  std::string message;
+  {
+    std::lock_guard guard(text_lock_);
+    if (cancel_message_ != nullptr) message = *cancel_message_;
+  }
+  throw CancelledError(std::move(message));
+}
+
+// --- names -------------------------------------------------------------------------------------------------------
+
+std::string TaskControl::name() const {
+  {
+    std::lock_guard guard(text_lock_);
+    if (name_ != nullptr) return *name_;
+  }
+  return "Task-" + std::to_string(id);
+}
+
+void TaskControl::set_name(std::string name) {
+  auto* made = new std::string(std::move(name));
+  {
+    std::lock_guard guard(text_lock_);
+    std::swap(name_, made);
+  }
+  delete made;
+}
+
+std::size_t TaskControl::copy_name(char* buffer, std::size_t size) const noexcept {
+  // From a signal handler on this task's own thread: if the lock is held, it is by what was interrupted.
+  if (text_lock_.try_lock()) {
+    std::lock_guard guard(text_lock_, std::adopt_lock);
+    if (name_ != nullptr) {
+      const std::size_t length = std::min(size, name_->size());
+      std::memcpy(buffer, name_->data(), length);
+      return length;
+    }
+  }
+  constexpr char kPrefix[] = "Task-";
+  constexpr std::size_t kPrefixLength = sizeof kPrefix - 1;
+  if (size < kPrefixLength) return 0;
+  std::memcpy(buffer, kPrefix, kPrefixLength);
+  const auto end = std::to_chars(buffer + kPrefixLength, buffer + size, id);
+  return static_cast<std::size_t>(end.ptr - buffer);
+}
+
+// --- for the templates in tasks.hpp ------------------------------------------------------------------------------
+
+namespace {
+
+constexpr std::size_t round_up(std::size_t bytes, std::size_t align) { return (bytes + align - 1) / align * align; }
+
+std::uint8_t stack_class_for(std::size_t wanted, const Scheduler& scheduler) {
+  if (wanted == 0) return static_cast<std::uint8_t>(stack_class_of(scheduler.stack_size));
+  if (wanted < kMinStackBytes || wanted > kMaxStackBytes) {
+    throw std::invalid_argument("TaskOptions::stack_size = " + std::to_string(wanted) +
+                                " is out of range; allowed: 16384 (16 KiB) to 67108864 (64 MiB), or 0 for Config's");
+  }
+  return static_cast<std::uint8_t>(stack_class_of(wanted));
+}
+
+}  // namespace
+
+NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t payload_align, const TaskOps& ops,
+                      TaskOptions* options) {
+  Scheduler* scheduler = loop.scheduler;
+  if (scheduler == nullptr) {
+    Worker* worker = this_worker();
+    if (worker == nullptr) {
+      throw RuntimeError("create_task needs a running loop: call it inside fibrio::run, or use EventLoop::create_task");
+    }
+    scheduler = &worker->scheduler;
+  }
+  if (scheduler->is_closed()) throw RuntimeError("create_task: the event loop is closed");
+  const std::uint8_t stack_class = stack_class_for(options == nullptr ? 0 : options->stack_size, *scheduler);
+  FIBRIO_CHECK(payload_align <= alignof(std::max_align_t), "callables with extended alignment are not supported");
+  constexpr std::size_t kPayloadAt = round_up(sizeof(TaskControl), alignof(std::max_align_t));
+  auto* memory = static_cast<std::byte*>(allocate(kPayloadAt + payload_bytes));
+  auto* task = ::new (static_cast<void*>(memory)) TaskControl(*scheduler, scheduler->id, ops, memory + kPayloadAt);
+  task->stack_class = stack_class;
+  if (options != nullptr && !options->name.empty()) task->set_name(std::move(options->name));
+  return {task, memory + kPayloadAt};
+}
+
+void start_task(FutureState& state) noexcept {
+  auto& task = TaskControl::of(state);
+  Scheduler& scheduler = *state.scheduler();
+  Worker* worker = this_worker();
+  const bool here = worker != nullptr && &worker->scheduler == &scheduler;
+  scheduler.registry->insert(task, here ? worker->index : 0);
+  task.add_ref();  // the loop's
+  if (here) {
+    worker->schedule(task);
+    return;
+  }
+  // From outside: the task may run and end before we are back.
+  scheduler.enter_external();
+  scheduler.schedule_anywhere(task);
+  scheduler.leave_external();
+}
+
+void discard_task(FutureState& state) noexcept {
+  // Never started: nobody else knows it.
+  delete &TaskControl::of(state);
+}
+
+std::string task_name(const FutureState& state) { return TaskControl::of(state).name(); }
+void set_task_name(FutureState& state, std::string name) { TaskControl::of(state).set_name(std::move(name)); }
+int task_cancelling(const FutureState& state) noexcept { return static_cast<int>(TaskControl::of(state).word.count()); }
+int task_uncancel(FutureState& state) { return static_cast<int>(TaskControl::of(state).word.uncancel()); }
+
+}  // namespace fibrio::detail

@@ -1,0 +1,69 @@
+// What: the control block of a task: a future's state, what the scheduler knows, name and place in the registry. The
+// callable and the result lie behind it in the same allocation (TaskPayload in fibrio/tasks.hpp).
+//
+// Threads: as FutureState; run() on the task's fiber.
+//
+// References: one for the handle that create_task returns, one for the loop from start to completion.
+//
+// Cancelling walks down the chain of awaits (hard_cases C11): each task on the way counts a request; the last one's
+// wait ends, or the future it awaits is cancelled. Links are held by references, never by two locks at once.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/intrusive_list.hpp"
+#include "base/spin_lock.hpp"
+#include "fibrio/detail/future_state.hpp"
+#include "fibrio/tasks.hpp"
+#include "sched/task_core.hpp"
+
+namespace fibrio::detail {
+
+struct StackFailure;
+class Worker;
+
+class TaskControl final : public FutureState, public TaskCore, public ListHook<TaskControl> {
+ public:
+  TaskControl(Scheduler& scheduler, std::uint64_t loop_id, const TaskOps& ops, void* payload) noexcept;
+
+  // Hooks of the scheduler.
+  void run() noexcept;
+  void fail(const StackFailure& failure) noexcept;
+
+  // See Task::cancel.
+  bool cancel_task(const std::string& message);
+  [[noreturn]] void throw_cancelled();
+
+  // Ends a wait for a future as cancelled, without the future being done. True: make the task ready.
+  [[nodiscard]] bool break_await(FutureState& awaited_future) noexcept;
+
+  [[nodiscard]] std::string name() const;
+  void set_name(std::string name);
+  // Async-signal-safe.
+  std::size_t copy_name(char* buffer, std::size_t size) const noexcept;
+
+  [[nodiscard]] static TaskControl& of(TaskCore& core) noexcept { return static_cast<TaskControl&>(core); }
+  [[nodiscard]] static TaskControl& of(FutureState& state) noexcept { return static_cast<TaskControl&>(state); }
+  [[nodiscard]] static const TaskControl& of(const FutureState& state) noexcept {
+    return static_cast<const TaskControl&>(state);
+  }
+
+  std::uint64_t id = 0;     // "Task-<id>"; set by the registry
+  std::uint32_t shard = 0;  // of the registry
+
+ private:
+  friend void discard_task(FutureState& state) noexcept;  // NOLINT
+
+  ~TaskControl() override;
+  void destroy() noexcept override;
+  void complete(Outcome outcome, std::exception_ptr exception) noexcept;
+
+  const TaskOps& ops_;
+  void* payload_;
+  mutable SpinLock text_lock_;
+  std::string* name_ = nullptr;            // null: made from the id; guarded by text_lock_
+  std::string* cancel_message_ = nullptr;  // null: none; guarded by text_lock_
+};
+
+}  // namespace fibrio::detail
