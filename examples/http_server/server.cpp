@@ -6,7 +6,8 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <system_error>
+#include <new>
+#include <utility>
 
 #include "connection.hpp"
 
@@ -94,7 +95,14 @@ void Server::listen() {
 }
 
 void Server::accept_connections(fibrio::TcpListener& listener) {
-  for (;;) admit(listener.accept());
+  for (;;) {
+    fibrio::TcpStream stream = listener.accept();
+    try {
+      admit(std::move(stream));
+    } catch (const std::bad_alloc&) {
+      // No memory for its task: this connection is dropped, the next one may fare better.
+    }
+  }
 }
 
 void Server::admit(fibrio::TcpStream stream) {

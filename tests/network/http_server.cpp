@@ -216,8 +216,8 @@ TEST_CASE("The HTTP server answers 408 to a header or body that trickles in", "[
   const auto trickle = [&server](std::string start, char byte) {
     Client client(server.port());
     CHECK(client.ask(get("/")).status == 200);
-    client.send(start);
     const auto begin = std::chrono::steady_clock::now();
+    client.send(start);
     // A byte now and then, always sooner than the timeout; the server closes when its patience ends.
     std::string answer;
     while (std::chrono::steady_clock::now() - begin < patience() && client.send({&byte, 1})) {
@@ -240,8 +240,8 @@ TEST_CASE("The HTTP server closes connections that stay idle, without a word", "
   ServerProcess server({"--idle-timeout", "0.2", "--header-timeout", "0.4"});
   Client used(server.port());
   Client fresh(server.port());
-  REQUIRE(used.ask(get("/")).status == 200);
   const auto begin = std::chrono::steady_clock::now();
+  REQUIRE(used.ask(get("/")).status == 200);
   CHECK(used.is_closed_by_server());
   const auto took = std::chrono::steady_clock::now() - begin;
   CHECK(took >= std::chrono::milliseconds(200));
