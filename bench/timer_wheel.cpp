@@ -1,8 +1,9 @@
 // Question: what do arming, cancelling and expiring one timer cost?
 // Unit: ns per timer (items_per_second is its inverse); CPU time.
-// A good answer: arm + cancel under 10 ns while the wheel holds few timers or timeouts of one length; arm and
-// expire, spread over 1..1000 ms, a few tens of ns, of which most are cache misses on a million nodes.
-// Does not measure: the owner's lock, the clock, waking what waited.
+// A good answer: arm + cancel under 10 ns; a sleeper of 1 ms that is alone under 20 ns; of a million
+// sleepers, armed in one order and expired in another, arming under 20 ns each and expiry near one cache miss
+// each (a binary heap of a million pays that too, and cannot cancel). Does not measure: the owner's lock, the
+// clock, waking what waited.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>

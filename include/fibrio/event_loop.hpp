@@ -197,11 +197,11 @@ class EventLoop {
   }
   template <class F>
   static auto await_done(F&& future) {
-    using Handle = std::decay_t<F>;
+    using Type = std::decay_t<F>;
     if constexpr (requires { future.result(); }) {
       return await(std::forward<F>(future));
     } else {
-      static_assert(std::is_same_v<Handle, AnyFuture> || std::is_same_v<Handle, AnyTask>);
+      static_assert(std::is_same_v<Type, AnyFuture> || std::is_same_v<Type, AnyTask>);
       if (const std::exception_ptr exception = future.exception()) std::rethrow_exception(exception);
     }
   }

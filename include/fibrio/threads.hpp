@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -20,8 +21,8 @@ namespace fibrio {
 
 namespace detail {
 class ThreadPoolImpl;
-struct LoopAccess;
-}
+struct ThreadPoolAccess;
+}  // namespace detail
 
 // A pool of threads that grows with the work up to its limit; idle threads leave.
 class ThreadPool {
@@ -30,15 +31,19 @@ class ThreadPool {
   // Threads are started on demand. Throws: std::invalid_argument.
   explicit ThreadPool(std::size_t max_threads = 0, Duration keep_alive = std::chrono::seconds(10),
                       std::string name = "fibrio-pool");
-  // shutdown(true), without a limit.
+  // shutdown(true), without a limit, unless shutdown was called already: whoever did that has said how long to
+  // wait. In a task it waits with cancellation masked; in a callback it blocks the worker; on one of the pool's own
+  // threads (a call that held the last reference) it does not wait: what is queued still runs.
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // Runs `function(arguments...)` (decay-copied) on a thread of the pool; returns its future at once.
-  // Waits: no; calls above the limit queue up. Cancel: of the future takes the call back if no thread has
-  // begun it. Throws: RuntimeError after shutdown; std::system_error if not even one thread can be started.
-  // Threads: any. asyncio: ThreadPoolExecutor.submit, and loop.run_in_executor.
+  // Runs `function(arguments...)` (decay-copied) on a thread of the pool; returns its future at once. The copies
+  // are destroyed before the future is done, so that who waits for it finds released what they held.
+  // Waits: no; calls above the limit queue up, first come, first served. Cancel: of the future takes the call back,
+  // and destroys it at once, if no thread has begun it; the result of a begun one is dropped. Throws: RuntimeError
+  // after shutdown; std::system_error, which names the limits, if not even one thread can be started.
+  // Threads: any. Signals are not delivered on the pool's threads (faults are). asyncio: ThreadPoolExecutor.submit, and loop.run_in_executor.
   template <class F, class... A>
     requires detail::Callable<F, A...>
   auto submit(F&& function, A&&... arguments) {
@@ -46,8 +51,11 @@ class ThreadPool {
   }
 
   // Refuses new calls, cancels queued ones if `cancel_queued`, and if `wait` waits until the running ones have ended,
-  // at most `timeout` (negative: without limit). Returns how many calls still run; they go on, and the memory they
-  // use is kept. From a task, waits without blocking the worker. Idempotent.
+  // at most `timeout` (negative: without limit). Returns how many calls have not ended, begun or queued; they go on,
+  // and the pool's memory is kept for them, even when the pool is destroyed.
+  // Waits: if `wait` and calls run; from a task, without blocking the worker. From a call of this pool itself: never.
+  // Cancel: CancelledError; the pool stays shut down. Throws: RuntimeError inside a callback if `wait` (then nothing
+  // has changed). Threads: any, several at once too. Idempotent.
   std::size_t shutdown(bool wait = true, Duration timeout = Duration(-1), bool cancel_queued = false);
 
   [[nodiscard]] std::size_t max_threads() const noexcept;
@@ -56,22 +64,28 @@ class ThreadPool {
 
  private:
   friend class EventLoop;
-  friend struct detail::LoopAccess;
+  friend struct detail::ThreadPoolAccess;
 
   template <class F, class... A>
   auto submit_for(detail::LoopIdentity loop, F&& function, A&&... arguments) {
     using Result = detail::TaskValue<F, A...>;
     Future<Result> future = detail::make_future<Result>(loop);
-    auto call = [future, function = std::decay_t<F>(std::forward<F>(function)),
-                 bound = std::tuple<std::decay_t<A>...>(std::forward<A>(arguments)...)]() mutable {
+    using Work = std::tuple<std::decay_t<F>, std::decay_t<A>...>;
+    auto call = [future, work = std::optional<Work>(std::in_place, std::forward<F>(function),
+                                                    std::forward<A>(arguments)...)]() mutable {
+      constexpr auto kInvoke = [](auto&&... parts) -> decltype(auto) { return std::invoke(std::move(parts)...); };
       try {
         if constexpr (std::is_void_v<Result>) {
-          std::apply(std::move(function), std::move(bound));
+          std::apply(kInvoke, std::move(*work));
+          work.reset();
           future.try_set_result();
         } else {
-          future.try_set_result(Result(std::apply(std::move(function), std::move(bound))));
+          Result result(std::apply(kInvoke, std::move(*work)));
+          work.reset();
+          future.try_set_result(std::move(result));
         }
       } catch (...) {
+        work.reset();
         future.try_set_exception(std::current_exception());
       }
     };

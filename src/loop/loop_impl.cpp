@@ -192,7 +192,7 @@ void LoopImpl::track_activity(ThreadPool& pool, bool enabled) {
   if (!config.virtual_time) return;
   ThreadPoolImpl::ActivityHook hook = nullptr;
   if (enabled) hook = [](void* context, int delta) { static_cast<Scheduler*>(context)->change_activity(delta); };
-  LoopAccess::impl(pool).set_activity_hook(hook, &scheduler);
+  ThreadPoolAccess::impl(pool).set_activity_hook(hook, &scheduler);
 }
 
 FdWatch& fd_watch_of_running_loop() { return LoopAccess::impl(get_running_loop()).fd_watch; }

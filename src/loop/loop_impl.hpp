@@ -67,7 +67,6 @@ class LoopImpl {
 
 struct LoopAccess {
   static LoopImpl& impl(EventLoop& loop) noexcept { return *loop.impl_; }
-  static ThreadPoolImpl& impl(ThreadPool& pool) noexcept { return *pool.impl_; }
   static std::shared_ptr<CallbackState>& state(Handle& handle) noexcept { return handle.state_; }
 };
 

@@ -61,10 +61,13 @@ void TaskControl::run() noexcept {
   if (cancelled && exception == nullptr && cancel_message_ != nullptr) {
     exception = std::make_exception_ptr(CancelledError(*cancel_message_));
   }
-  complete(cancelled            ? Outcome::kCancelled
-           : exception != nullptr ? Outcome::kException
-                                  : Outcome::kValue,
-           std::move(exception));
+  Outcome outcome = Outcome::kValue;
+  if (cancelled) {
+    outcome = Outcome::kCancelled;
+  } else if (exception != nullptr) {
+    outcome = Outcome::kException;
+  }
+  complete(outcome, std::move(exception));
 }
 
 void TaskControl::fail(const StackFailure& failure) noexcept {
@@ -120,12 +123,12 @@ bool TaskControl::cancel_task(const std::string& message) {
       if (!target->cancel(message)) task->word.record_request();
       return true;
     }
-    auto& next = TaskControl::of(*target);
-    if (next.done()) {
+    auto& awaited_task = TaskControl::of(*target);
+    if (awaited_task.done()) {
       task->word.record_request();
       return true;
     }
-    if (&next == marker) {
+    if (&awaited_task == marker) {
       // Broken where the cancel came from.
       if (break_await(*holds_first.state())) {
         make_ready_anywhere(*this);
@@ -137,11 +140,11 @@ bool TaskControl::cancel_task(const std::string& message) {
     if (++lap == lap_length) {
       lap = 0;
       lap_length *= 2;
-      marker = &next;
+      marker = &awaited_task;
       holds_marker = holds_target;
     }
     holds_task = std::move(holds_target);
-    task = &next;
+    task = &awaited_task;
   }
 }
 
@@ -161,7 +164,8 @@ std::string TaskControl::name() const {
     std::lock_guard guard(text_lock_);
     if (name_ != nullptr) return *name_;
   }
-  return "Task-" + std::to_string(id);
+  std::string text = "Task-";
+  return text.append(std::to_string(id));  // not operator+: g++ 12 warns about its own string there
 }
 
 void TaskControl::set_name(std::string name) {

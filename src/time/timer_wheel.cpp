@@ -10,10 +10,31 @@ namespace {
 constexpr std::uint64_t kSignBit = std::uint64_t{1} << 63;
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 
+// A list up to this long is sorted where it is rather than cascaded (a guess; log2 of it compares per node).
+constexpr std::size_t kSortDirectly = 16;
+
+// What a second-level cache surely holds at a cache line each (512 KiB).
+constexpr std::size_t kWarmNodes = 8192;
+
 TimerNode* node_of(TimerLink* link) noexcept { return static_cast<TimerNode*>(link); }
 
 bool is_before(const TimerNode& a, const TimerNode& b) noexcept {
   return a.deadline_ns != b.deadline_ns ? a.deadline_ns < b.deadline_ns : a.sequence < b.sequence;
+}
+
+// How many nodes are in a ring that has some, its head not counted; no more than about `limit`. It walks from
+// both ends: in a big wheel each step waits for memory, and two waits at a time bring the nodes of a cascade
+// into the cache sooner.
+std::size_t count_ring(const TimerLink& head, std::size_t limit) noexcept {
+  const TimerLink* front = head.next;
+  const TimerLink* back = head.prev;
+  std::size_t count = 0;
+  while (front != back && front->next != back && count < limit) {
+    front = front->next;
+    back = back->prev;
+    count += 2;
+  }
+  return count + (front == back ? 1 : 2);
 }
 
 // Chains below are singly linked by `next` and end in null; `prev` is rebuilt when they become a slot again.
@@ -111,7 +132,7 @@ std::size_t TimerWheel::advance(std::int64_t now_ns, DueList& due) noexcept {
     const std::uint64_t start = start_tick(place);
     if (start > target) break;
     if (!is_sorted(place)) {
-      if (place >= kSlots) {
+      if (place >= kSlots && count_ring(slots_[place], kWarmNodes) > kSortDirectly) {
         // Cascading sorts like a radix sort: cheaper than comparing a long list, and each node goes down at
         // least one level.
         TimerLink* chain = detach_slot(place);

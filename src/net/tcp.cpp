@@ -1,0 +1,338 @@
+// What: TcpStream and TcpListener.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include <cerrno>
+#include <stdexcept>
+#include <system_error>
+#include <utility>
+
+#include "base/syscalls.hpp"
+#include "fibrio/errors.hpp"
+#include "fibrio/sockets.hpp"
+#include "fibrio/tasks.hpp"
+#include "net/socket.hpp"
+#include "sched/scheduler.hpp"
+#include "sched/worker.hpp"
+#include "structured/deadline.hpp"
+#include "task/loop_services.hpp"
+
+namespace fibrio {
+
+using detail::Direction;
+using detail::Socket;
+
+namespace {
+
+[[noreturn]] void fail(int error, const std::string& what) {
+  throw std::system_error(-error, std::system_category(), what);
+}
+
+Socket& open_or_throw(const std::shared_ptr<Socket>& socket, const char* call) {
+  if (socket == nullptr) throw std::system_error(EBADF, std::system_category(), call);
+  return *socket;
+}
+
+void set_int_option(int fd, int level, int name, int value, const char* what) {
+  const int error = sys::setsockopt(fd, level, name, &value, sizeof value);
+  if (error < 0) fail(error, what);
+}
+
+template <class Get>
+Address address_of(const std::shared_ptr<Socket>& socket, const char* call, Get get) {
+  const Socket::Operation operation(open_or_throw(socket, call), call);
+  sockaddr_storage storage{};
+  socklen_t length = sizeof storage;
+  const int error = get(operation.fd(), reinterpret_cast<sockaddr*>(&storage), &length);
+  if (error < 0) fail(error, call);
+  return Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&storage), length);
+}
+
+constexpr auto kSockName = [](int fd, sockaddr* address, socklen_t* length) {
+  return sys::getsockname(fd, address, length);
+};
+constexpr auto kPeerName = [](int fd, sockaddr* address, socklen_t* length) {
+  return sys::getpeername(fd, address, length);
+};
+
+}  // namespace
+
+// --- TcpStream ---------------------------------------------------------------------------------------------------
+
+TcpStream::TcpStream() noexcept = default;
+TcpStream::TcpStream(std::shared_ptr<Socket> socket) noexcept : socket_(std::move(socket)) {}
+TcpStream::TcpStream(TcpStream&&) noexcept = default;
+TcpStream& TcpStream::operator=(TcpStream&& other) noexcept {
+  if (this != &other) {
+    close();
+    socket_ = std::move(other.socket_);
+  }
+  return *this;
+}
+TcpStream::~TcpStream() { close(); }
+
+TcpStream TcpStream::connect(const std::string& host, std::uint16_t port, ConnectOptions options) {
+  detail::Deadline deadline(options.timeout);
+  try {
+    const ConnectOptions without_timeout{.no_delay = options.no_delay};
+    const std::vector<Address> addresses = getaddrinfo(host, port);
+    for (std::size_t i = 0; i + 1 < addresses.size(); ++i) {
+      try {
+        return connect(addresses[i], without_timeout);
+      } catch (const std::system_error&) {  // the next one may answer; the last one's error is thrown
+      }
+    }
+    return connect(addresses.back(), without_timeout);
+  } catch (const CancelledError&) {
+    deadline.rethrow_as_timeout();
+    throw;
+  }
+}
+
+TcpStream TcpStream::connect(const Address& address, ConnectOptions options) {
+  const std::string call = "connect to " + address.to_string();
+  detail::Deadline deadline(options.timeout);
+  try {
+    const int fd = sys::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) fail(fd, "socket");
+    auto socket = std::make_shared<Socket>(sys::UniqueFd(fd));
+    {
+      Socket::Operation operation(*socket, "connect");
+      for (;;) {
+        const auto seen = operation.look(Direction::write);  // before the call: an event after it must count
+        const int error = sys::connect(operation.fd(), address.data(), address.size());
+        if (error == 0 || error == -EISCONN) break;
+        // EINTR: the connection goes on being made, as with EINPROGRESS.
+        if (error != -EINPROGRESS && error != -EALREADY && error != -EINTR) fail(error, call);
+        operation.drained(Direction::write, seen);
+        operation.wait(Direction::write);
+      }
+      if (options.no_delay) set_int_option(operation.fd(), IPPROTO_TCP, TCP_NODELAY, 1, "setsockopt(TCP_NODELAY)");
+    }
+    return TcpStream(std::move(socket));
+  } catch (const CancelledError&) {
+    deadline.rethrow_as_timeout();
+    throw;
+  }
+}
+
+TcpStream TcpStream::adopt(int fd) {
+  const int flags = sys::fcntl(fd, F_GETFL);
+  if (flags < 0) fail(flags, "fcntl(F_GETFL) on fd " + std::to_string(fd));
+  if (const int error = sys::fcntl(fd, F_SETFL, flags | O_NONBLOCK); error < 0) fail(error, "fcntl(F_SETFL)");
+  if (const int error = sys::fcntl(fd, F_SETFD, FD_CLOEXEC); error < 0) fail(error, "fcntl(F_SETFD)");
+  return TcpStream(std::make_shared<Socket>(sys::UniqueFd(fd)));
+}
+
+std::size_t TcpStream::read_some(std::span<std::byte> buffer) {
+  if (buffer.empty()) return 0;
+  Socket::Operation operation(open_or_throw(socket_, "recv"), "recv");
+  for (;;) {
+    const auto seen = operation.look(Direction::read);
+    if (detail::Readiness<>::is_ready(seen)) {
+      const ssize_t count = sys::recv(operation.fd(), buffer.data(), buffer.size(), 0);
+      if (count >= 0) {
+        // Less than asked for: there is no more, and an edge will tell when there is. (Not so at the end of the stream.)
+        if (count > 0 && static_cast<std::size_t>(count) < buffer.size()) operation.drained(Direction::read, seen);
+        Socket::Operation::spend_budget();
+        return static_cast<std::size_t>(count);
+      }
+      if (count == -EINTR) continue;
+      if (count != -EAGAIN) operation.fail(static_cast<int>(count));
+      operation.drained(Direction::read, seen);
+    }
+    operation.wait(Direction::read);
+  }
+}
+
+namespace {
+
+// One send of up to two buffers; waits while the send buffer is full.
+std::size_t send_some(Socket::Operation& operation, iovec* parts, std::size_t count) {
+  std::size_t wanted = 0;
+  for (std::size_t i = 0; i < count; ++i) wanted += parts[i].iov_len;
+  for (;;) {
+    const auto seen = operation.look(Direction::write);
+    if (detail::Readiness<>::is_ready(seen)) {
+      ssize_t sent = 0;
+      if (count == 1) {
+        sent = sys::send(operation.fd(), parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL);
+      } else {
+        msghdr message{};
+        message.msg_iov = parts;
+        message.msg_iovlen = count;
+        sent = sys::sendmsg(operation.fd(), &message, MSG_NOSIGNAL);
+      }
+      if (sent >= 0) {
+        if (static_cast<std::size_t>(sent) < wanted) operation.drained(Direction::write, seen);
+        return static_cast<std::size_t>(sent);
+      }
+      if (sent == -EINTR) continue;
+      if (sent != -EAGAIN) operation.fail(static_cast<int>(sent));
+      operation.drained(Direction::write, seen);
+    }
+    operation.wait(Direction::write);
+  }
+}
+
+iovec part_of(std::span<const std::byte> data) noexcept {
+  return {const_cast<std::byte*>(data.data()), data.size()};  // sendmsg only reads it
+}
+
+}  // namespace
+
+std::size_t TcpStream::write_some(std::span<const std::byte> data) {
+  if (data.empty()) return 0;
+  Socket::Operation operation(open_or_throw(socket_, "send"), "send");
+  iovec part = part_of(data);
+  const std::size_t sent = send_some(operation, &part, 1);
+  Socket::Operation::spend_budget();
+  return sent;
+}
+
+void TcpStream::write_all(std::span<const std::byte> data) {
+  if (data.empty()) return;
+  Socket::Operation operation(open_or_throw(socket_, "send"), "send");
+  while (!data.empty()) {
+    iovec part = part_of(data);
+    data = data.subspan(send_some(operation, &part, 1));
+  }
+  Socket::Operation::spend_budget();
+}
+
+void TcpStream::write_all(std::string_view text) { write_all(std::as_bytes(std::span(text.data(), text.size()))); }
+
+void TcpStream::write_all(std::span<const std::byte> first, std::span<const std::byte> second) {
+  if (first.empty()) return write_all(second);
+  if (second.empty()) return write_all(first);
+  std::size_t sent = 0;
+  {
+    Socket::Operation operation(open_or_throw(socket_, "sendmsg"), "sendmsg");
+    iovec parts[2] = {part_of(first), part_of(second)};
+    sent = send_some(operation, parts, 2);
+  }
+  if (sent < first.size()) return write_all(first.subspan(sent), second);
+  write_all(second.subspan(sent - first.size()));
+}
+
+void TcpStream::shutdown_write() {
+  const Socket::Operation operation(open_or_throw(socket_, "shutdown"), "shutdown");
+  const int error = sys::shutdown(operation.fd(), SHUT_WR);
+  if (error < 0) operation.fail(error);
+}
+
+void TcpStream::close() noexcept {
+  if (socket_ != nullptr) socket_->close();
+}
+
+void TcpStream::abort() noexcept {
+  if (socket_ == nullptr || !socket_->is_open()) return;
+  const linger reset{1, 0};
+  static_cast<void>(sys::setsockopt(socket_->fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset));
+  close();
+}
+
+bool TcpStream::is_open() const noexcept { return socket_ != nullptr && socket_->is_open(); }
+Address TcpStream::local_address() const { return address_of(socket_, "getsockname", kSockName); }
+Address TcpStream::peer_address() const { return address_of(socket_, "getpeername", kPeerName); }
+void TcpStream::set_no_delay(bool enabled) { set_option(IPPROTO_TCP, TCP_NODELAY, enabled ? 1 : 0); }
+void TcpStream::set_keep_alive(bool enabled) { set_option(SOL_SOCKET, SO_KEEPALIVE, enabled ? 1 : 0); }
+void TcpStream::set_option(int level, int name, int value) {
+  const Socket::Operation operation(open_or_throw(socket_, "setsockopt"), "setsockopt");
+  set_int_option(operation.fd(), level, name, value, "setsockopt");
+}
+int TcpStream::native_handle() const noexcept { return socket_ == nullptr ? -1 : socket_->fd(); }
+int TcpStream::release() { return open_or_throw(socket_, "release").release(); }
+
+// --- TcpListener -------------------------------------------------------------------------------------------------
+
+TcpListener::TcpListener() noexcept = default;
+TcpListener::TcpListener(TcpListener&&) noexcept = default;
+TcpListener& TcpListener::operator=(TcpListener&& other) noexcept {
+  if (this != &other) {
+    close();
+    socket_ = std::move(other.socket_);
+  }
+  return *this;
+}
+TcpListener::~TcpListener() { close(); }
+
+TcpListener TcpListener::bind(const Address& address, ListenOptions options) {
+  if (detail::this_worker() == nullptr) throw RuntimeError("TcpListener::bind needs a running loop");
+  if (options.backlog < 1) throw std::invalid_argument("ListenOptions::backlog must be at least 1");
+  const int made = sys::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (made < 0) fail(made, "socket");
+  sys::UniqueFd fd(made);
+  if (options.reuse_address) set_int_option(made, SOL_SOCKET, SO_REUSEADDR, 1, "setsockopt(SO_REUSEADDR)");
+  if (options.reuse_port) set_int_option(made, SOL_SOCKET, SO_REUSEPORT, 1, "setsockopt(SO_REUSEPORT)");
+  if (address.family() == AF_INET6) {
+    set_int_option(made, IPPROTO_IPV6, IPV6_V6ONLY, options.ipv6_only ? 1 : 0, "setsockopt(IPV6_V6ONLY)");
+  }
+  if (const int error = sys::bind(made, address.data(), address.size()); error < 0) {
+    fail(error, "bind to " + address.to_string());
+  }
+  if (const int error = sys::listen(made, options.backlog); error < 0) fail(error, "listen on " + address.to_string());
+  TcpListener listener;
+  listener.socket_ = std::make_shared<Socket>(std::move(fd));
+  return listener;
+}
+
+TcpStream TcpListener::accept() {
+  constexpr Duration kBackOff = std::chrono::milliseconds(100);  // out of fds: others must close some first
+  const std::shared_ptr<Socket> socket = socket_;                // the listener may be moved from while this waits
+  Socket::Operation operation(open_or_throw(socket, "accept"), "accept");
+  bool reported = false;
+  for (;;) {
+    const auto seen = operation.look(Direction::read);
+    if (detail::Readiness<>::is_ready(seen)) {
+      const int fd = sys::accept4(operation.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      if (fd >= 0) {
+        auto accepted = std::make_shared<Socket>(sys::UniqueFd(fd));
+        // Only a connection that is gone already refuses this; its reader will see that.
+        const int on = 1;
+        static_cast<void>(sys::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+        Socket::Operation::spend_budget();
+        return TcpStream(std::move(accepted));
+      }
+      switch (-fd) {
+        case EAGAIN:
+          operation.drained(Direction::read, seen);
+          break;
+        case EMFILE:
+        case ENFILE:
+        case ENOBUFS:
+        case ENOMEM: {
+          detail::Worker& worker = detail::require_task("accept");
+          if (!std::exchange(reported, true)) {
+            const std::system_error error(-fd, std::system_category(), "accept4");
+            detail::report_exception(worker.scheduler,
+                                     "accept ran out of resources and goes on every 100 ms (raise RLIMIT_NOFILE, "
+                                     "ulimit -n, if it is too many open files)",
+                                     std::make_exception_ptr(error), AnyFuture());
+          }
+          sleep(kBackOff);
+          if (!socket->is_open()) operation.fail(-ECANCELED);
+          continue;
+        }
+        case EBADF:
+        case EFAULT:
+        case EINVAL:
+        case ENOTSOCK:
+        case EOPNOTSUPP:
+          operation.fail(fd);
+        default:
+          continue;  // a connection that died before it was accepted, or EINTR
+      }
+    }
+    operation.wait(Direction::read);
+  }
+}
+
+Address TcpListener::local_address() const { return address_of(socket_, "getsockname", kSockName); }
+void TcpListener::close() noexcept {
+  if (socket_ != nullptr) socket_->close();
+}
+bool TcpListener::is_open() const noexcept { return socket_ != nullptr && socket_->is_open(); }
+int TcpListener::native_handle() const noexcept { return socket_ == nullptr ? -1 : socket_->fd(); }
+
+}  // namespace fibrio
