@@ -138,8 +138,8 @@ class Connection {
     } while (!input_.empty());
   }
 
+  // A second cancellation, from the end of the loop, ends this too.
   void refuse_in_flight() {
-    const fibrio::CancelMask mask;
     output_.clear();
     (void)output_.append(make_error(503, "the server stops"), {.keep_alive = false},
                          state_.connections.unix_time());

@@ -32,9 +32,10 @@ class RequestParser {
   Progress feed(std::span<const char> input, std::size_t& used) {
     used = 0;
     // One empty line before a request is forgiven (RFC 9112, 2.2).
-    if (!parser_->got_some() && !input.empty() && input[0] == '\r') {
+    if (!is_started() && !input.empty() && input[0] == '\r') {
       if (input.size() == 1) return Progress::kNeedMore;
       if (input[1] == '\n') used = 2;
+      had_empty_line_ = true;
     }
     const std::span<const char> rest = input.subspan(used);
     if (rest.empty()) return Progress::kNeedMore;
@@ -57,12 +58,13 @@ class RequestParser {
     request_.body.clear();
     if (request_.body.capacity() > kKeptBody) request_.body.shrink_to_fit();
     status_ = 400;
+    had_empty_line_ = false;
     parser_.emplace(*this);
   }
 
   [[nodiscard]] const Request& request() const { return request_; }
-  // True once a byte of the current request was used, or its header is complete.
-  [[nodiscard]] bool is_started() const { return parser_->got_some(); }
+  // True once a byte of the current request was used.
+  [[nodiscard]] bool is_started() const { return had_empty_line_ || parser_->got_some(); }
   [[nodiscard]] bool is_header_done() const { return parser_->is_header_done(); }
   // What to answer after kFailed.
   [[nodiscard]] unsigned failure_status() const { return status_; }
@@ -164,6 +166,7 @@ class RequestParser {
   Limits limits_;
   Request request_;
   unsigned status_ = 400;
+  bool had_empty_line_ = false;
   std::optional<Callbacks> parser_;
 };
 

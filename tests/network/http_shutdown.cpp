@@ -39,16 +39,31 @@ TEST_CASE("The HTTP server finishes requests in flight when it is terminated", "
     ServerProcess server(with_workers(workers));
     std::vector<Client> clients;
     for (int i = 0; i < 20; ++i) {
-      clients.push_back(start_slow(server.port(), i % 2 == 0 ? "/sleep?ms=300" : "/offload?ms=300"));
+      clients.push_back(start_slow(server.port(), i % 2 == 0 ? "/sleep?ms=1000" : "/offload?ms=1000"));
     }
-    clients.push_back(start_slow(server.port(), "/cpu?us=300000"));
+    Client idle(server.port());
+    REQUIRE(idle.ask(get("/")).status == 200);
     server.send_signal(SIGTERM);
+    CHECK(idle.is_closed_by_server());  // it drains, then
     for (Client& client : clients) {
       const Reply reply = client.receive();
       CHECK(reply.status == 200);
       CHECK(reply.field("Connection") == "close");
       CHECK(client.is_closed_by_server());
     }
+    CHECK(server.wait_exit() == 0);
+  }
+}
+
+TEST_CASE("The HTTP server finishes a computation when it is terminated", "[http]") {
+  if (!have_server()) return;
+  for (const int workers : {1, 2}) {
+    CAPTURE(workers);
+    ServerProcess server(with_workers(workers));
+    Client client = start_slow(server.port(), "/cpu?us=300000");
+    server.send_signal(SIGTERM);
+    CHECK(client.receive().body == "computed for 300000 us\n");
+    CHECK(client.is_closed_by_server());
     CHECK(server.wait_exit() == 0);
   }
 }
