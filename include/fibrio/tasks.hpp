@@ -56,7 +56,7 @@ class AnyTask : public AnyFuture {
 // suspends does. CancelledError is thrown there, unless the task is unwinding or holds a CancelMask.
 // A task that was never started ends as cancelled without running.
 template <class T = void>
-class [[nodiscard]] Task : public Future<T> {
+class Task : public Future<T> {
  public:
   Task() noexcept = default;
   using Future<T>::Future;

@@ -3,6 +3,7 @@
 #include <sys/prctl.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <limits>
 #include <map>
 #include <utility>
@@ -73,6 +74,8 @@ Scheduler::Scheduler(const Config& config, std::size_t workers, const SchedulerH
     workers_.push_back(std::make_unique<Worker>(*this, i, seed + i * 0x9e3779b97f4a7c15U));
   }
   make_watch();
+  const char* migrate = std::getenv("FIBRIO_FORCE_MIGRATION");
+  forced_migration = !solo_ && migrate != nullptr && *migrate == '1';
 }
 
 Scheduler::~Scheduler() { end(); }
@@ -222,6 +225,7 @@ bool Worker::pin_thread(std::size_t index, cpu_set_t& old_cpus) noexcept {
 
 Runnable* Worker::take_for_drop() noexcept {
   if (stashed_ != nullptr) return std::exchange(stashed_, nullptr);
+  if (Runnable* item = mailbox_.pop_front()) return item;
   return solo ? local_.pop_front() : take_own();
 }
 

@@ -95,6 +95,9 @@ class Scheduler {
   [[nodiscard]] bool is_closed() const noexcept { return closed_.load(std::memory_order_acquire); }
   void mark_closed() noexcept { closed_.store(true, std::memory_order_release); }
 
+  // For tests (FIBRIO_FORCE_MIGRATION=1): with several workers a task goes on with another worker after every wait.
+  bool forced_migration = false;
+
   TaskRegistry* registry = nullptr;     // set and owned by the room above
   EventLoop* event_loop = nullptr;      // the same
 

@@ -165,6 +165,7 @@ void Worker::make_ready(TaskCore& core) noexcept {
     local_.push_back(&core);
     return;
   }
+  if (scheduler.forced_migration) return send_to_neighbour(core);
   // Nobody is woken for the slot: this worker takes it next.
   if (Runnable* displaced = lifo_.exchange(&core)) push_ring(*displaced);
 }
@@ -173,6 +174,10 @@ void Worker::make_ready(RunnableChain chain) noexcept {
   if (chain.empty()) return;
   if (solo) {
     local_.splice_back(chain);
+    return;
+  }
+  if (scheduler.forced_migration) {
+    while (Runnable* item = chain.pop_front()) send_to_neighbour(static_cast<TaskCore&>(*item));
     return;
   }
   ring_.push_chain(chain, scheduler.inject_);
@@ -193,7 +198,14 @@ void Worker::push_ring(Runnable& item) noexcept {
   scheduler.wake_one_for_work(this);
 }
 
+void Worker::send_to_neighbour(TaskCore& core) noexcept {
+  Worker& neighbour = scheduler.worker((index + 1) % scheduler.size());
+  neighbour.mailbox_.push(&core);
+  neighbour.unpark();
+}
+
 void Worker::push_yielded(TaskCore& core) noexcept {
+  if (scheduler.forced_migration) return send_to_neighbour(core);
   // What waits here already was announced when it came; a sleeper is worth waking only if there is more than this.
   const bool others = !ring_.empty();
   ring_.push_back_quiet(&core, scheduler.inject_);
@@ -328,7 +340,8 @@ void Worker::sleep_solo() {
   }
   if (timeout_ns != 0) counters.parks.add();
   poll_now(timeout_ns);
-  static_cast<void>(scheduler.idle_.wake_self(index));
+  // A waker counted this worker as searching; there is nobody else to search at.
+  if (!scheduler.idle_.wake_self(index)) static_cast<void>(scheduler.idle_.stop_searching());
   signalled_.store(false, std::memory_order_seq_cst);
   timers.unpark();
   read_clock();

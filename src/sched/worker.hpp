@@ -24,6 +24,7 @@
 
 #include "fiber/stack_cache.hpp"
 #include "fiber/switch.hpp"
+#include "queue/inject_queue.hpp"
 #include "queue/lifo_slot.hpp"
 #include "queue/local_queue.hpp"
 #include "queue/run_queue.hpp"
@@ -134,6 +135,7 @@ class Worker : public SwitchSlot {
   void sleep_shared();
   void push_ring(Runnable& item) noexcept;
   void push_yielded(TaskCore& core) noexcept;
+  void send_to_neighbour(TaskCore& core) noexcept;
 
   void poll_now(std::int64_t timeout_ns) noexcept;
   void fire_due(Timers& timers) noexcept;
@@ -161,6 +163,7 @@ class Worker : public SwitchSlot {
 
   RunQueue<> ring_;
   LifoSlot<> lifo_;
+  InjectQueue<> mailbox_;  // tasks for this worker only: forced migration
 
   // Who sleeps and who looks. Written by the owner (and unpark), read by all.
   alignas(kCacheLine) std::atomic<bool> signalled_{false};

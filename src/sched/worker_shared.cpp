@@ -69,6 +69,7 @@ void Worker::look_around() noexcept {
 }
 
 Runnable* Worker::take_injected() noexcept {
+  if (Runnable* item = mailbox_.pop_front()) return item;
   InjectQueue<>& inject = scheduler.inject_;
   const std::size_t waiting = inject.size();
   if (waiting == 0) return nullptr;
@@ -107,6 +108,7 @@ Runnable* Worker::steal() noexcept {
 Runnable* Worker::search() noexcept {
   look_around();
   if (Runnable* item = take_own()) return item;
+  if (Runnable* item = mailbox_.pop_front()) return item;
   if (!searching_ && !scheduler.idle_.start_searching()) return nullptr;
   searching_ = true;
   if (Runnable* item = take_injected()) return item;
@@ -142,7 +144,7 @@ void Worker::sleep_shared() {
   scheduler.idle_.park(index, searching_);
   searching_ = false;
   // seq_cst: rule 2 of IdleSet, and unpark.
-  if (scheduler.has_work_anywhere() || scheduler.is_stopping() || signalled_.load(std::memory_order_seq_cst)) {
+  if (!mailbox_.is_empty_seq_cst() || scheduler.has_work_anywhere() || scheduler.is_stopping() || signalled_.load(std::memory_order_seq_cst)) {
     timeout_ns = 0;
   } else if (scheduler.has_virtual_time() && scheduler.jump_virtual_time()) {
     timeout_ns = 0;
