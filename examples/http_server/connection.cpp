@@ -17,7 +17,7 @@ namespace {
 using Phase = ConnectionTable::Phase;
 using Progress = RequestParser::Progress;
 
-constexpr std::size_t kMinInputBuffer = 16 * 1024;
+constexpr std::size_t kMinFullBuffer = 16 * 1024;
 
 class Connection {
  public:
@@ -25,7 +25,7 @@ class Connection {
       : state_(state),
         stream_(std::move(stream)),
         entry_(state.connections, stream_.native_handle()),
-        input_(std::max(kMinInputBuffer, state.options.max_header_bytes)),
+        input_(std::max(kMinFullBuffer, state.options.max_header_bytes)),
         parser_({state.options.max_header_bytes, state.options.max_body_bytes}) {}
 
   ~Connection() { state_.totals.requests.fetch_add(requests_, std::memory_order_relaxed); }
@@ -56,7 +56,7 @@ class Connection {
         if (!answer()) return finish();
       } else if (progress == Progress::kFailed) {
         return reject(parser_.failure_status());
-      } else if (input_.full()) {
+      } else if (input_.is_full()) {
         return reject(431);  // a chunk header or a trailer that never ends
       } else if (!receive()) {
         return;

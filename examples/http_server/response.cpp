@@ -1,11 +1,15 @@
 #include "response.hpp"
 
 #include <charconv>
+#include <cstring>
 #include <ctime>
 
 namespace http_server {
 
 namespace {
+
+// Everything in a header but Content-Type and Allow.
+constexpr std::size_t kMaxHeader = 256;
 
 std::string_view status_line(unsigned status) {
   switch (status) {
@@ -34,10 +38,24 @@ std::string_view status_line(unsigned status) {
   }
 }
 
-void append_number(std::string& out, std::size_t number) {
-  char digits[20];
-  out.append(digits, std::to_chars(digits, digits + sizeof digits, number).ptr);
-}
+// Writes into room that was made before.
+class Cursor {
+ public:
+  explicit Cursor(char* place) : place_(place) {}
+  Cursor& operator<<(std::string_view text) {
+    std::memcpy(place_, text.data(), text.size());
+    place_ += text.size();
+    return *this;
+  }
+  Cursor& operator<<(std::size_t number) {
+    place_ = std::to_chars(place_, place_ + 20, number).ptr;
+    return *this;
+  }
+  [[nodiscard]] char* place() const { return place_; }
+
+ private:
+  char* place_;
+};
 
 }  // namespace
 
@@ -54,23 +72,24 @@ Response make_error(unsigned status, std::string_view detail) {
 bool ResponseWriter::append(const Response& response, Style style, std::int64_t unix_time) {
   if (unix_time != date_time_) set_date(unix_time);
   const std::string_view body = response.body();
-  buffer_ += status_line(response.status);
-  buffer_ += date_;
-  buffer_ += "Content-Type: ";
-  buffer_ += response.content_type;
-  buffer_ += "\r\nContent-Length: ";
-  append_number(buffer_, body.size());
-  if (!response.allow.empty()) buffer_.append("\r\nAllow: ").append(response.allow);
+  const bool with_body = !style.head_only && body.size() < kLargeBody;
+  const std::size_t start = buffer_.size();
+  // Room for the most, once; appending piece by piece would ask for room each time.
+  buffer_.resize(start + kMaxHeader + response.content_type.size() + response.allow.size() +
+                 (with_body ? body.size() : 0));
+  Cursor out(buffer_.data() + start);
+  out << status_line(response.status) << date_ << "Content-Type: " << response.content_type
+      << "\r\nContent-Length: " << body.size();
+  if (!response.allow.empty()) out << "\r\nAllow: " << response.allow;
   if (!style.keep_alive) {
-    buffer_ += "\r\nConnection: close";
+    out << "\r\nConnection: close";
   } else if (style.version < 11) {
-    buffer_ += "\r\nConnection: keep-alive";
+    out << "\r\nConnection: keep-alive";
   }
-  buffer_ += "\r\n\r\n";
-  if (style.head_only) return true;
-  if (body.size() >= kLargeBody) return false;
-  buffer_ += body;
-  return true;
+  out << "\r\n\r\n";
+  if (with_body) out << body;
+  buffer_.resize(static_cast<std::size_t>(out.place() - buffer_.data()));
+  return with_body || style.head_only;
 }
 
 void ResponseWriter::set_date(std::int64_t unix_time) {
