@@ -27,6 +27,18 @@ constexpr SchedulerHooks kHooks{
 
 // Clean-up of cancelled tasks may create tasks, whose clean-up may create tasks: enough for every honest program.
 constexpr int kShutdownRounds = 100;
+// A round that lasts longer is reported, and the tasks that are left are cancelled again.
+constexpr Duration kShutdownRound = std::chrono::seconds(10);
+
+std::string names_of(const std::vector<AnyTask>& tasks) {
+  constexpr std::size_t kAtMost = 10;
+  std::string names;
+  for (std::size_t i = 0; i < tasks.size() && i < kAtMost; ++i) {
+    names.append(i == 0 ? "'" : ", '").append(tasks[i].get_name()).append("'");
+  }
+  if (tasks.size() > kAtMost) names.append(" and ").append(std::to_string(tasks.size() - kAtMost)).append(" more");
+  return names;
+}
 
 }  // namespace
 
@@ -84,7 +96,7 @@ void LoopImpl::cancel_all_tasks() {
     auto left = std::make_shared<std::atomic<std::size_t>>(tasks.size());
     for (const AnyTask& task : tasks) {
       task.state()->add_done_callback([left, this](const AnyFuture& ended) {
-        if (ended.state()->kind() == FutureState::Kind::kTask && !ended.cancelled()) {
+        if (!ended.cancelled()) {
           if (std::exception_ptr exception = ended.exception()) {
             report({"an exception in a task while the loop was shut down", exception, ended});
           }
@@ -92,16 +104,21 @@ void LoopImpl::cancel_all_tasks() {
         if (left->fetch_sub(1) == 1) loop.stop();
       });
     }
-    for (const AnyTask& task : tasks) task.cancel("the event loop is shutting down");
+    for (const AnyTask& task : tasks) task.cancel();
+    TimerHandle limit = loop.call_later(kShutdownRound, [this] {
+      report({"the loop is shutting down and waits for tasks that ignore their cancellation: " +
+                  names_of(registry.snapshot()),
+              nullptr, AnyFuture()});
+      loop.stop();
+    });
     run();
+    limit.cancel();
     if (scheduler.ended_in_deadlock()) break;
   }
   const std::vector<AnyTask> tasks = registry.snapshot();
   if (tasks.empty()) return;
-  std::string names;
-  for (const AnyTask& task : tasks) names += (names.empty() ? "'" : ", '") + task.get_name() + "'";
   // Their stacks hold objects that could never be destroyed: going on would leak or corrupt.
-  report({"tasks ignore their cancellation and keep the loop from closing: " + names, nullptr, AnyFuture()});
+  report({"tasks keep the loop from closing: " + names_of(tasks), nullptr, AnyFuture()});
   FIBRIO_CHECK(tasks.empty(), "tasks survived the shutdown of their loop (their names are above)");
 }
 

@@ -274,11 +274,12 @@ void Worker::maintain() noexcept {
     next_maintenance_ns_ = now_ns + kMaintenancePeriodNs;
   }
   if (now_ns < next_maintenance_ns_) return;
-  next_maintenance_ns_ = now_ns + kMaintenancePeriodNs;
   tasks_at_maintenance_ = counters.tasks_run.get();
   stacks.give_back_cold(now_ns, kMaintenancePeriodNs);
-  scheduler.stack_pool.trim(now_ns, kMaintenancePeriodNs);
-  if (ran) return;
+  const std::size_t trimmed = scheduler.stack_pool.trim(now_ns, kMaintenancePeriodNs, kStacksPerTrim);
+  // There may be more: go on after a look at what is ready.
+  next_maintenance_ns_ = trimmed >= kStacksPerTrim ? now_ns : now_ns + kMaintenancePeriodNs;
+  if (ran || trimmed != 0) return;
   // Nothing ran for a whole period.
   return_unused_memory();
   needs_maintenance_ = stacks.has_cached() || scheduler.stack_pool.has_untrimmed();
