@@ -48,8 +48,7 @@ LoopImpl::LoopImpl(EventLoop& its_loop, const Config& its_config)
       registry(its_config.workers),
       scheduler(its_config, its_config.workers, kHooks),
       fd_watch(scheduler),
-      debug(its_config.debug),
-      forks(fork_count()) {
+      debug(its_config.debug) {
   scheduler.registry = &registry;
   scheduler.event_loop = &its_loop;
   watch_forks();
@@ -61,13 +60,11 @@ void LoopImpl::require_open(const char* what) const {
   if (is_closed.load(std::memory_order_acquire)) {
     throw RuntimeError(std::string(what) + ": the event loop is closed");
   }
+  if (is_of_parent()) throw RuntimeError(std::string(what) + kOfParent);
 }
 
 void LoopImpl::require_runnable() const {
   require_open("run");
-  if (is_of_parent()) {
-    throw RuntimeError("this event loop belongs to the parent process: a forked child must make its own");
-  }
   if (is_running.load(std::memory_order_acquire)) throw RuntimeError("the event loop is running already");
   if (this_worker() != nullptr) {
     throw RuntimeError("an event loop runs on this thread already: inside it, await or create a task instead of run");
@@ -129,7 +126,10 @@ void LoopImpl::close() {
     is_closed.store(true, std::memory_order_release);
     return;
   }
-  if (this_worker() != nullptr) throw RuntimeError("close: an event loop runs on this thread; close from outside");
+  // Without tasks there is nothing to run: another loop, made in a task, may go there too.
+  if (this_worker() != nullptr && registry.counts().alive != 0) {
+    throw RuntimeError("close: an event loop runs on this thread, and this one has tasks left; close it from outside");
+  }
   cancel_all_tasks();
   is_closed.store(true, std::memory_order_release);
   scheduler.mark_closed();
@@ -177,6 +177,7 @@ void LoopImpl::report(const ExceptionContext& context) noexcept {
 }
 
 std::shared_ptr<ThreadPool> LoopImpl::default_executor() {
+  require_open("run_in_executor");
   std::lock_guard guard(lock);
   if (executor_is_shut_down) throw RuntimeError("the default executor is shut down");
   if (executor == nullptr) {
@@ -202,8 +203,6 @@ bool LoopImpl::has_executor() const {
   std::lock_guard guard(lock);
   return executor != nullptr;
 }
-
-bool LoopImpl::is_of_parent() const noexcept { return forks != fork_count(); }
 
 void LoopImpl::track_activity(ThreadPool& pool, bool enabled) {
   if (!config.virtual_time) return;

@@ -35,6 +35,7 @@ void Worker::enter_fiber(SwitchSlot& slot) noexcept {
   for (;;) {
     TaskCore* core = worker->current;
     Stack* stack = core->stack;
+    reset_fp_control(*worker);
     worker->scheduler.hooks.run_task(*core);
     // The core may be gone, and this may be another worker than before.
     worker = this_worker();

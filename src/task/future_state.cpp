@@ -195,6 +195,13 @@ void FutureState::wait_done() {
     wait_in_task(*this, require_task("awaiting a pending future"));
     return;
   }
+  // In a forked child nobody will complete a future of the parent's loop.
+  static_cast<void>(with_live_loop(
+      scheduler_, loop_id_,
+      [](Scheduler& scheduler, void*) {
+        if (scheduler.is_of_parent()) throw RuntimeError(std::string("waiting for a future") + kOfParent);
+      },
+      nullptr));
   ThreadWaiter waiter;
   if (!add_waiter(waiter)) return;
   std::unique_lock guard(waiter.lock);
