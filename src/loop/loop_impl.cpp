@@ -49,8 +49,7 @@ LoopImpl::LoopImpl(EventLoop& its_loop, const Config& its_config)
       registry(its_config.workers),
       scheduler(its_config, its_config.workers, kHooks),
       fd_watch(scheduler),
-      debug(its_config.debug),
-      forks(fork_count()) {
+      debug(its_config.debug) {
   scheduler.registry = &registry;
   scheduler.event_loop = &its_loop;
   watch_forks();
@@ -62,13 +61,11 @@ void LoopImpl::require_open(const char* what) const {
   if (is_closed.load(std::memory_order_acquire)) {
     throw RuntimeError(std::string(what) + ": the event loop is closed");
   }
+  if (is_of_parent()) throw RuntimeError(std::string(what) + kOfParent);
 }
 
 void LoopImpl::require_runnable() const {
   require_open("run");
-  if (is_of_parent()) {
-    throw RuntimeError("this event loop belongs to the parent process: a forked child must make its own");
-  }
   if (is_running.load(std::memory_order_acquire)) throw RuntimeError("the event loop is running already");
   if (this_worker() != nullptr) {
     throw RuntimeError("an event loop runs on this thread already: inside it, await or create a task instead of run");
@@ -181,6 +178,7 @@ void LoopImpl::report(const ExceptionContext& context) noexcept {
 }
 
 std::shared_ptr<ThreadPool> LoopImpl::default_executor() {
+  require_open("run_in_executor");
   std::lock_guard guard(lock);
   if (executor_is_shut_down) throw RuntimeError("the default executor is shut down");
   if (executor == nullptr) {
@@ -204,8 +202,6 @@ bool LoopImpl::has_executor() const {
   std::lock_guard guard(lock);
   return executor != nullptr;
 }
-
-bool LoopImpl::is_of_parent() const noexcept { return forks != fork_count(); }
 
 void LoopImpl::track_activity(ThreadPool& pool, bool enabled) {
   if (!config.virtual_time) return;

@@ -62,8 +62,11 @@ bool with_live_loop(Scheduler* scheduler, std::uint64_t id, void (*use)(Schedule
     if (!loops.by_id.contains(id)) return false;
     scheduler->enter_external();
   }
+  struct Leave {
+    Scheduler* scheduler;
+    ~Leave() { scheduler->leave_external(); }
+  } const leave{scheduler};
   use(*scheduler, context);
-  scheduler->leave_external();
   return true;
 }
 
@@ -207,6 +210,7 @@ void Worker::run() {
   main_.adopt_thread();
   exceptions = exceptions_of_this_thread();
   entry = &Worker::enter_fiber;
+  fp_environment = detail::fp_environment();
   set_sticky_fp_flags();
   set_this_worker(this);
   if (solo) {
@@ -215,6 +219,7 @@ void Worker::run() {
     run_shared();
   }
   set_this_worker(nullptr);
+  restore_fp_status(fp_environment);
   if (pinned) sys::sched_setaffinity(0, sizeof old_cpus, &old_cpus);
   if (old_slack > 0) sys::prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(old_slack));
 }

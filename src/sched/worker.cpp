@@ -43,6 +43,7 @@ void Worker::enter_fiber(SwitchSlot& slot) noexcept {
     TaskCore* core = worker->current;
     tsan_acquire(static_cast<Runnable*>(core));
     Stack* stack = core->stack;
+    reset_fp_control(*worker);
     worker->scheduler.hooks.run_task(*core);
     // The core may be gone, and this may be another worker than before.
     worker = this_worker();

@@ -179,6 +179,13 @@ struct ThreadWaiter : FutureWaiter {
 };
 
 void wait_in_thread(FutureState& target) {
+  // In a forked child nobody will complete a future of the parent's loop.
+  static_cast<void>(with_live_loop(
+      target.scheduler(), target.loop_id(),
+      [](Scheduler& scheduler, void*) {
+        if (scheduler.is_of_parent()) throw RuntimeError(std::string("waiting for a future") + kOfParent);
+      },
+      nullptr));
   ThreadWaiter waiter;
   if (!target.add_waiter(waiter)) return;
   std::unique_lock guard(waiter.lock);

@@ -235,6 +235,7 @@ NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t 
     }
     scheduler = &worker->scheduler;
   }
+  if (loop.scheduler != nullptr && scheduler->is_of_parent()) throw RuntimeError(std::string("create_task") + kOfParent);
   if (scheduler->is_closed()) throw RuntimeError("create_task: the event loop is closed");
   const std::uint8_t stack_class = stack_class_for(options == nullptr ? 0 : options->stack_size, *scheduler);
   FIBRIO_CHECK(payload_align <= alignof(std::max_align_t), "callables with extended alignment are not supported");

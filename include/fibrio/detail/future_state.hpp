@@ -88,6 +88,7 @@ class FutureState {
 
   [[nodiscard]] EventLoop& loop() const;  // RuntimeError if the future belongs to none
   [[nodiscard]] Scheduler* scheduler() const noexcept { return scheduler_; }
+  [[nodiscard]] std::uint64_t loop_id() const noexcept { return loop_id_; }
 
   static void* operator new(std::size_t bytes) { return allocate(bytes); }
   static void* operator new(std::size_t, void* place) noexcept { return place; }
