@@ -16,6 +16,8 @@
 //     true): there may be more work than it takes.
 //  4. The list of sleepers is guarded by the lock and changes together with the awake count; a sleeper is taken off
 //     exactly once, by a waker (take) or by itself (wake_self).
+//  5. A worker that may not search, because others do, sleeps without the look of rule 2: a searcher counted at that
+//     moment either finds work and wakes the next (rule 3), or parks later and looks itself.
 //
 // Rejected: an event count per worker (thundering herds); skipping the look at the word by a relaxed counter
 // (brpc#2916, #3539: lost wake-ups); spinning for a while before parking (100 % CPU when idle).
@@ -67,7 +69,7 @@ class IdleSet {
 
   // False: enough search already (half of the workers).
   [[nodiscard]] bool start_searching() noexcept {
-    const std::uint64_t word = word_.load(std::memory_order_relaxed);
+    const std::uint64_t word = word_.load(std::memory_order_seq_cst);  // rule 5: not an old searcher
     if (2 * searching(word) >= workers_ && searching(word) > 0) return false;
     word_.fetch_add(kOneSearching, std::memory_order_seq_cst);
     return true;
