@@ -356,7 +356,7 @@ void Worker::sleep_solo() {
     }
   }
   std::int64_t timeout_ns = sleep_time(timers.park());
-  scheduler.idle_.park(index, false);
+  static_cast<void>(scheduler.idle_.park(index, false));  // nobody else searches
   // seq_cst: partners are the pushers' publications (see IdleSet) and unpark.
   if (!scheduler.inject_.is_empty_seq_cst() || scheduler.is_stopping() || signalled_.load(std::memory_order_seq_cst)) {
     timeout_ns = 0;

@@ -155,7 +155,6 @@ class Worker : public SwitchSlot {
   std::uint32_t budget_ = 1;
   std::uint32_t lifo_streak_ = 0;
   bool searching_ = false;
-  bool search_denied_ = false;  // others search: see rule 5 of IdleSet
   bool watch_expired_ = false;
   bool has_due_ = false;            // solo: timers to fire at the end of this pass
   std::atomic<bool> attention_{false};

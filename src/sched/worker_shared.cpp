@@ -111,10 +111,7 @@ Runnable* Worker::search() noexcept {
   look_around();
   if (Runnable* item = take_own()) return item;
   if (Runnable* item = mailbox_.pop_front()) return item;
-  if (!searching_ && !scheduler.idle_.start_searching()) {
-    search_denied_ = true;
-    return nullptr;
-  }
+  if (!searching_ && !scheduler.idle_.start_searching()) return nullptr;
   searching_ = true;
   if (Runnable* item = take_injected()) return item;
   if (Runnable* item = steal()) return item;
@@ -146,13 +143,10 @@ bool Worker::claim_stalled_neighbours() noexcept {
 void Worker::sleep_shared() {
   std::int64_t timeout_ns = sleep_time(timers.park());
   running_.store(false, std::memory_order_seq_cst);
-  scheduler.idle_.park(index, searching_);
+  const bool others_look = scheduler.idle_.park(index, searching_);
   searching_ = false;
-  // Who was not let search leaves the look to the searchers (rule 5 of IdleSet): it would spin here for as long as a
-  // searcher that was woken has no CPU, and keep that CPU busy.
-  const bool leave_to_others = std::exchange(search_denied_, false);
   // seq_cst: rule 2 of IdleSet, and unpark.
-  if (!mailbox_.is_empty_seq_cst() || (!leave_to_others && scheduler.has_work_anywhere()) ||
+  if (!mailbox_.is_empty_seq_cst() || (!others_look && scheduler.has_work_anywhere()) ||
       scheduler.is_stopping() || signalled_.load(std::memory_order_seq_cst)) {
     timeout_ns = 0;
   } else if (scheduler.has_virtual_time() && scheduler.jump_virtual_time()) {
