@@ -186,7 +186,7 @@ void FdWatch::run_callback(int fd, Direction direction, const std::shared_ptr<Wa
 }
 
 void FdWatch::set_callback(int fd, Direction direction, std::function<void()> callback) {
-  std::shared_ptr<Watcher> watcher = std::make_shared<Watcher>();  // dropped, or what it replaces, after the lock
+  auto watcher = std::make_shared<Watcher>();  // in the end the replaced one: dropped after the lock, it is user code
   watcher->callback = std::move(callback);
   std::lock_guard guard(lock_);
   start_locked();
@@ -195,7 +195,7 @@ void FdWatch::set_callback(int fd, Direction direction, std::function<void()> ca
   side.watcher.swap(watcher);
   const int error = arm_locked(fd, entry);
   if (error < 0) {
-    watcher = std::exchange(side.watcher, nullptr);
+    side.watcher.swap(watcher);
     fail(error, fd);
   }
 }

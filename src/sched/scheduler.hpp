@@ -26,6 +26,7 @@
 #include "fiber/stack_pool.hpp"
 #include "fibrio/config.hpp"
 #include "queue/inject_queue.hpp"
+#include "sched/fork.hpp"
 #include "sched/idle_set.hpp"
 #include "sched/tuning.hpp"
 #include "sched/worker.hpp"
@@ -92,6 +93,8 @@ class Scheduler {
   StackPool stack_pool;
   const std::size_t stack_size;
   const bool pin_workers;
+  // This process was forked since the loop was made: nothing of it runs here (see sched/fork.hpp).
+  [[nodiscard]] bool is_of_parent() const noexcept { return forks_ != fork_count(); }
   [[nodiscard]] bool is_closed() const noexcept { return closed_.load(std::memory_order_acquire); }
   void mark_closed() noexcept { closed_.store(true, std::memory_order_release); }
 
@@ -122,6 +125,7 @@ class Scheduler {
   void continue_watch(bool found) noexcept;
   static void on_watch_event(void* context, RunnableChain& ready) noexcept;
 
+  const unsigned forks_ = fork_count();
   const std::size_t worker_count_;
   const bool solo_;
   const bool virtual_;

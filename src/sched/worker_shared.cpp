@@ -8,6 +8,8 @@
 
 namespace fibrio::detail {
 
+FIBRIO_NO_TSAN_BEGIN
+
 void Worker::run_shared() {
   ticks_ = kTicksPerPoll;
   while (!scheduler.is_stopping()) {
@@ -141,10 +143,11 @@ bool Worker::claim_stalled_neighbours() noexcept {
 void Worker::sleep_shared() {
   std::int64_t timeout_ns = sleep_time(timers.park());
   running_.store(false, std::memory_order_seq_cst);
-  scheduler.idle_.park(index, searching_);
+  const bool others_look = scheduler.idle_.park(index, searching_);
   searching_ = false;
   // seq_cst: rule 2 of IdleSet, and unpark.
-  if (!mailbox_.is_empty_seq_cst() || scheduler.has_work_anywhere() || scheduler.is_stopping() || signalled_.load(std::memory_order_seq_cst)) {
+  if (!mailbox_.is_empty_seq_cst() || (!others_look && scheduler.has_work_anywhere()) ||
+      scheduler.is_stopping() || signalled_.load(std::memory_order_seq_cst)) {
     timeout_ns = 0;
   } else if (scheduler.has_virtual_time() && scheduler.jump_virtual_time()) {
     timeout_ns = 0;
@@ -160,5 +163,7 @@ void Worker::sleep_shared() {
   if (timers.advance(now_ns)) fire_due(timers);
   if (watch_expired_) on_watch();
 }
+
+FIBRIO_NO_TSAN_END
 
 }  // namespace fibrio::detail

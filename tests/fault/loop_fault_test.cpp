@@ -4,9 +4,10 @@
 #include "fiber/stack.hpp"
 #include "support/faults.hpp"
 #include "support/net.hpp"
+#include "support/process.hpp"
 
 using namespace fibrio;
-using namespace fibrio::test;
+using namespace fibrio::net_test;
 
 namespace {
 
@@ -30,6 +31,7 @@ TEST_CASE("EventLoop that cannot be made names the call and leaks nothing", "[fa
   Fault<&sys::Syscalls::eventfd> eventfd;
   Fault<&sys::Syscalls::timerfd_create> timerfd_create;
   Fault<&sys::Syscalls::epoll_ctl> epoll_ctl;
+  Fault<&sys::Syscalls::mmap> mmap([](void*, std::size_t bytes, int, int, int, off_t) { return bytes >= 32U << 10; });
   const std::size_t fds = count_fds();
   for (const std::size_t workers : {1, 2, 4}) {
     for (int k = 1; k <= static_cast<int>(workers); ++k) {
@@ -44,6 +46,11 @@ TEST_CASE("EventLoop that cannot be made names the call and leaks nothing", "[fa
         epoll_ctl.arm(-error, {.first = k});
         CHECK(begins_with(construct(workers), "epoll_ctl"));
         epoll_ctl.disarm();
+      }
+      if (!kAddressSanitizer) {  // which has stacks for signal handlers of its own
+        mmap.arm({nullptr, -ENOMEM}, {.first = k});
+        CHECK(begins_with(construct(workers), "mmap(sigaltstack)"));
+        mmap.disarm();
       }
       CHECK(count_fds() == fds);
     }

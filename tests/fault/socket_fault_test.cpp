@@ -8,7 +8,7 @@
 #include "support/net.hpp"
 
 using namespace fibrio;
-using namespace fibrio::test;
+using namespace fibrio::net_test;
 
 namespace {
 

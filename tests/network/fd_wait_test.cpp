@@ -6,7 +6,7 @@
 #include "support/net.hpp"
 
 using namespace fibrio;
-using namespace fibrio::test;
+using namespace fibrio::net_test;
 
 namespace {
 

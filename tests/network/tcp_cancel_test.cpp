@@ -1,7 +1,7 @@
 #include "support/net.hpp"
 
 using namespace fibrio;
-using namespace fibrio::test;
+using namespace fibrio::net_test;
 
 TEST_CASE("TcpStream read that is cancelled leaves the stream usable and loses nothing", "[tcp][cancel]") {
   on_loops([] {

@@ -7,7 +7,7 @@
 #include "support/scoped_syscalls.hpp"
 
 using namespace fibrio;
-using namespace fibrio::test;
+using namespace fibrio::net_test;
 
 namespace {
 

@@ -5,7 +5,7 @@
 #include "support/net.hpp"
 
 using namespace fibrio;
-using namespace fibrio::test;
+using namespace fibrio::net_test;
 
 TEST_CASE("TcpStream carries 64 MiB both ways at once, a reading and a writing task at each end", "[tcp]") {
   const std::vector<std::byte> up = test_data((64U << 20) / kSlowdown, 1);

@@ -17,9 +17,9 @@
 #include <vector>
 
 #include "fibrio/sockets.hpp"
-#include "support/on_loops.hpp"
+#include "support/net_loops.hpp"
 
-namespace fibrio::test {
+namespace fibrio::net_test {
 
 using namespace std::chrono_literals;
 
@@ -144,4 +144,4 @@ inline void echo(TcpStream& stream) {
   }
 }
 
-}  // namespace fibrio::test
+}  // namespace fibrio::net_test

@@ -70,6 +70,9 @@ class FutureState {
   // Waits until done, as the task or the thread it is called from can. Throws CancelledError if the calling
   // task is cancelled meanwhile, RuntimeError inside a callback.
   void wait_done();
+  // The same for who does not ask for the result afterwards: throws CancelledError also if the cancel of the calling
+  // task was passed on and the future ended by it.
+  void wait();
   // Throws InvalidStateError if pending, CancelledError or the stored exception if it has no value.
   void require_value();
   // The stored exception or null. InvalidStateError if pending, CancelledError if cancelled.
@@ -85,6 +88,7 @@ class FutureState {
 
   [[nodiscard]] EventLoop& loop() const;  // RuntimeError if the future belongs to none
   [[nodiscard]] Scheduler* scheduler() const noexcept { return scheduler_; }
+  [[nodiscard]] std::uint64_t loop_id() const noexcept { return loop_id_; }
 
   static void* operator new(std::size_t bytes) { return allocate(bytes); }
   static void* operator new(std::size_t, void* place) noexcept { return place; }
@@ -134,6 +138,7 @@ struct LoopIdentity {
 template <class Value>
 class ValueFutureState final : public FutureState {
  public:
+  static_assert(alignof(Value) <= alignof(std::max_align_t), "values with extended alignment are not supported");
   explicit ValueFutureState(LoopIdentity loop) noexcept : FutureState(Kind::kPlain, loop.scheduler, loop.id) {
     set_value_place(storage_);
   }

@@ -21,7 +21,9 @@
 #include "fibrio/fibrio.hpp"
 #include "support/catch.hpp"
 
-namespace fibrio::test {
+namespace fibrio::net_test {
+
+using namespace fibrio::test;  // NOLINT
 
 class ExpectationFailed : public std::runtime_error {
  public:
@@ -173,4 +175,4 @@ void on_loops(Body&& body, bool ignores_reports = false) {
   for (const LoopShape shape : kShapes) on_loop(shape, body, ignores_reports);
 }
 
-}  // namespace fibrio::test
+}  // namespace fibrio::net_test
