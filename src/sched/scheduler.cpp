@@ -202,7 +202,7 @@ void Scheduler::run_thread(std::size_t index) noexcept {
 }
 
 void Worker::run() {
-  const AltStack alt_stack;
+  const AltStack alt_stack(alt_stack_memory_);
   const int old_slack = sys::prctl(PR_GET_TIMERSLACK);
   sys::prctl(PR_SET_TIMERSLACK, 1);  // 50 us by default, and so much later every timer
   cpu_set_t old_cpus;
