@@ -71,9 +71,10 @@ class AnyFuture {
   [[nodiscard]] EventLoop& get_loop() const { return state_->loop(); }
 
   // Waits until done; never throws its result.
-  // Waits: if pending. A plain thread blocks. Cancel: passed on to the future, as with await; CancelledError.
+  // Waits: if pending. A plain thread blocks. Cancel: passed on to the future, as with await; CancelledError, unless
+  // the future (a task) swallows it.
   // Throws: RuntimeError inside a callback.
-  void wait() const { state_->wait_done(); }
+  void wait() const { state_->wait(); }
 
   // Identity: the same future.
   friend bool operator==(const AnyFuture& a, const AnyFuture& b) noexcept { return a.state_ == b.state_; }
@@ -165,7 +166,7 @@ template <class T>
 // Waits for a future or task and returns its value, or throws what it ended with.
 // Waits: only if it is pending; then resumes one pass after its completion. A plain thread blocks.
 // Cancel: is passed on to the awaited future; CancelledError when that ends as cancelled.
-// Throws: what the future holds; RuntimeError inside a callback, or if a task awaits itself.
+// Throws: what the future holds; RuntimeError if it is pending inside a callback, or if a task awaits itself.
 // asyncio: `await future`.
 template <class T>
 std::add_lvalue_reference_t<const T> await(const Future<T>& future) {

@@ -4,7 +4,8 @@
 //   for (;;) fibrio::spawn([stream = listener.accept()]() mutable { serve(stream); });
 //
 // Every wait here can be cancelled and leaves the socket usable. Errors of the system are std::system_error
-// whose text names the call. A stream may be used by two tasks at once, one reading and one writing.
+// whose text names the call. A stream may be used by two tasks at once, one reading and one writing. An operation
+// that has to wait throws RuntimeError outside a task, and on another loop than the one the socket first waited on.
 #pragma once
 
 #include <sys/socket.h>
@@ -70,6 +71,7 @@ struct ConnectOptions {
 };
 
 // A TCP connection. Movable. The destructor closes it. Reads and writes of one direction are for one task at a time.
+// Do not move or destroy a stream while a task is inside one of its operations; close() from elsewhere is fine.
 class TcpStream {
  public:
   TcpStream() noexcept;

@@ -27,6 +27,8 @@
 
 namespace fibrio::detail {
 
+FIBRIO_NO_TSAN_BEGIN
+
 namespace context = boost::context::detail;
 
 namespace {
@@ -167,5 +169,7 @@ FIBRIO_UNINSTRUMENTED void switch_fiber_for_good(SwitchSlot& slot, Fiber& from, 
   static_cast<void>(context::jump_fcontext(to.context_, &slot));
   std::abort();  // a fiber that ended was resumed
 }
+
+FIBRIO_NO_TSAN_END
 
 }  // namespace fibrio::detail

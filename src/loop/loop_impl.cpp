@@ -7,6 +7,7 @@
 #include "base/machine.hpp"
 #include "fibrio/errors.hpp"
 #include "net/loop_access.hpp"
+#include "net/resolver.hpp"
 #include "offload/thread_pool.hpp"
 #include "sched/fork.hpp"
 #include "sched/worker.hpp"
@@ -188,12 +189,10 @@ std::shared_ptr<ThreadPool> LoopImpl::default_executor() {
 }
 
 ThreadPool& LoopImpl::resolver_pool() {
-  constexpr std::size_t kResolverThreads = 4;  // slow names must not queue behind each other, nor starve the executor
-  constexpr Duration kKeepAlive = std::chrono::seconds(10);
   std::lock_guard guard(lock);
   if (is_closed.load(std::memory_order_acquire)) throw RuntimeError("getaddrinfo: the event loop is closed");
   if (resolver == nullptr) {
-    resolver = std::make_unique<ThreadPool>(kResolverThreads, kKeepAlive, "fibrio-resolver");
+    resolver = make_resolver_pool();
     track_activity(*resolver, true);
   }
   return *resolver;

@@ -179,15 +179,16 @@ void FdWatch::run_callback(int fd, Direction direction, const std::shared_ptr<Wa
 }
 
 void FdWatch::set_callback(int fd, Direction direction, std::function<void()> callback) {
+  auto watcher = std::make_shared<Watcher>();  // in the end the replaced one: dropped after the lock, it is user code
+  watcher->callback = std::move(callback);
   std::lock_guard guard(lock_);
   start_locked();
   Entry& entry = entries_[fd];
   Side& side = entry.sides[static_cast<std::size_t>(direction)];
-  side.watcher = std::make_shared<Watcher>();
-  side.watcher->callback = std::move(callback);
+  side.watcher.swap(watcher);
   const int error = arm_locked(fd, entry);
   if (error < 0) {
-    side.watcher.reset();
+    side.watcher.swap(watcher);
     fail(error, fd);
   }
 }

@@ -226,9 +226,14 @@ void TcpStream::close() noexcept {
 }
 
 void TcpStream::abort() noexcept {
-  if (socket_ == nullptr || !socket_->is_open()) return;
-  const linger reset{1, 0};
-  static_cast<void>(sys::setsockopt(socket_->fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset));
+  if (socket_ == nullptr) return;
+  try {
+    // Inside: nobody else may close the number, and another socket get it, in between.
+    const Socket::Operation operation(*socket_, "setsockopt");
+    const linger reset{1, 0};
+    static_cast<void>(sys::setsockopt(operation.fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset));
+  } catch (const std::system_error&) {  // closed already
+  }
   close();
 }
 

@@ -15,10 +15,13 @@
 #include <mutex>
 
 #include "base/atomic.hpp"
+#include "base/sanitizers.hpp"
 #include "base/spin_lock.hpp"
 #include "queue/runnable.hpp"
 
 namespace fibrio::detail {
+
+FIBRIO_NO_TSAN_BEGIN
 
 template <template <class> class Atomic = std::atomic>
 class InjectQueue {
@@ -79,5 +82,7 @@ class InjectQueue {
   // On its own line: every worker reads it now and then, and should not disturb who holds the lock.
   alignas(kCacheLine) Atomic<std::size_t> size_{0};
 };
+
+FIBRIO_NO_TSAN_END
 
 }  // namespace fibrio::detail

@@ -3,11 +3,13 @@
 #include <sys/prctl.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <limits>
 #include <map>
 #include <utility>
 
+#include "base/check.hpp"
 #include "base/machine.hpp"
 #include "base/machine_time.hpp"
 #include "base/syscalls.hpp"
@@ -42,6 +44,13 @@ std::size_t name_of_running(char* buffer, std::size_t size) noexcept {
   return worker->scheduler.hooks.name_task(*worker->current, buffer, size);
 }
 
+// For a check that failed.
+void describe_running() noexcept {
+  char name[128];
+  const std::size_t length = name_of_running(name, sizeof name);
+  if (length != 0) std::fprintf(stderr, "fibrio: in task '%.*s'\n", static_cast<int>(length), name);
+}
+
 }  // namespace
 
 bool with_live_loop(Scheduler* scheduler, std::uint64_t id, void (*use)(Scheduler& scheduler, void* context),
@@ -72,6 +81,7 @@ Scheduler::Scheduler(const Config& config, std::size_t workers, const SchedulerH
       overflow_watch_(stack_pool),
       idle_(workers) {
   set_name_of_running(&name_of_running);
+  set_describe_running(&describe_running);
   const std::uint64_t seed = config.seed != 0 ? config.seed : random_seed();
   for (std::size_t i = 0; i < workers; ++i) {
     workers_.push_back(std::make_unique<Worker>(*this, i, seed + i * 0x9e3779b97f4a7c15U));
@@ -242,6 +252,7 @@ void Scheduler::schedule_anywhere(Runnable& item) noexcept {
     worker->schedule(item);
     return;
   }
+  tsan_release(&item);
   inject_.push(&item);
   if (solo_) workers_[0]->want_attention();
   wake_one_for_work(nullptr);
@@ -289,6 +300,11 @@ bool Scheduler::jump_virtual_time() noexcept {
   std::lock_guard guard(jump_lock_);
   if (jump_holds_.load(std::memory_order_seq_cst) != 0) return false;  // somebody is about to wake from the last jump
   if (!solo_ && (idle_.awake() != 0 || has_work_anywhere())) return false;
+  // A sleeper that was sent a task and has not woken yet is no deadlock.
+  if (forced_migration && std::any_of(workers_.begin(), workers_.end(),
+                                      [](const auto& worker) { return !worker->mailbox_.is_empty_seq_cst(); })) {
+    return false;
+  }
   if (solo_ && !inject_.is_empty_seq_cst()) return true;
   if (activity_.load(std::memory_order_seq_cst) != 0) return false;
   std::int64_t next = Timers::kNever;

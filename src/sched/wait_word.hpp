@@ -111,8 +111,16 @@ class WaitWord {
   // release: partner of the acquire in the next change().
   void unlock() noexcept { word_.fetch_and(~kLocked, std::memory_order_release); }
 
-  // Records a request that is counted already (its forwarding came too late).
-  void record_request() noexcept { word_.fetch_or(kRequested, std::memory_order_acq_rel); }
+  // Records a request that is counted already (its forwarding came too late), unless it was taken back meanwhile.
+  void record_request() noexcept {
+    std::uint64_t old = word_.load(std::memory_order_relaxed);
+    while (count_of(old) != 0 && !change(old, old | kRequested)) {
+    }
+  }
+  // By the task: a request is recorded and not delivered yet.
+  [[nodiscard]] bool is_requested() const noexcept {
+    return (word_.load(std::memory_order_acquire) & kRequested) != 0;
+  }
 
   // By the task, after a wait: true if CancelledError is to be thrown now.
   [[nodiscard]] bool take_cancellation() noexcept {

@@ -22,6 +22,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/sanitizers.hpp"
 #include "fiber/stack_cache.hpp"
 #include "fiber/switch.hpp"
 #include "queue/inject_queue.hpp"
@@ -34,6 +35,8 @@
 #include "sched/timers.hpp"
 
 namespace fibrio::detail {
+
+FIBRIO_NO_TSAN_BEGIN
 
 class Scheduler;
 
@@ -195,5 +198,7 @@ void make_ready_anywhere(TaskCore& core) noexcept;
 [[nodiscard]] inline WaitPhase wait_phase(const Worker& worker) noexcept {
   return is_masked(worker) ? WaitPhase::masked : WaitPhase::waiting;
 }
+
+FIBRIO_NO_TSAN_END
 
 }  // namespace fibrio::detail

@@ -8,6 +8,8 @@
 
 namespace fibrio::detail {
 
+FIBRIO_NO_TSAN_BEGIN
+
 void Worker::run_shared() {
   ticks_ = kTicksPerPoll;
   while (!scheduler.is_stopping()) {
@@ -160,5 +162,7 @@ void Worker::sleep_shared() {
   if (timers.advance(now_ns)) fire_due(timers);
   if (watch_expired_) on_watch();
 }
+
+FIBRIO_NO_TSAN_END
 
 }  // namespace fibrio::detail

@@ -139,7 +139,7 @@ struct AwaitWaiter : FutureWaiter {
     AnyFuture holds_task((task.add_ref(), static_cast<FutureState*>(&task)));
     AnyFuture holds_target((target.add_ref(), &target));
     if (target.add_waiter(self)) {
-      if (!target.cancel(std::string())) task.word.record_request();
+      if (!target.cancel(task.cancel_message())) task.word.record_request();
       return;
     }
     task.word.record_request();
@@ -147,16 +147,20 @@ struct AwaitWaiter : FutureWaiter {
   }
 };
 
-void wait_in_task(FutureState& target, Worker& worker) {
+// True if a cancel of the task was passed on to the future.
+bool wait_in_task(FutureState& target, Worker& worker) {
   auto& task = TaskControl::of(*worker.current);
   if (static_cast<FutureState*>(&task) == &target) throw RuntimeError("a task cannot await itself");
   // The handle it was called through may go away meanwhile.
   AnyFuture holds_target((target.add_ref(), &target));
   AwaitWaiter waiter(task, target, is_masked(worker) ? WaitPhase::masked : WaitPhase::awaiting);
   task.awaited = &target;
+  const std::uint32_t requests = task.word.count();
+  const bool was_requested = task.word.is_requested();
   suspend(worker, WaitReason::kFuture, &AwaitWaiter::commit, &waiter);
-  if (waiter.phase == WaitPhase::masked) return;
+  if (waiter.phase == WaitPhase::masked) return false;
   if (task.word.take_cancellation()) task.throw_cancelled();
+  return was_requested || task.word.count() > requests;
 }
 
 // A plain thread that blocks.
@@ -174,6 +178,13 @@ struct ThreadWaiter : FutureWaiter {
   }
 };
 
+void wait_in_thread(FutureState& target) {
+  ThreadWaiter waiter;
+  if (!target.add_waiter(waiter)) return;
+  std::unique_lock guard(waiter.lock);
+  waiter.changed.wait(guard, [&] { return waiter.is_done; });
+}
+
 }  // namespace
 
 bool TaskControl::break_await(FutureState& awaited_future) noexcept {
@@ -189,23 +200,37 @@ bool TaskControl::break_await(FutureState& awaited_future) noexcept {
   return false;
 }
 
-void FutureState::wait_done() {
-  if (done()) return;
-  if (this_worker() != nullptr) {
-    wait_in_task(*this, require_task("awaiting a pending future"));
-    return;
-  }
-  // In a forked child nobody will complete a future of the parent's loop.
+void FutureState::require_own_process() const {
   static_cast<void>(with_live_loop(
       scheduler_, loop_id_,
       [](Scheduler& scheduler, void*) {
         if (scheduler.is_of_parent()) throw RuntimeError(std::string("waiting for a future") + kOfParent);
       },
       nullptr));
-  ThreadWaiter waiter;
-  if (!add_waiter(waiter)) return;
-  std::unique_lock guard(waiter.lock);
-  waiter.changed.wait(guard, [&] { return waiter.is_done; });
+}
+
+void FutureState::wait_done() {
+  if (done()) return;
+  if (this_worker() != nullptr) {
+    static_cast<void>(wait_in_task(*this, require_task("awaiting a pending future")));
+    return;
+  }
+  require_own_process();
+  wait_in_thread(*this);
+}
+
+void FutureState::wait() {
+  if (done()) return;
+  if (this_worker() == nullptr) {
+    require_own_process();
+    wait_in_thread(*this);
+    return;
+  }
+  Worker& worker = require_task("waiting for a pending future");
+  // By its core, which stays: the task may go on with another worker.
+  auto& task = TaskControl::of(*worker.current);
+  // Who awaits would get the error from the future; a plain wait must throw it, or the cancel would be lost.
+  if (wait_in_task(*this, worker) && cancelled()) task.throw_cancelled();
 }
 
 // --- callbacks ---------------------------------------------------------------------------------------------------

@@ -58,8 +58,11 @@ void TaskControl::run() noexcept {
     cancelled = true;
     ops_.destroy_value(payload_);
   }
-  if (cancelled && exception == nullptr && cancel_message_ != nullptr) {
-    exception = std::make_exception_ptr(CancelledError(*cancel_message_));
+  if (cancelled && exception == nullptr) {
+    // Somebody may be cancelling, too late, and changing the message at this moment.
+    if (std::string message = cancel_message(); !message.empty()) {
+      exception = std::make_exception_ptr(CancelledError(std::move(message)));
+    }
   }
   Outcome outcome = Outcome::kValue;
   if (cancelled) {
@@ -89,7 +92,9 @@ void TaskControl::complete(Outcome outcome, std::exception_ptr exception) noexce
 
 bool TaskControl::cancel_task(const std::string& message) {
   TaskControl* task = this;
-  AnyFuture holds_task;  // keeps `task` alive below the first
+  AnyFuture holds_task;             // keeps `task` alive below the first
+  TaskControl* previous = nullptr;  // awaits `task`
+  AnyFuture holds_previous;
   // A cycle of tasks that await each other (C13) is found as Brent does: a marker that jumps ahead at powers of two.
   TaskControl* marker = this;
   AnyFuture holds_marker;
@@ -104,6 +109,12 @@ bool TaskControl::cancel_task(const std::string& message) {
     }
     switch (task->word.request_cancel()) {
       case WaitWord<>::Cancel::finished:
+        if (previous != nullptr) {
+          // It ended while the cancel was on its way to it: the request stays with who awaits it (C11).
+          previous->word.record_request();
+          return true;
+        }
+        if (done()) exception_retrieved_.store(true, std::memory_order_relaxed);  // as with a plain future
         return false;
       case WaitWord<>::Cancel::recorded:
         return true;
@@ -143,18 +154,20 @@ bool TaskControl::cancel_task(const std::string& message) {
       marker = &awaited_task;
       holds_marker = holds_target;
     }
+    holds_previous = std::move(holds_task);
+    previous = task;
     holds_task = std::move(holds_target);
     task = &awaited_task;
   }
 }
 
 void TaskControl::throw_cancelled() {
-  std::string message;
-  {
-    std::lock_guard guard(text_lock_);
-    if (cancel_message_ != nullptr) message = *cancel_message_;
-  }
-  throw CancelledError(std::move(message));
+  throw CancelledError(cancel_message());
+}
+
+std::string TaskControl::cancel_message() const {
+  std::lock_guard guard(text_lock_);
+  return cancel_message_ == nullptr ? std::string() : *cancel_message_;
 }
 
 // --- names -------------------------------------------------------------------------------------------------------
