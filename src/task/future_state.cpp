@@ -179,13 +179,6 @@ struct ThreadWaiter : FutureWaiter {
 };
 
 void wait_in_thread(FutureState& target) {
-  // In a forked child nobody will complete a future of the parent's loop.
-  static_cast<void>(with_live_loop(
-      target.scheduler(), target.loop_id(),
-      [](Scheduler& scheduler, void*) {
-        if (scheduler.is_of_parent()) throw RuntimeError(std::string("waiting for a future") + kOfParent);
-      },
-      nullptr));
   ThreadWaiter waiter;
   if (!target.add_waiter(waiter)) return;
   std::unique_lock guard(waiter.lock);
@@ -207,18 +200,29 @@ bool TaskControl::break_await(FutureState& awaited_future) noexcept {
   return false;
 }
 
+void FutureState::require_own_process() const {
+  static_cast<void>(with_live_loop(
+      scheduler_, loop_id_,
+      [](Scheduler& scheduler, void*) {
+        if (scheduler.is_of_parent()) throw RuntimeError(std::string("waiting for a future") + kOfParent);
+      },
+      nullptr));
+}
+
 void FutureState::wait_done() {
   if (done()) return;
   if (this_worker() != nullptr) {
     static_cast<void>(wait_in_task(*this, require_task("awaiting a pending future")));
     return;
   }
+  require_own_process();
   wait_in_thread(*this);
 }
 
 void FutureState::wait() {
   if (done()) return;
   if (this_worker() == nullptr) {
+    require_own_process();
     wait_in_thread(*this);
     return;
   }
