@@ -111,8 +111,13 @@ class WaitWord {
   // release: partner of the acquire in the next change().
   void unlock() noexcept { word_.fetch_and(~kLocked, std::memory_order_release); }
 
-  // Records a request that is counted already (its forwarding came too late).
-  void record_request() noexcept { word_.fetch_or(kRequested, std::memory_order_acq_rel); }
+  // Records a request that is counted already (its forwarding came too late), unless uncancel() took it back meanwhile:
+  // a CancelledError that nobody asks for any more must not come.
+  void record_request() noexcept {
+    std::uint64_t old = word_.load(std::memory_order_relaxed);
+    while (count_of(old) != 0 && !change(old, old | kRequested)) {
+    }
+  }
 
   // By the task, after a wait: true if CancelledError is to be thrown now.
   [[nodiscard]] bool take_cancellation() noexcept {

@@ -58,8 +58,11 @@ void TaskControl::run() noexcept {
     cancelled = true;
     ops_.destroy_value(payload_);
   }
-  if (cancelled && exception == nullptr && cancel_message_ != nullptr) {
-    exception = std::make_exception_ptr(CancelledError(*cancel_message_));
+  if (cancelled && exception == nullptr) {
+    // A cancel() that comes too late may still replace the text.
+    if (std::string message = cancel_message(); !message.empty()) {
+      exception = std::make_exception_ptr(CancelledError(std::move(message)));
+    }
   }
   Outcome outcome = Outcome::kValue;
   if (cancelled) {
@@ -148,14 +151,12 @@ bool TaskControl::cancel_task(const std::string& message) {
   }
 }
 
-void TaskControl::throw_cancelled() {
-  std::string message;
-  {
-    std::lock_guard guard(text_lock_);
-    if (cancel_message_ != nullptr) message = *cancel_message_;
-  }
-  throw CancelledError(std::move(message));
+std::string TaskControl::cancel_message() const {
+  std::lock_guard guard(text_lock_);
+  return cancel_message_ != nullptr ? *cancel_message_ : std::string();
 }
+
+void TaskControl::throw_cancelled() { throw CancelledError(cancel_message()); }
 
 // --- names -------------------------------------------------------------------------------------------------------
 
@@ -244,10 +245,7 @@ void start_task(FutureState& state) noexcept {
     worker->schedule(task);
     return;
   }
-  // From outside: the task may run and end before we are back.
-  scheduler.enter_external();
   scheduler.schedule_anywhere(task);
-  scheduler.leave_external();
 }
 
 void discard_task(FutureState& state) noexcept {

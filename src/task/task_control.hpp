@@ -34,6 +34,7 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
   // See Task::cancel.
   bool cancel_task(const std::string& message);
   [[noreturn]] void throw_cancelled();
+  [[nodiscard]] std::string cancel_message() const;  // of the last cancel() that had one
 
   // Ends a wait for a future as cancelled, without the future being done. True: make the task ready.
   [[nodiscard]] bool break_await(FutureState& awaited_future) noexcept;
