@@ -46,8 +46,9 @@ class IdleSet {
   IdleSet(const IdleSet&) = delete;
   IdleSet& operator=(const IdleSet&) = delete;
 
-  // Only while no worker runs.
+  // Only while no worker runs. A late waker from outside may still be about: the lock.
   void reset() noexcept {
+    std::lock_guard guard(lock_);
     sleepers_.clear();
     for (std::size_t i = 0; i < workers_; ++i) asleep_[i] = false;
     word_.store(static_cast<std::uint64_t>(workers_) << kAwakeShift, std::memory_order_seq_cst);

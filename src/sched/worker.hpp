@@ -133,7 +133,9 @@ class Worker : public SwitchSlot {
   [[nodiscard]] Runnable* steal() noexcept;
   [[nodiscard]] Runnable* search() noexcept;
   void look_around() noexcept;
+  // Before items or callbacks are run: ends the search, and says to the watch that this worker runs.
   void begin_running() noexcept;
+  bool fire_timers(Timers& of) noexcept;
   bool claim_stalled_neighbours() noexcept;
   void on_watch() noexcept;
   void sleep_shared();

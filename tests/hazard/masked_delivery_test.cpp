@@ -165,9 +165,10 @@ TEST_CASE("CancelledError unwinds through destructors that wait", "[cancel]") {
     Expect expect;
     run_with(setup, [&] {
       std::atomic<int> cleaned{0};
+      std::atomic<int> started{0};
       std::vector<fibrio::Task<>> tasks;
       for (int i = 0; i < 50; ++i) {
-        tasks.push_back(fibrio::create_task([&cleaned, i] {
+        tasks.push_back(fibrio::create_task([&cleaned, &started, i] {
           struct Cleanup {
             std::atomic<int>& cleaned;
             int number;
@@ -179,10 +180,11 @@ TEST_CASE("CancelledError unwinds through destructors that wait", "[cancel]") {
           };
           const Cleanup first{cleaned, i};
           const Cleanup second{cleaned, i + 1};
+          ++started;
           fibrio::sleep(1h);
         }));
       }
-      fibrio::sleep(1ms);
+      while (started < 50) fibrio::sleep(100us);
       for (auto& task : tasks) task.cancel();
       fibrio::yield();
       for (auto& task : tasks) task.cancel();  // again, in the middle of the clean-up

@@ -88,7 +88,6 @@ class FutureState {
 
   [[nodiscard]] EventLoop& loop() const;  // RuntimeError if the future belongs to none
   [[nodiscard]] Scheduler* scheduler() const noexcept { return scheduler_; }
-  [[nodiscard]] std::uint64_t loop_id() const noexcept { return loop_id_; }
 
   static void* operator new(std::size_t bytes) { return allocate(bytes); }
   static void* operator new(std::size_t, void* place) noexcept { return place; }
@@ -111,6 +110,8 @@ class FutureState {
   void last_reference_gone() noexcept;
   void tell(FutureWaiter* newest_first) noexcept;
   void report_if_never_retrieved() noexcept;
+  // Before a thread blocks: RuntimeError in a forked child, where nobody completes a future of the parent's loop.
+  void require_own_process() const;
 
   std::atomic<std::uintptr_t> word_{0};
   std::atomic<std::uint32_t> references_{1};
