@@ -21,7 +21,13 @@ using fibrio::detail::WatchSwitch;
 
 namespace {
 
-enum class Seeded { nothing, no_look_after_park, last_searcher_tells_nobody, look_left_to_self };
+enum class Seeded {
+  nothing,
+  no_look_after_park,
+  last_searcher_tells_nobody,
+  look_left_to_self,  // a searcher that parks leaves the last look to the search that it gives up itself
+  silent_haul,        // what comes out of the inject queue in bulk is not announced
+};
 
 template <template <class> class Atomic, std::size_t Workers, Seeded Bug = Seeded::nothing>
 struct Pool {
@@ -81,6 +87,15 @@ struct Pool {
   }
 
   // Worker::sleep_shared.
+  // Worker::next_shared at a tick: a share of the inject queue, by a worker that does not search.
+  Runnable* take_injected(std::size_t index) {
+    auto taken = inject.pop(2);
+    Runnable* first = taken.pop_front();
+    if (!taken.empty()) workers[index].ring.push_chain(taken, inject);
+    if (first != nullptr && !workers[index].ring.empty() && Bug != Seeded::silent_haul) wake_one();
+    return first;
+  }
+
   void sleep(std::size_t index) {
     Worker& self = workers[index];
     bool others_look = idle.park(index, self.searching);
@@ -93,10 +108,11 @@ struct Pool {
   }
 
   // Until all items ran. The first one that runs makes the child.
-  void work(std::size_t index) {
+  void work(std::size_t index, bool is_busy = false) {
     Worker& self = workers[index];
     while (!stopping.load(kSeqCst)) {
-      Runnable* item = search(index);
+      Runnable* item = std::exchange(is_busy, false) ? take_injected(index) : nullptr;
+      if (item == nullptr) item = search(index);
       if (item == nullptr) {
         sleep(index);
         continue;
@@ -175,7 +191,7 @@ void both_at_once(model::Execution& execution) {
     begun[self].signal();
     begun[1 - self].wait();
   };
-  execution.thread([&] { pool.work(0); });
+  execution.thread([&] { pool.work(0, true); });
   execution.thread([&] { pool.work(1); });
   pool.push_from_outside(items.of[0]);
   pool.push_from_outside(items.of[1]);
@@ -304,6 +320,7 @@ TEST_CASE("IdleSet lets nobody sleep while an item waits behind a busy worker", 
   require_holds(both_at_once<>);
   require_killed(both_at_once<Seeded::last_searcher_tells_nobody>);
   require_killed(both_at_once<Seeded::no_look_after_park>);
+  require_killed(both_at_once<Seeded::silent_haul>);
 }
 
 TEST_CASE("IdleSet loses no wake-up of a lone worker", "[model][idle_set]") {

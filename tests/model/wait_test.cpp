@@ -364,7 +364,7 @@ struct BlindReadiness {
   bool is_ready() const { return look() != 0; }
   static bool is_ready(Seen seen) { return seen != 0; }
   void on_event(bool) { word.store(1, kRelease); }
-  void drained(Seen) { word.store(0, kRelease); }
+  void would_block(Seen) { word.store(0, kRelease); }
 };
 
 // The kernel makes data arrive twice, each time with one edge; a task reads both. The lock and the list are those of
@@ -384,7 +384,7 @@ void readiness(model::Execution& execution) {
         const int now = bytes.exchange(0, kAcqRel);
         got += now;
         if (now != 0) continue;
-        ready.drained(seen);  // would block
+        ready.would_block(seen);
       }
       lock.lock();
       const bool sleep = !ready.is_ready();
