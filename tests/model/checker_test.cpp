@@ -468,6 +468,19 @@ TEST_CASE("Model checker sees exactly the interleavings of two threads of two st
   CHECK(model::explore({.preemption_bound = 0}, two_increments).schedules == 2);
 }
 
+TEST_CASE("Model checker lets a thread come before the first operation of the body that started it", "[model]") {
+  bool came_first = false;
+  const auto result = model::explore([&](model::Execution& execution) {
+    model::Atomic<int> word{0};
+    execution.thread([&] { word.store(1, kSeqCst); });
+    if (word.load(kSeqCst) == 1) came_first = true;
+    execution.join();
+  });
+  CHECK(result);
+  CHECK(result.exhausted);
+  CHECK(came_first);
+}
+
 TEST_CASE("Model checker tries every value of choose", "[model]") {
   unsigned seen = 0;
   const auto result = model::explore([&](model::Execution&) { seen |= 1U << model::choose(5); });

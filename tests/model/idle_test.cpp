@@ -1,7 +1,8 @@
 // What: no wake-up is lost: IdleSet with the real queues and a parking thread, whose eventfd is a model::Event. The loop of
 // a worker here is that of sched/worker_shared.cpp (search, park, look again, sleep) without what has no part in it.
 #include <array>
-#include <memory>
+#include <functional>
+#include <utility>
 
 #include "model/protocols.hpp"
 #include "queue/inject_queue.hpp"
@@ -20,7 +21,13 @@ using fibrio::detail::WatchSwitch;
 
 namespace {
 
-enum class Seeded { nothing, no_look_after_park, last_searcher_tells_nobody };
+enum class Seeded {
+  nothing,
+  no_look_after_park,
+  last_searcher_tells_nobody,
+  look_left_to_self,  // a searcher that parks leaves the last look to the search that it gives up itself
+  silent_haul,        // what comes out of the inject queue in bulk is not announced
+};
 
 template <template <class> class Atomic, std::size_t Workers, Seeded Bug = Seeded::nothing>
 struct Pool {
@@ -39,6 +46,8 @@ struct Pool {
   Atomic<int> run_items{0};
   Atomic<bool> stopping{false};
   const int items;
+  std::function<void(Item&)> on_run;
+  Item* child = nullptr;  // model threads take turns
 
   void unpark(Worker& worker) {
     if (!worker.signalled.exchange(true, kSeqCst)) worker.event.signal();
@@ -77,21 +86,33 @@ struct Pool {
     return nullptr;
   }
 
+  // Worker::sleep_shared.
+  // Worker::next_shared at a tick: a share of the inject queue, by a worker that does not search.
+  Runnable* take_injected(std::size_t index) {
+    auto taken = inject.pop(2);
+    Runnable* first = taken.pop_front();
+    if (!taken.empty()) workers[index].ring.push_chain(taken, inject);
+    if (first != nullptr && !workers[index].ring.empty() && Bug != Seeded::silent_haul) wake_one();
+    return first;
+  }
+
   void sleep(std::size_t index) {
     Worker& self = workers[index];
-    const bool others_look = idle.park(index, self.searching);
+    bool others_look = idle.park(index, self.searching);
+    if (Bug == Seeded::look_left_to_self) others_look = others_look || self.searching;
     self.searching = false;
-    const bool look = Bug != Seeded::no_look_after_park && !others_look;
+    const bool look = Bug != Seeded::no_look_after_park && (!others_look);
     if (!(look && has_work()) && !stopping.load(kSeqCst) && !self.signalled.load(kSeqCst)) self.event.wait();
     self.searching = !idle.wake_self(index);
     self.signalled.store(false, kSeqCst);
   }
 
-  // Until all items ran. The first one that runs has a child.
-  void work(std::size_t index, Item* child = nullptr) {
+  // Until all items ran. The first one that runs makes the child.
+  void work(std::size_t index, bool is_busy = false) {
     Worker& self = workers[index];
     while (!stopping.load(kSeqCst)) {
-      Runnable* item = search(index);
+      Runnable* item = std::exchange(is_busy, false) ? take_injected(index) : nullptr;
+      if (item == nullptr) item = search(index);
       if (item == nullptr) {
         sleep(index);
         continue;
@@ -101,7 +122,8 @@ struct Pool {
         if (idle.stop_searching() && Bug != Seeded::last_searcher_tells_nobody) wake_one();
       }
       run(item);
-      if (child != nullptr) push(self, *std::exchange(child, nullptr));
+      if (on_run) on_run(static_cast<Item&>(*item));
+      if (Item* made = std::exchange(child, nullptr)) push(self, *made);
       if (run_items.fetch_add(1, kAcqRel) + 1 == items) {
         stopping.store(true, kSeqCst);
         for (auto& worker : workers) unpark(worker);
@@ -149,9 +171,30 @@ template <template <class> class Atomic, Seeded Bug = Seeded::nothing>
 void with_child(model::Execution& execution) {
   Pool<Atomic, 2, Bug> pool(2);
   Items<2> items;
-  execution.thread([&] { pool.work(0, &items.of[1]); });
+  pool.child = &items.of[1];
+  execution.thread([&] { pool.work(0); });
+  execution.thread([&] { pool.work(1); });
   pool.push_from_outside(items.of[0]);
-  pool.work(1);  // ends only when both ran: the child too, which worker 0 makes with its first item
+  execution.join();
+  items.check_all_ran();
+  pool.check_counts();
+}
+
+// Work conservation: each of two items keeps its worker until the other one runs as well.
+template <Seeded Bug = Seeded::nothing>
+void both_at_once(model::Execution& execution) {
+  Pool<model::Atomic, 2, Bug> pool(2);
+  Items<2> items;
+  model::Event begun[2];
+  pool.on_run = [&](Item& item) {
+    const std::size_t self = &item == items.of.data() ? 0 : 1;
+    begun[self].signal();
+    begun[1 - self].wait();
+  };
+  execution.thread([&] { pool.work(0, true); });
+  execution.thread([&] { pool.work(1); });
+  pool.push_from_outside(items.of[0]);
+  pool.push_from_outside(items.of[1]);
   execution.join();
   items.check_all_ran();
   pool.check_counts();
@@ -265,11 +308,19 @@ TEST_CASE("IdleSet loses no wake-up of two workers and a pusher from outside", "
   require_holds(two_workers<model::Atomic>);
   require_killed(two_workers<NoSeqCst>);
   require_killed(two_workers<model::Atomic, Seeded::no_look_after_park>);
+  require_killed(two_workers<model::Atomic, Seeded::look_left_to_self>);
 }
 
 TEST_CASE("IdleSet loses no wake-up for what a worker puts on its own queue", "[model][idle_set]") {
   require_holds(with_child<model::Atomic>);
   require_killed(with_child<NoSeqCst>);
+}
+
+TEST_CASE("IdleSet lets nobody sleep while an item waits behind a busy worker", "[model][idle_set]") {
+  require_holds(both_at_once<>);
+  require_killed(both_at_once<Seeded::last_searcher_tells_nobody>);
+  require_killed(both_at_once<Seeded::no_look_after_park>);
+  require_killed(both_at_once<Seeded::silent_haul>);
 }
 
 TEST_CASE("IdleSet loses no wake-up of a lone worker", "[model][idle_set]") {

@@ -197,6 +197,8 @@ void Engine::start_thread(std::function<void()> function, const char* name) {
   thread.clock[static_cast<int>(index)] = 1;
   thread.function = std::move(function);
   ++running_children_;
+  // The new one may come before whatever the starter does next, also if that is its first operation.
+  current().fresh = false;
   end_operation();
 }
 
