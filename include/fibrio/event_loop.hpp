@@ -39,7 +39,7 @@ struct ExceptionContext {
   AnyFuture future;              // the future or task it is about; may be empty
 };
 
-// A callback given to call_soon. Copies name the same callback.
+// A callback given to call_soon. Copies name the same callback; a handle made without one cancels nothing.
 class Handle {
  public:
   Handle() noexcept = default;
@@ -56,6 +56,7 @@ class Handle {
 // A callback given to call_later or call_at.
 class TimerHandle : public Handle {
  public:
+  // Not of a handle made without a callback.
   [[nodiscard]] TimePoint when() const;
 };
 
