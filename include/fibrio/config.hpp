@@ -20,9 +20,9 @@ struct Config {
   std::chrono::nanoseconds blocking_keep_alive = std::chrono::seconds(10);
   // Binds worker i to the i-th CPU of the affinity mask (worker 0, the caller's thread, for the time of a run).
   bool pin_workers = false;
-  // asyncio's debug mode: slow callbacks and steps are reported.
+  // asyncio's debug mode. Today it only is what EventLoop::get_debug() says: nothing is reported because of it yet.
   bool debug = false;
-  // A callback or a step of a task that runs longer is reported in debug mode; not negative.
+  // What debug mode will call slow, of a callback or of a step of a task; not negative. Not used yet.
   std::chrono::nanoseconds slow_callback_duration = std::chrono::milliseconds(100);
   // A deterministic clock that starts at zero and jumps to the next deadline when nothing is ready; passes are
   // exact: a snapshot of what is ready, then the timers that are due. With several workers it jumps when all
@@ -34,8 +34,10 @@ struct Config {
   // The defaults, changed by the file that FIBRIO_CONFIG names (TOML; needs the component fibrio::toml linked
   // in), then by the environment: FIBRIO_WORKERS, FIBRIO_STACK_SIZE (bytes; suffixes K, M), FIBRIO_DEBUG,
   // FIBRIO_PIN_WORKERS (0/1/true/false), FIBRIO_MAX_BLOCKING_THREADS, FIBRIO_BLOCKING_KEEP_ALIVE and
-  // FIBRIO_SLOW_CALLBACK_DURATION (seconds, as a decimal number), FIBRIO_VIRTUAL_TIME, FIBRIO_SEED.
-  // Throws: ConfigError naming key, value, source and allowed range.
+  // FIBRIO_SLOW_CALLBACK_DURATION (seconds as a decimal number, or with a unit: "100ms", "50us"),
+  // FIBRIO_VIRTUAL_TIME, FIBRIO_SEED. An empty variable is as good as none.
+  // Throws: ConfigError naming key, value, source and allowed range; also for a variable whose name looks like a
+  // slip of the pen.
   [[nodiscard]] static Config load();
 
   // Checks every field against its range. Called by EventLoop's constructor.

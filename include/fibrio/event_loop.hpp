@@ -88,12 +88,18 @@ class EventLoop {
     }
   }
 
-  // Runs until stop(). The same errors.
+  // Runs until stop(). Throws: RuntimeError if the loop is closed, runs already, or if this thread runs a loop;
+  // DeadlockError with virtual time if nothing can ever run again. Threads: as run_until_complete.
   void run_forever();
-  // Ends run_forever: what is ready now still runs, what that schedules stays for the next run. Threads: any.
+  // Ends run_forever. What is ready now still runs, as in asyncio, and what that schedules stays for the next run. (With
+  // one worker "now" is this pass; with several each worker ends its present item and then runs what lies ready with
+  // it, once.) Before a run: that run ends after one pass. Threads: any.
   void stop();
   // Cancels and unwinds what is left, drops callbacks and timers unrun, stops the executor without waiting for
-  // running calls, releases threads, stacks and fds. Idempotent. Throws: RuntimeError while the loop runs.
+  // running calls, releases threads, stacks and fds. Idempotent. Tasks that ignore their cancellation again and again
+  // end the process, with their names on stderr: their stacks could never be released.
+  // Waits: blocks the thread until the tasks have ended. Throws: RuntimeError while the loop runs, or on a thread that
+  // runs another loop if tasks are left.
   // asyncio differs: there pending tasks are just left; in C++ their destructors must run.
   void close();
   [[nodiscard]] bool is_running() const;
@@ -144,15 +150,17 @@ class EventLoop {
   template <class F, class... A>
   auto run_in_executor(ThreadPool* pool, F&& function, A&&... arguments);
   // Replaces the default executor; the old one is shut down when nobody holds it any more.
+  // Throws: std::invalid_argument if `pool` is null.
   void set_default_executor(std::shared_ptr<ThreadPool> pool);
   // The default executor, made if there is none. Throws: RuntimeError after shutdown_default_executor.
   [[nodiscard]] std::shared_ptr<ThreadPool> default_executor();
   // Waits until the default executor's threads are gone, at most `timeout`; later offloads throw RuntimeError.
-  // A call still running then is reported to the exception handler by number and left alone.
+  // Calls still running then are reported to the exception handler by number and left alone.
+  // Waits: yes; a plain thread blocks. Throws: RuntimeError inside a callback.
   void shutdown_default_executor(Duration timeout);
 
-  // Calls `callback` in each pass while `fd` is readable (writable), until removed. Level-triggered; one callback
-  // per fd and direction, adding replaces. The fd must not be one of fibrio's streams.
+  // Calls `callback` again and again while `fd` is readable (writable), until removed. Level-triggered; one callback
+  // per fd and direction, adding replaces. The fd must not be one of fibrio's streams. Remove it before it is closed.
   // Throws: RuntimeError on a closed loop, std::system_error for an fd that epoll refuses.
   void add_reader(int fd, std::function<void()> callback);
   void add_writer(int fd, std::function<void()> callback);

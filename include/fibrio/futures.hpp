@@ -166,7 +166,7 @@ template <class T>
 // Waits for a future or task and returns its value, or throws what it ended with.
 // Waits: only if it is pending; then resumes one pass after its completion. A plain thread blocks.
 // Cancel: is passed on to the awaited future; CancelledError when that ends as cancelled.
-// Throws: what the future holds; RuntimeError inside a callback, or if a task awaits itself.
+// Throws: what the future holds; RuntimeError if it is pending inside a callback, or if a task awaits itself.
 // asyncio: `await future`.
 template <class T>
 std::add_lvalue_reference_t<const T> await(const Future<T>& future) {

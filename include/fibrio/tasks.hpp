@@ -56,7 +56,7 @@ class AnyTask : public AnyFuture {
 // suspends does. CancelledError is thrown there, unless the task is unwinding or holds a CancelMask.
 // A task that was never started ends as cancelled without running.
 template <class T = void>
-class [[nodiscard]] Task : public Future<T> {
+class Task : public Future<T> {
  public:
   Task() noexcept = default;
   using Future<T>::Future;
@@ -150,6 +150,8 @@ template <class F, class... A>
 Task<TaskValue<F, A...>> create_task_on(LoopIdentity loop, TaskOptions* options, F&& function, A&&... arguments) {
   using Result = TaskValue<F, A...>;
   using Payload = TaskPayload<typename Future<Result>::Value, std::decay_t<F>, std::decay_t<A>...>;
+  static_assert(alignof(Payload) <= alignof(std::max_align_t),
+                "callables, arguments and results with extended alignment are not supported; allocate them apart");
   const NewTask made = allocate_task(loop, sizeof(Payload), alignof(Payload), Payload::kOps, options);
   if constexpr (std::is_nothrow_constructible_v<Payload, F, A...>) {
     ::new (made.payload) Payload(std::forward<F>(function), std::forward<A>(arguments)...);
@@ -205,9 +207,10 @@ auto spawn(TaskOptions options, F&& function, A&&... arguments) {
 // Waits for `delay`: never less; a delay of zero or less is one pass of the ready queue, as yield().
 // Waits: always. Cancel: CancelledError. Throws: RuntimeError outside a task. asyncio: sleep.
 void sleep(Duration delay);
-// Waits until the loop's clock shows `deadline`; if it does already, one pass.
+// Waits until the loop's clock shows `deadline`; if it does already, one pass. The rest as sleep.
 void sleep_until(TimePoint deadline);
-// Lets everything that is ready run once: sleep(0).
+// sleep(0): goes behind everything that is ready on this worker; with one worker that is everything.
+// A pending cancellation is delivered here too. The rest as sleep.
 void yield();
 
 // Masks the delivery of cancellation while it lives: requests are counted, waits are not interrupted. Those

@@ -22,6 +22,8 @@ namespace fibrio {
 namespace detail {
 class ThreadPoolImpl;
 struct ThreadPoolAccess;
+// Throws RuntimeError, naming `what`, outside a task.
+void require_running_task(const char* what);
 }  // namespace detail
 
 // A pool of threads that grows with the work up to its limit; idle threads leave.
@@ -110,6 +112,7 @@ auto EventLoop::run_in_executor(ThreadPool* pool, F&& function, A&&... arguments
 template <class F, class... A>
   requires detail::Callable<F, A...>
 auto to_thread(F&& function, A&&... arguments) {
+  detail::require_running_task("to_thread");  // not left to await: the call may be over before that looks
   return await(get_running_loop().run_in_executor(nullptr, std::forward<F>(function), std::forward<A>(arguments)...));
 }
 

@@ -164,11 +164,10 @@ void StackPool::relist_locked(SizeClass& of, StackSlab& slab) noexcept {
   In in = In::kNoList;
   if (slab.warm_count > 0) {
     in = In::kWarm;
-  } else if (slab.taken == 0) {
-    in = In::kUnused;
   } else if (slab.cold_count > 0 || slab.first_fresh < slab.slots) {
-    in = In::kCold;
+    in = slab.taken == 0 ? In::kUnused : In::kCold;
   }
+  // Else it has nothing to give; also when none is out, but all lie with the trimmer.
   if (in == slab.in) return;
   if (slab.in != In::kNoList) IntrusiveList<StackSlab>::remove(&slab);
   of.warm_slabs -= slab.in == In::kWarm;

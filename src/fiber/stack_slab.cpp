@@ -8,6 +8,7 @@
 #include <memory>
 #include <new>
 
+#include "base/check.hpp"
 #include "base/syscalls.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -70,6 +71,7 @@ bool describe_in_slab(const SlabTable::Entry& slab, std::uintptr_t address, Stac
 }
 
 Stack* StackSlab::take_fresh() noexcept {
+  FIBRIO_CHECK(first_fresh < slots, "a slab gives out more stacks than it has");
   std::uint16_t index = first_fresh++;
   std::byte* guard = base() + slab_head_bytes(slots) + index * stride_of(size_class);
   std::byte* low = guard + kGuardBytes;

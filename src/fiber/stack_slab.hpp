@@ -31,9 +31,8 @@ struct StackSlab : ListHook<> {
   std::uint16_t cold_count = 0;
   std::uint8_t size_class;
   In in = In::kNoList;
-  bool unmappable = true;    // false once munmap failed
-  bool is_trimming = false;  // some of its stacks are out of the lists, to lose their pages
-  Stack* warm = nullptr;     // last in first
+  bool unmappable = true;  // false once munmap failed
+  Stack* warm = nullptr;   // last in first
   Stack* cold = nullptr;
 
   // The trimmer's period: the least of warm_count and the most of taken in it.

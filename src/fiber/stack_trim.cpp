@@ -33,7 +33,8 @@ std::size_t StackPool::trim(std::int64_t now_ns, std::int64_t cold_after_ns,
   if (!has_untrimmed() || !trim_lock_.try_lock()) return 0;
   TrimPass pass{};
   pass.now_ns = now_ns;
-  pass.cold_after_ns = cold_after_ns;
+  // At least 1: a slab may get its turn twice in one call, and its new period must not be over then.
+  pass.cold_after_ns = std::max<std::int64_t>(cold_after_ns, 1);
   pass.budget = max_stacks;
   for (SizeClass& each : classes_) trim_class(each, pass);
   trim_lock_.unlock();
@@ -74,7 +75,6 @@ void StackPool::trim_class(SizeClass& of, TrimPass& pass) noexcept {
 }
 
 void StackPool::trim_slab_locked(SizeClass& of, StackSlab& slab, TrimPass& pass) noexcept {
-  if (slab.is_trimming) return;  // its turn came twice, as others left the list
   if (slab.period_start_ns == StackSlab::kNoPeriod) return slab.begin_period(pass.now_ns);
   if (pass.now_ns - slab.period_start_ns < pass.cold_after_ns) return;
 
@@ -96,7 +96,6 @@ void StackPool::trim_slab_locked(SizeClass& of, StackSlab& slab, TrimPass& pass)
     for (std::uint16_t i = slab.least_warm; i < slab.warm_count; ++i) link = &(*link)->next;
     pass.discards[pass.discard_count++] = {&slab, *link};
     *link = nullptr;
-    slab.is_trimming = true;
     slab.warm_count = static_cast<std::uint16_t>(slab.warm_count - slab.least_warm);
     of.warm_stacks -= slab.least_warm;
     pass.trimmed += slab.least_warm;
@@ -118,7 +117,6 @@ void StackPool::finish_trim(SizeClass& of, TrimPass& pass) noexcept {
       ++of.cold_stacks;
       chain = next;
     }
-    slab->is_trimming = false;
     relist_locked(of, *slab);
   }
   for (std::size_t i = 0; i < pass.unmap_count; ++i) {

@@ -27,7 +27,13 @@
 
 namespace fibrio::detail {
 
+FIBRIO_NO_TSAN_BEGIN
+
 namespace context = boost::context::detail;
+
+namespace {
+[[maybe_unused]] constexpr unsigned kStickyFpFlags = 0x3f;  // of MXCSR
+}
 
 __attribute__((noinline)) ExceptionState* exceptions_of_this_thread() noexcept {
   asm volatile("" ::: "memory");
@@ -36,8 +42,36 @@ __attribute__((noinline)) ExceptionState* exceptions_of_this_thread() noexcept {
 
 void set_sticky_fp_flags() noexcept {
 #if defined(__x86_64__)
-  constexpr unsigned kStickyFlags = 0x3f;
-  _mm_setcsr(_mm_getcsr() | kStickyFlags);
+  _mm_setcsr(_mm_getcsr() | kStickyFpFlags);
+#endif
+}
+
+unsigned fp_environment() noexcept {
+#if defined(__x86_64__)
+  return _mm_getcsr();
+#else
+  return 0;
+#endif
+}
+
+void restore_fp_status([[maybe_unused]] unsigned environment) noexcept {
+#if defined(__x86_64__)
+  _mm_setcsr((_mm_getcsr() & ~kStickyFpFlags) | (environment & kStickyFpFlags));
+#endif
+}
+
+void reset_fp_control([[maybe_unused]] const SwitchSlot& slot) noexcept {
+#if defined(__x86_64__)
+  if (((_mm_getcsr() ^ slot.fp_environment) & ~kStickyFpFlags) == 0) [[likely]] return;
+  // fesetround and feenableexcept change both units.
+  const unsigned control = slot.fp_environment | kStickyFpFlags;
+  constexpr unsigned kRounding = 0x6000;  // bits 13 and 14 here, 10 and 11 there
+  constexpr unsigned kMasks = 0x1f80;     // bits 7 to 12 here, 0 to 5 there
+  constexpr unsigned kExtendedPrecision = 0x300;
+  const auto x87 = static_cast<unsigned short>(kExtendedPrecision | ((control & kRounding) >> 3) |
+                                               ((control & kMasks) >> 7));
+  _mm_setcsr(control);
+  asm volatile("fnclex\n\tfldcw %0" : : "m"(x87));
 #endif
 }
 
@@ -135,5 +169,7 @@ FIBRIO_UNINSTRUMENTED void switch_fiber_for_good(SwitchSlot& slot, Fiber& from, 
   static_cast<void>(context::jump_fcontext(to.context_, &slot));
   std::abort();  // a fiber that ended was resumed
 }
+
+FIBRIO_NO_TSAN_END
 
 }  // namespace fibrio::detail

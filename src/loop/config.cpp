@@ -33,7 +33,7 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-constexpr std::size_t kMaxWorkers = 1024;          // the idle protocol's bit sets end there
+constexpr std::size_t kMaxWorkers = 1024;          // a guess: more than machines have CPUs; more is a typo
 constexpr std::size_t kMaxBlockingThreads = 4096;  // as ThreadPool
 constexpr std::size_t kMinStackBytes = 16 * 1024;
 constexpr std::size_t kMaxStackBytes = 64 * 1024 * 1024;

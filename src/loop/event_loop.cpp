@@ -138,8 +138,13 @@ void EventLoop::add_writer(int fd, std::function<void()> callback) {
   impl_->require_open("add_writer");
   impl_->fd_watch.set_callback(fd, detail::Direction::write, std::move(callback));
 }
-bool EventLoop::remove_reader(int fd) { return impl_->fd_watch.remove_callback(fd, detail::Direction::read); }
-bool EventLoop::remove_writer(int fd) { return impl_->fd_watch.remove_callback(fd, detail::Direction::write); }
+// Not in a forked child: it would disarm the parent's.
+bool EventLoop::remove_reader(int fd) {
+  return !impl_->is_of_parent() && impl_->fd_watch.remove_callback(fd, detail::Direction::read);
+}
+bool EventLoop::remove_writer(int fd) {
+  return !impl_->is_of_parent() && impl_->fd_watch.remove_callback(fd, detail::Direction::write);
+}
 
 void EventLoop::add_signal_handler(int signal, std::function<void()> callback) {
   impl_->require_open("add_signal_handler");

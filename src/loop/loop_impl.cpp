@@ -7,6 +7,7 @@
 #include "base/machine.hpp"
 #include "fibrio/errors.hpp"
 #include "net/loop_access.hpp"
+#include "net/resolver.hpp"
 #include "offload/thread_pool.hpp"
 #include "sched/fork.hpp"
 #include "sched/worker.hpp"
@@ -27,6 +28,18 @@ constexpr SchedulerHooks kHooks{
 
 // Clean-up of cancelled tasks may create tasks, whose clean-up may create tasks: enough for every honest program.
 constexpr int kShutdownRounds = 100;
+// A round that lasts longer is reported, and the tasks that are left are cancelled again.
+constexpr Duration kShutdownRound = std::chrono::seconds(10);
+
+std::string names_of(const std::vector<AnyTask>& tasks) {
+  constexpr std::size_t kAtMost = 10;
+  std::string names;
+  for (std::size_t i = 0; i < tasks.size() && i < kAtMost; ++i) {
+    names.append(i == 0 ? "'" : ", '").append(tasks[i].get_name()).append("'");
+  }
+  if (tasks.size() > kAtMost) names.append(" and ").append(std::to_string(tasks.size() - kAtMost)).append(" more");
+  return names;
+}
 
 }  // namespace
 
@@ -36,8 +49,7 @@ LoopImpl::LoopImpl(EventLoop& its_loop, const Config& its_config)
       registry(its_config.workers),
       scheduler(its_config, its_config.workers, kHooks),
       fd_watch(scheduler),
-      debug(its_config.debug),
-      forks(fork_count()) {
+      debug(its_config.debug) {
   scheduler.registry = &registry;
   scheduler.event_loop = &its_loop;
   watch_forks();
@@ -49,13 +61,11 @@ void LoopImpl::require_open(const char* what) const {
   if (is_closed.load(std::memory_order_acquire)) {
     throw RuntimeError(std::string(what) + ": the event loop is closed");
   }
+  if (is_of_parent()) throw RuntimeError(std::string(what) + kOfParent);
 }
 
 void LoopImpl::require_runnable() const {
   require_open("run");
-  if (is_of_parent()) {
-    throw RuntimeError("this event loop belongs to the parent process: a forked child must make its own");
-  }
   if (is_running.load(std::memory_order_acquire)) throw RuntimeError("the event loop is running already");
   if (this_worker() != nullptr) {
     throw RuntimeError("an event loop runs on this thread already: inside it, await or create a task instead of run");
@@ -84,7 +94,7 @@ void LoopImpl::cancel_all_tasks() {
     auto left = std::make_shared<std::atomic<std::size_t>>(tasks.size());
     for (const AnyTask& task : tasks) {
       task.state()->add_done_callback([left, this](const AnyFuture& ended) {
-        if (ended.state()->kind() == FutureState::Kind::kTask && !ended.cancelled()) {
+        if (!ended.cancelled()) {
           if (std::exception_ptr exception = ended.exception()) {
             report({"an exception in a task while the loop was shut down", exception, ended});
           }
@@ -92,16 +102,21 @@ void LoopImpl::cancel_all_tasks() {
         if (left->fetch_sub(1) == 1) loop.stop();
       });
     }
-    for (const AnyTask& task : tasks) task.cancel("the event loop is shutting down");
+    for (const AnyTask& task : tasks) task.cancel();
+    TimerHandle limit = loop.call_later(kShutdownRound, [this] {
+      report({"the loop is shutting down and waits for tasks that ignore their cancellation: " +
+                  names_of(registry.snapshot()),
+              nullptr, AnyFuture()});
+      loop.stop();
+    });
     run();
+    limit.cancel();
     if (scheduler.ended_in_deadlock()) break;
   }
   const std::vector<AnyTask> tasks = registry.snapshot();
   if (tasks.empty()) return;
-  std::string names;
-  for (const AnyTask& task : tasks) names += (names.empty() ? "'" : ", '") + task.get_name() + "'";
   // Their stacks hold objects that could never be destroyed: going on would leak or corrupt.
-  report({"tasks ignore their cancellation and keep the loop from closing: " + names, nullptr, AnyFuture()});
+  report({"tasks keep the loop from closing: " + names_of(tasks), nullptr, AnyFuture()});
   FIBRIO_CHECK(tasks.empty(), "tasks survived the shutdown of their loop (their names are above)");
 }
 
@@ -112,7 +127,10 @@ void LoopImpl::close() {
     is_closed.store(true, std::memory_order_release);
     return;
   }
-  if (this_worker() != nullptr) throw RuntimeError("close: an event loop runs on this thread; close from outside");
+  // Without tasks there is nothing to run: another loop, made in a task, may go there too.
+  if (this_worker() != nullptr && registry.counts().alive != 0) {
+    throw RuntimeError("close: an event loop runs on this thread, and this one has tasks left; close it from outside");
+  }
   cancel_all_tasks();
   is_closed.store(true, std::memory_order_release);
   scheduler.mark_closed();
@@ -160,6 +178,7 @@ void LoopImpl::report(const ExceptionContext& context) noexcept {
 }
 
 std::shared_ptr<ThreadPool> LoopImpl::default_executor() {
+  require_open("run_in_executor");
   std::lock_guard guard(lock);
   if (executor_is_shut_down) throw RuntimeError("the default executor is shut down");
   if (executor == nullptr) {
@@ -170,12 +189,10 @@ std::shared_ptr<ThreadPool> LoopImpl::default_executor() {
 }
 
 ThreadPool& LoopImpl::resolver_pool() {
-  constexpr std::size_t kResolverThreads = 4;  // slow names must not queue behind each other, nor starve the executor
-  constexpr Duration kKeepAlive = std::chrono::seconds(10);
   std::lock_guard guard(lock);
   if (is_closed.load(std::memory_order_acquire)) throw RuntimeError("getaddrinfo: the event loop is closed");
   if (resolver == nullptr) {
-    resolver = std::make_unique<ThreadPool>(kResolverThreads, kKeepAlive, "fibrio-resolver");
+    resolver = make_resolver_pool();
     track_activity(*resolver, true);
   }
   return *resolver;
@@ -185,8 +202,6 @@ bool LoopImpl::has_executor() const {
   std::lock_guard guard(lock);
   return executor != nullptr;
 }
-
-bool LoopImpl::is_of_parent() const noexcept { return forks != fork_count(); }
 
 void LoopImpl::track_activity(ThreadPool& pool, bool enabled) {
   if (!config.virtual_time) return;

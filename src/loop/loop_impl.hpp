@@ -41,7 +41,7 @@ class LoopImpl {
   [[nodiscard]] ThreadPool& resolver_pool();
   [[nodiscard]] bool has_executor() const;
   // This process was forked since the loop was made.
-  [[nodiscard]] bool is_of_parent() const noexcept;
+  [[nodiscard]] bool is_of_parent() const noexcept { return scheduler.is_of_parent(); }
 
   // With virtual time: a running call holds the clock.
   void track_activity(ThreadPool& pool, bool enabled);
@@ -55,7 +55,6 @@ class LoopImpl {
   std::atomic<bool> is_running{false};
   std::atomic<bool> is_closed{false};
 
-  const unsigned forks;
   mutable std::mutex lock;  // guards what follows
   EventLoop::ExceptionHandler exception_handler;
   std::shared_ptr<ThreadPool> executor;

@@ -26,6 +26,7 @@
 #include "fibrio/errors.hpp"
 #include "loop/loop_impl.hpp"
 #include "loop/signals.hpp"
+#include "sched/fork.hpp"
 #include "task/callback.hpp"
 
 namespace fibrio::detail {
@@ -37,6 +38,7 @@ struct Slot {
   std::atomic<int> pipe{-1};
   std::atomic<bool> dies_at_second{false};
   std::atomic<int> count{0};
+  std::atomic<unsigned> forks{0};  // of the process that installed it
   // Guarded by table_lock.
   LoopImpl* owner = nullptr;
   struct sigaction before {};
@@ -47,6 +49,12 @@ std::array<Slot, NSIG> table;
 
 void on_signal(int signal) {
   Slot& slot = table[static_cast<std::size_t>(signal)];
+  if (slot.forks.load(std::memory_order_relaxed) != fork_count()) {
+    // In a forked child, which has the handler and the pipe but not the loop: the signal is the child's own.
+    static_cast<void>(sys::sigaction(signal, &slot.before, nullptr));
+    sys::raise(signal);
+    return;
+  }
   if (slot.dies_at_second.load(std::memory_order_relaxed) && slot.count.fetch_add(1, std::memory_order_relaxed) > 0) {
     struct sigaction standard {};
     standard.sa_handler = SIG_DFL;
@@ -57,6 +65,15 @@ void on_signal(int signal) {
   const auto number = static_cast<unsigned char>(signal);
   const int fd = slot.pipe.load(std::memory_order_acquire);
   if (fd >= 0) static_cast<void>(sys::write(fd, &number, 1));
+}
+
+// In a forked child: what the parent's loop had is as it was before.
+void forget_parents_handler_locked(int signal) noexcept {
+  Slot& slot = table[static_cast<std::size_t>(signal)];
+  if (slot.owner == nullptr || slot.forks.load(std::memory_order_relaxed) == fork_count()) return;
+  static_cast<void>(sys::sigaction(signal, &slot.before, nullptr));
+  slot.pipe.store(-1, std::memory_order_release);
+  slot.owner = nullptr;
 }
 
 }  // namespace
@@ -121,6 +138,7 @@ void install_signal_handler(LoopImpl& impl, int signal, std::function<void()> ca
     throw std::invalid_argument("add_signal_handler: signal " + std::to_string(signal) + " cannot be handled by a loop");
   }
   std::lock_guard table_guard(table_lock);
+  forget_parents_handler_locked(signal);
   Slot& slot = table[static_cast<std::size_t>(signal)];
   if (slot.owner != nullptr && slot.owner != &impl) {
     throw RuntimeError("add_signal_handler: another event loop of this process handles signal " +
@@ -134,6 +152,7 @@ void install_signal_handler(LoopImpl& impl, int signal, std::function<void()> ca
   slot.dies_at_second.store(dies_at_second, std::memory_order_relaxed);
   slot.count.store(0, std::memory_order_relaxed);
   if (slot.owner == &impl) return;
+  slot.forks.store(fork_count(), std::memory_order_relaxed);
   slot.pipe.store(impl.signal_pipe.pipe->write_end(), std::memory_order_release);
   struct sigaction action {};
   action.sa_handler = &on_signal;
@@ -173,6 +192,10 @@ void uninstall_all_signal_handlers(LoopImpl& impl) noexcept {
 }
 
 bool signal_has_default_action(int signal) noexcept {
+  {
+    std::lock_guard table_guard(table_lock);
+    forget_parents_handler_locked(signal);
+  }
   struct sigaction action {};
   return sys::sigaction(signal, nullptr, &action) == 0 && (action.sa_flags & SA_SIGINFO) == 0 &&
          action.sa_handler == SIG_DFL;

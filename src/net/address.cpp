@@ -131,10 +131,10 @@ std::string Address::host() const {
 }
 
 std::string Address::to_string() const {
-  if (family() == AF_INET6) return "[" + host() + "]:" + std::to_string(port());
-  if (family() == AF_INET) return host() + ":" + std::to_string(port());
-  const std::string path = host();
-  return path.empty() ? "unix:(unnamed)" : "unix:" + path;
+  const std::string shown = host();
+  if (family() == AF_INET6) return "[" + shown + "]:" + std::to_string(port());
+  if (family() == AF_INET) return shown + ":" + std::to_string(port());
+  return shown.empty() ? "unix:(unnamed)" : "unix:" + shown;
 }
 
 const sockaddr* Address::data() const noexcept { return reinterpret_cast<const sockaddr*>(&storage_); }

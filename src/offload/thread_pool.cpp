@@ -158,9 +158,9 @@ void* ThreadPoolImpl::thread_main(void* argument) noexcept {
 }
 
 void ThreadPoolImpl::run_thread(std::size_t number) noexcept {
-  const std::string suffix = "-" + std::to_string(number);
-  const std::string name =
-      name_.substr(0, kThreadNameBytes - std::min(kThreadNameBytes, suffix.size())) + suffix;
+  const std::string suffix = std::to_string(number);
+  std::string name = name_.substr(0, kThreadNameBytes - 1 - suffix.size());
+  name.append("-").append(suffix);
   ::pthread_setname_np(::pthread_self(), name.c_str());
 
   Thread self;

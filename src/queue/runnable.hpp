@@ -8,7 +8,11 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/sanitizers.hpp"
+
 namespace fibrio::detail {
+
+FIBRIO_NO_TSAN_BEGIN
 
 enum class RunnableKind : std::uint8_t { kTask, kCallback };
 
@@ -78,5 +82,7 @@ struct RunnableChain {
     other = RunnableChain{};
   }
 };
+
+FIBRIO_NO_TSAN_END
 
 }  // namespace fibrio::detail

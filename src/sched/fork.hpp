@@ -12,4 +12,7 @@ namespace fibrio::detail {
 // Starts counting; once per process.
 void watch_forks();
 
+// What a RuntimeError says to who uses a loop of the parent, behind the name of the call.
+inline constexpr char kOfParent[] = ": the event loop belongs to the parent process; a forked child must make its own";
+
 }  // namespace fibrio::detail

@@ -3,11 +3,13 @@
 #include <sys/prctl.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <limits>
 #include <map>
 #include <utility>
 
+#include "base/check.hpp"
 #include "base/machine.hpp"
 #include "base/machine_time.hpp"
 #include "base/syscalls.hpp"
@@ -42,6 +44,13 @@ std::size_t name_of_running(char* buffer, std::size_t size) noexcept {
   return worker->scheduler.hooks.name_task(*worker->current, buffer, size);
 }
 
+// For a check that failed.
+void describe_running() noexcept {
+  char name[128];
+  const std::size_t length = name_of_running(name, sizeof name);
+  if (length != 0) std::fprintf(stderr, "fibrio: in task '%.*s'\n", static_cast<int>(length), name);
+}
+
 }  // namespace
 
 bool with_live_loop(Scheduler* scheduler, std::uint64_t id, void (*use)(Scheduler& scheduler, void* context),
@@ -53,8 +62,11 @@ bool with_live_loop(Scheduler* scheduler, std::uint64_t id, void (*use)(Schedule
     if (!loops.by_id.contains(id)) return false;
     scheduler->enter_external();
   }
+  struct Leave {
+    Scheduler* scheduler;
+    ~Leave() { scheduler->leave_external(); }
+  } const leave{scheduler};
   use(*scheduler, context);
-  scheduler->leave_external();
   return true;
 }
 
@@ -69,6 +81,7 @@ Scheduler::Scheduler(const Config& config, std::size_t workers, const SchedulerH
       overflow_watch_(stack_pool),
       idle_(workers) {
   set_name_of_running(&name_of_running);
+  set_describe_running(&describe_running);
   const std::uint64_t seed = config.seed != 0 ? config.seed : random_seed();
   for (std::size_t i = 0; i < workers; ++i) {
     workers_.push_back(std::make_unique<Worker>(*this, i, seed + i * 0x9e3779b97f4a7c15U));
@@ -88,13 +101,7 @@ void Scheduler::end() noexcept {
     std::lock_guard guard(loops.lock);
     loops.by_id.erase(id);
   }
-  {
-    std::lock_guard guard(gate_lock_);
-    gate_closed_ = true;
-  }
-  gate_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
-  threads_.clear();
+  close_gate();
   // Somebody may still be between making the last task ready and leaving.
   while (external_.load(std::memory_order_acquire) != 0) std::this_thread::yield();
   drop_callbacks();
@@ -134,30 +141,68 @@ void Scheduler::run() {
   idle_.reset();
   deadlock_ = false;
   running_.store(true, std::memory_order_release);
-  open_gate();
-  workers_[0]->run();
+  try {
+    open_gate();
+  } catch (...) {
+    running_.store(false, std::memory_order_release);
+    throw;
+  }
+  run_worker(0);
+  std::exception_ptr failure;
   {
     // Nothing of the loop runs when this returns.
     std::unique_lock guard(gate_lock_);
     gate_.wait(guard, [this] { return gate_working_ == 0; });
+    failure = std::exchange(failure_, nullptr);
   }
   stopping_.store(false, std::memory_order_seq_cst);
   running_.store(false, std::memory_order_release);
+  if (failure != nullptr) std::rethrow_exception(failure);
+}
+
+void Scheduler::run_worker(std::size_t index) noexcept {
+  try {
+    workers_[index]->run();
+  } catch (...) {  // a thread that cannot be set up (its signal stack): the run ends with that
+    {
+      std::lock_guard guard(gate_lock_);
+      failure_ = std::current_exception();
+    }
+    stop();
+  }
 }
 
 void Scheduler::stop() noexcept {
+  enter_external();  // run() may return, and the loop go, as soon as the flag is set
   stopping_.store(true, std::memory_order_seq_cst);
   for (const auto& worker : workers_) {
     worker->want_attention();
     worker->unpark();
   }
+  leave_external();
+}
+
+void Scheduler::close_gate() noexcept {
+  {
+    std::lock_guard guard(gate_lock_);
+    gate_closed_ = true;
+  }
+  gate_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 void Scheduler::open_gate() {
   if (solo_) return;
   if (threads_.empty()) {
-    for (std::size_t i = 1; i < workers_.size(); ++i) {
-      threads_.emplace_back([this, i] { run_thread(i); });
+    try {
+      for (std::size_t i = 1; i < workers_.size(); ++i) {
+        threads_.emplace_back([this, i] { run_thread(i); });
+      }
+    } catch (...) {
+      close_gate();  // all or none: a worker without a thread would be waited for
+      gate_closed_ = false;
+      throw;
     }
   }
   {
@@ -179,7 +224,7 @@ void Scheduler::run_thread(std::size_t index) noexcept {
       if (gate_closed_) return;
       round = gate_round_;
     }
-    workers_[index]->run();
+    run_worker(index);
     {
       std::lock_guard guard(gate_lock_);
       --gate_working_;
@@ -189,7 +234,7 @@ void Scheduler::run_thread(std::size_t index) noexcept {
 }
 
 void Worker::run() {
-  const AltStack alt_stack;
+  const AltStack alt_stack(alt_stack_memory_);
   const int old_slack = sys::prctl(PR_GET_TIMERSLACK);
   sys::prctl(PR_SET_TIMERSLACK, 1);  // 50 us by default, and so much later every timer
   cpu_set_t old_cpus;
@@ -197,6 +242,7 @@ void Worker::run() {
   main_.adopt_thread();
   exceptions = exceptions_of_this_thread();
   entry = &Worker::enter_fiber;
+  fp_environment = detail::fp_environment();
   set_sticky_fp_flags();
   set_this_worker(this);
   if (solo) {
@@ -205,6 +251,7 @@ void Worker::run() {
     run_shared();
   }
   set_this_worker(nullptr);
+  restore_fp_status(fp_environment);
   if (pinned) sys::sched_setaffinity(0, sizeof old_cpus, &old_cpus);
   if (old_slack > 0) sys::prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(old_slack));
 }
@@ -237,9 +284,13 @@ void Scheduler::schedule_anywhere(Runnable& item) noexcept {
     worker->schedule(item);
     return;
   }
+  // Once it is queued it may run, end the run, and the loop may go before we are back.
+  enter_external();
+  tsan_release(&item);
   inject_.push(&item);
   if (solo_) workers_[0]->want_attention();
   wake_one_for_work(nullptr);
+  leave_external();
 }
 
 void Scheduler::wake_one_for_work(Worker* caller) noexcept {
@@ -254,10 +305,21 @@ bool Scheduler::has_work_anywhere() const noexcept {
   return std::any_of(workers_.begin(), workers_.end(), [](const auto& worker) { return worker->has_work_seq_cst(); });
 }
 
+bool Scheduler::has_mail_anywhere() const noexcept {
+  return std::any_of(workers_.begin(), workers_.end(),
+                     [](const auto& worker) { return !worker->mailbox_.is_empty_seq_cst(); });
+}
+
 void Scheduler::arm_timer(TimerEntry& entry, std::int64_t deadline_ns) noexcept {
   Worker* worker = this_worker();
-  if (worker == nullptr || &worker->scheduler != this) worker = workers_[0].get();
+  if (worker != nullptr && &worker->scheduler == this) {
+    if (worker->timers.arm(entry, deadline_ns)) worker->unpark();
+    return;
+  }
+  enter_external();  // as in schedule_anywhere
+  worker = workers_[0].get();
   if (worker->timers.arm(entry, deadline_ns)) worker->unpark();
+  leave_external();
 }
 
 // --- time --------------------------------------------------------------------------------------------------------
@@ -283,12 +345,7 @@ void Scheduler::change_activity(int delta) noexcept {
 bool Scheduler::jump_virtual_time() noexcept {
   std::lock_guard guard(jump_lock_);
   if (jump_holds_.load(std::memory_order_seq_cst) != 0) return false;  // somebody is about to wake from the last jump
-  if (!solo_ && (idle_.awake() != 0 || has_work_anywhere())) return false;
-  // A sleeper that was sent a task and has not woken yet is no deadlock.
-  if (forced_migration && std::any_of(workers_.begin(), workers_.end(),
-                                      [](const auto& worker) { return !worker->mailbox_.is_empty_seq_cst(); })) {
-    return false;
-  }
+  if (!solo_ && (idle_.awake() != 0 || has_work_anywhere() || has_mail_anywhere())) return false;
   if (solo_ && !inject_.is_empty_seq_cst()) return true;
   if (activity_.load(std::memory_order_seq_cst) != 0) return false;
   std::int64_t next = Timers::kNever;
@@ -307,13 +364,15 @@ bool Scheduler::jump_virtual_time() noexcept {
   }
   advance_virtual_time(next);
   if (solo_) return true;
+  bool woke = false;
   for (const auto& worker : workers_) {
     if (worker->timers.next_deadline() > next) continue;
+    woke = true;
     jump_holds_.fetch_add(1, std::memory_order_seq_cst);
     worker->held_for_jump_.store(true, std::memory_order_seq_cst);
     worker->unpark();
   }
-  return false;  // who was unparked will see its own signal
+  return !woke;  // who was unparked will see its own signal; if that timer was cancelled meanwhile: look again
 }
 
 }  // namespace fibrio::detail

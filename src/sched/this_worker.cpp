@@ -1,6 +1,10 @@
 #include "sched/this_worker.hpp"
 
+#include "base/sanitizers.hpp"
+
 namespace fibrio::detail {
+
+FIBRIO_NO_TSAN_BEGIN
 
 namespace {
 thread_local Worker* current = nullptr;
@@ -15,5 +19,7 @@ __attribute__((noinline)) void set_this_worker(Worker* worker) noexcept {
   asm volatile("" ::: "memory");
   current = worker;
 }
+
+FIBRIO_NO_TSAN_END
 
 }  // namespace fibrio::detail

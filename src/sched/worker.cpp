@@ -12,6 +12,8 @@
 
 namespace fibrio::detail {
 
+FIBRIO_NO_TSAN_BEGIN
+
 Worker::Worker(Scheduler& its_scheduler, std::size_t its_index, std::uint64_t seed)
     : scheduler(its_scheduler),
       index(its_index),
@@ -25,16 +27,23 @@ Worker::Worker(Scheduler& its_scheduler, std::size_t its_index, std::uint64_t se
 
 void Worker::arrive() noexcept {
   budget_ = kBudget;
-  if (commit_ != nullptr) std::exchange(commit_, nullptr)(commit_argument_, *this);
+  if (commit_ == nullptr) return;
+  tsan_acquire(&commit_);
+  const Commit commit = commit_;
+  commit_ = nullptr;
+  commit(commit_argument_, *this);
 }
 
 void Worker::enter_fiber(SwitchSlot& slot) noexcept {
   Worker* worker = static_cast<Worker*>(&slot);
   worker->arrive();
+  tsan_acquire(worker->current->stack);  // who ran on it before is done
   const FiberRemains remains = worker->current->fiber.remains();
   for (;;) {
     TaskCore* core = worker->current;
+    tsan_acquire(static_cast<Runnable*>(core));
     Stack* stack = core->stack;
+    reset_fp_control(*worker);
     worker->scheduler.hooks.run_task(*core);
     // The core may be gone, and this may be another worker than before.
     worker = this_worker();
@@ -56,21 +65,29 @@ void Worker::enter_fiber(SwitchSlot& slot) noexcept {
     worker->commit_ = &Worker::recycle_stack;
     worker->commit_argument_ = stack;
     worker->dead_remains_ = remains;
+    tsan_release(stack);
+    tsan_release(&worker->commit_);
     switch_fiber_for_good(*worker, worker->dead_, next == nullptr ? worker->main_ : next->fiber);
   }
 }
 
 void Worker::recycle_stack(void* stack, Worker& worker) noexcept {
   Fiber::retire(worker.dead_remains_);
+  const TsanSection section(&worker.stacks);
   worker.stacks.release(static_cast<Stack*>(stack));
 }
 
 bool Worker::give_stack(TaskCore& core) noexcept {
   if (core.stack != nullptr) return true;
   StackFailure failure;
+  const TsanSection section(&stacks);
   core.stack = stacks.try_acquire(stack_class_bytes(core.stack_class), failure);
   if (core.stack == nullptr) {
+    // Perhaps on the stack of a task that is about to be suspended: a destructor that waits must be refused, or it would
+    // lose that task's commit.
+    TaskCore* const before = std::exchange(current, nullptr);
     scheduler.hooks.fail_task(core, failure);
+    current = before;
     return false;
   }
   core.fiber.prepare(*core.stack);
@@ -115,6 +132,7 @@ void Worker::run_item(Runnable& item) noexcept {
   ++ticks_;
   if (item.kind == RunnableKind::kCallback) {
     counters.callbacks_run.add();
+    tsan_acquire(&item);
     scheduler.hooks.run_callback(item, false);
     return;
   }
@@ -131,11 +149,13 @@ Worker& suspend(Worker& worker, WaitReason reason, Commit commit, void* argument
   self->reason = reason;
   worker.commit_ = commit;
   worker.commit_argument_ = argument;
+  tsan_release(&worker.commit_);  // the commit reads and writes the frame of the task that stops
   TaskCore* next = worker.take_next();
   while (next != nullptr && !worker.give_stack(*next)) next = worker.take_next();
   worker.current = next;
   auto& now = static_cast<Worker&>(switch_fiber(worker, self->fiber, next == nullptr ? worker.main_ : next->fiber));
   now.arrive();
+  tsan_acquire(static_cast<Runnable*>(self));
   return now;
 }
 
@@ -161,6 +181,7 @@ void yield_current(Worker& worker) noexcept {
 // --- making ready ------------------------------------------------------------------------------------------------
 
 void Worker::make_ready(TaskCore& core) noexcept {
+  tsan_release(static_cast<Runnable*>(&core));
   if (solo) {
     local_.push_back(&core);
     return;
@@ -172,6 +193,9 @@ void Worker::make_ready(TaskCore& core) noexcept {
 
 void Worker::make_ready(RunnableChain chain) noexcept {
   if (chain.empty()) return;
+#ifdef FIBRIO_TSAN
+  for (Runnable* item = chain.first; item != nullptr; item = item->next) tsan_release(item);
+#endif
   if (solo) {
     local_.splice_back(chain);
     return;
@@ -181,11 +205,12 @@ void Worker::make_ready(RunnableChain chain) noexcept {
     return;
   }
   ring_.push_chain(chain, scheduler.inject_);
-  // Called by the loop itself, which runs the first one right away.
-  if (ring_.size() > 1) scheduler.wake_one_for_work(this);
+  // Called by the loop itself, which runs the first one right away, or what is in the slot.
+  if (ring_.size() > 1 || !lifo_.empty()) scheduler.wake_one_for_work(this);
 }
 
 void Worker::schedule(Runnable& item) noexcept {
+  tsan_release(&item);
   if (solo) {
     local_.push_back(&item);
   } else {
@@ -219,9 +244,7 @@ void make_ready_anywhere(TaskCore& core) noexcept {
     worker->make_ready(core);
     return;
   }
-  scheduler.enter_external();
   scheduler.schedule_anywhere(core);
-  scheduler.leave_external();
 }
 
 Worker& require_task(const char* what) {
@@ -274,11 +297,13 @@ void Worker::maintain() noexcept {
     next_maintenance_ns_ = now_ns + kMaintenancePeriodNs;
   }
   if (now_ns < next_maintenance_ns_) return;
-  next_maintenance_ns_ = now_ns + kMaintenancePeriodNs;
   tasks_at_maintenance_ = counters.tasks_run.get();
+  const TsanSection section(&stacks);
   stacks.give_back_cold(now_ns, kMaintenancePeriodNs);
-  scheduler.stack_pool.trim(now_ns, kMaintenancePeriodNs);
-  if (ran) return;
+  const std::size_t trimmed = scheduler.stack_pool.trim(now_ns, kMaintenancePeriodNs, kStacksPerTrim);
+  // There may be more: go on after a look at what is ready.
+  next_maintenance_ns_ = trimmed >= kStacksPerTrim ? now_ns : now_ns + kMaintenancePeriodNs;
+  if (ran || trimmed != 0) return;
   // Nothing ran for a whole period.
   return_unused_memory();
   needs_maintenance_ = stacks.has_cached() || scheduler.stack_pool.has_untrimmed();
@@ -333,7 +358,7 @@ void Worker::sleep_solo() {
     }
   }
   std::int64_t timeout_ns = sleep_time(timers.park());
-  scheduler.idle_.park(index, false);
+  static_cast<void>(scheduler.idle_.park(index, false));  // nobody else searches
   // seq_cst: partners are the pushers' publications (see IdleSet) and unpark.
   if (!scheduler.inject_.is_empty_seq_cst() || scheduler.is_stopping() || signalled_.load(std::memory_order_seq_cst)) {
     timeout_ns = 0;
@@ -346,5 +371,7 @@ void Worker::sleep_solo() {
   timers.unpark();
   read_clock();
 }
+
+FIBRIO_NO_TSAN_END
 
 }  // namespace fibrio::detail

@@ -22,6 +22,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/sanitizers.hpp"
+#include "fiber/overflow.hpp"
 #include "fiber/stack_cache.hpp"
 #include "fiber/switch.hpp"
 #include "queue/inject_queue.hpp"
@@ -34,6 +36,8 @@
 #include "sched/timers.hpp"
 
 namespace fibrio::detail {
+
+FIBRIO_NO_TSAN_BEGIN
 
 class Scheduler;
 
@@ -130,7 +134,9 @@ class Worker : public SwitchSlot {
   [[nodiscard]] Runnable* steal() noexcept;
   [[nodiscard]] Runnable* search() noexcept;
   void look_around() noexcept;
+  // Before items or callbacks are run: ends the search, and says to the watch that this worker runs.
   void begin_running() noexcept;
+  bool fire_timers(Timers& of) noexcept;
   bool claim_stalled_neighbours() noexcept;
   void on_watch() noexcept;
   void sleep_shared();
@@ -158,6 +164,7 @@ class Worker : public SwitchSlot {
   std::atomic<bool> attention_{false};
   LocalQueue local_;                // solo
   Runnable* stashed_ = nullptr;     // several: a callback that pick_next came upon
+  AltStackMemory alt_stack_memory_;
   Fiber main_;                      // the loop's own context
   Fiber dead_;                      // where the context of a fiber that ended is "saved"
   FiberRemains dead_remains_;
@@ -196,5 +203,7 @@ void make_ready_anywhere(TaskCore& core) noexcept;
 [[nodiscard]] inline WaitPhase wait_phase(const Worker& worker) noexcept {
   return is_masked(worker) ? WaitPhase::masked : WaitPhase::waiting;
 }
+
+FIBRIO_NO_TSAN_END
 
 }  // namespace fibrio::detail

@@ -3,6 +3,7 @@
 
 #include "fibrio/errors.hpp"
 #include "fibrio/tasks.hpp"
+#include "fibrio/threads.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
 #include "task/registry.hpp"
@@ -55,6 +56,9 @@ void sleep_until_ns(Worker& worker, std::int64_t deadline_ns) {
 }
 
 }  // namespace
+
+void require_running_task(const char* what) { static_cast<void>(require_task(what)); }
+
 }  // namespace detail
 
 using detail::TaskControl;

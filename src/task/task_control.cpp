@@ -161,14 +161,12 @@ bool TaskControl::cancel_task(const std::string& message) {
   }
 }
 
-void TaskControl::throw_cancelled() {
-  throw CancelledError(cancel_message());
-}
-
 std::string TaskControl::cancel_message() const {
   std::lock_guard guard(text_lock_);
-  return cancel_message_ == nullptr ? std::string() : *cancel_message_;
+  return cancel_message_ != nullptr ? *cancel_message_ : std::string();
 }
+
+void TaskControl::throw_cancelled() { throw CancelledError(cancel_message()); }
 
 // --- names -------------------------------------------------------------------------------------------------------
 
@@ -235,6 +233,7 @@ NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t 
     }
     scheduler = &worker->scheduler;
   }
+  if (loop.scheduler != nullptr && scheduler->is_of_parent()) throw RuntimeError(std::string("create_task") + kOfParent);
   if (scheduler->is_closed()) throw RuntimeError("create_task: the event loop is closed");
   const std::uint8_t stack_class = stack_class_for(options == nullptr ? 0 : options->stack_size, *scheduler);
   FIBRIO_CHECK(payload_align <= alignof(std::max_align_t), "callables with extended alignment are not supported");
@@ -257,10 +256,7 @@ void start_task(FutureState& state) noexcept {
     worker->schedule(task);
     return;
   }
-  // From outside: the task may run and end before we are back.
-  scheduler.enter_external();
   scheduler.schedule_anywhere(task);
-  scheduler.leave_external();
 }
 
 void discard_task(FutureState& state) noexcept {

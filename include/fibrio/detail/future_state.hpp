@@ -110,6 +110,8 @@ class FutureState {
   void last_reference_gone() noexcept;
   void tell(FutureWaiter* newest_first) noexcept;
   void report_if_never_retrieved() noexcept;
+  // Before a thread blocks: RuntimeError in a forked child, where nobody completes a future of the parent's loop.
+  void require_own_process() const;
 
   std::atomic<std::uintptr_t> word_{0};
   std::atomic<std::uint32_t> references_{1};
@@ -137,6 +139,7 @@ struct LoopIdentity {
 template <class Value>
 class ValueFutureState final : public FutureState {
  public:
+  static_assert(alignof(Value) <= alignof(std::max_align_t), "values with extended alignment are not supported");
   explicit ValueFutureState(LoopIdentity loop) noexcept : FutureState(Kind::kPlain, loop.scheduler, loop.id) {
     set_value_place(storage_);
   }

@@ -1,6 +1,7 @@
 // StackPool when the kernel refuses, through the system-call table.
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <vector>
@@ -208,9 +209,47 @@ TEST_CASE("StackPool keeps a slab that the kernel will not unmap, without its pa
   scope.restore();
   StackInfo info{};
   for (Stack* stack : taken) CHECK(pool.describe(stack->low, info));
-  Stack* stack = pool.acquire(kStack);
-  CHECK(*(stack->top - 1) == std::byte{0});
-  pool.release(stack);
+  // It lives on as any other slab does.
+  for (Stack*& stack : taken) stack = pool.acquire(kStack);
+  for (Stack* stack : taken) CHECK(*(stack->top - 1) == std::byte{0});
+  CHECK(pool.stats().slabs == 3);
+  CHECK_FALSE(pool.has_untrimmed());  // it is not counted among the slabs that may go
+  for (Stack* stack : taken) pool.release(stack);
+  pool.trim(2 * kSecond, kSecond);
+  CHECK(pool.trim(3 * kSecond, kSecond) == 18);
+  CHECK(pool.stats().slabs == 3);
+  CHECK_FALSE(pool.has_untrimmed());
+}
+
+// Symptom: a slab of which all stacks lay with the trimmer gave out stacks beyond its end.
+TEST_CASE("StackPool hands out stacks while the trimmer is in the kernel", "[stack_pool][fault]") {
+  ScopedSyscalls scope;
+  static StackPool* asked;
+  static std::vector<Stack*> got;
+  StackPool pool({.slab_bytes = 2 * kMiB});
+  asked = &pool;
+  got.clear();
+  std::vector<Stack*> taken;
+  for (int i = 0; i < 6; ++i) taken.push_back(pool.acquire(kStack));  // a whole slab
+  for (Stack* stack : taken) pool.release(stack);
+  pool.trim(0, kSecond);
+  // No lock is held over a system call, so that the fake may act as another thread.
+  sys::syscalls.madvise = [](void* address, std::size_t bytes, int advice) {
+    if (advice == MADV_DONTNEED && got.empty()) {
+      for (int i = 0; i < 8; ++i) got.push_back(asked->acquire(kStack));
+    }
+    return sys::real_syscalls.madvise(address, bytes, advice);
+  };
+  CHECK(pool.trim(kSecond, kSecond) == 6);
+  REQUIRE(got.size() == 8);
+  for (Stack* stack : got) {
+    StackInfo info{};
+    REQUIRE(pool.describe(stack->low, info));
+    CHECK(info.top == stack->top);
+    CHECK(std::count(taken.begin(), taken.end(), stack) == 0);
+  }
+  for (Stack* stack : got) pool.release(stack);
+  CHECK(pool.stats().in_use == 0);
 }
 
 TEST_CASE("StackPool leaves no mapping behind", "[stack_pool][fault]") {

@@ -160,8 +160,8 @@ TEST_CASE("StackPool returns the pages of trimmed stacks while their slab is in 
   std::vector<Stack*> taken;
   for (int i = 0; i < 6; ++i) taken.push_back(pool.acquire(kStack));
   for (Stack* stack : taken) touch(*stack, 200 * kKiB);
-  Stack* kept = taken.back();
-  taken.pop_back();
+  Stack* kept = taken[2];  // between others: what is given back in one call must stop at it
+  taken.erase(taken.begin() + 2);
   for (Stack* stack : taken) pool.release(stack);
   std::size_t before = resident_bytes();
   pool.trim(0, kSecond);
@@ -223,15 +223,40 @@ TEST_CASE("A stack that nobody uses is poisoned under AddressSanitizer", "[stack
   }
 }
 
-TEST_CASE("StackPool trims at once when the age is zero", "[stack_pool][trim]") {
+TEST_CASE("StackPool keeps a slab that was used within the period", "[stack_pool][trim]") {
+  StackPool pool(kSmallSlabs);
+  std::vector<Stack*> taken;
+  for (int i = 0; i < 12; ++i) taken.push_back(pool.acquire(kStack));  // two slabs
+  for (Stack* stack : taken) pool.release(stack);
+  pool.trim(0, kSecond);
+  for (Stack*& stack : taken) stack = pool.acquire(kStack);
+  for (Stack* stack : taken) pool.release(stack);
+  CHECK(pool.trim(kSecond, kSecond) == 0);
+  CHECK(pool.stats().slabs == 2);
+  CHECK(pool.trim(2 * kSecond, kSecond) == 12);
+  CHECK(pool.stats().slabs == 1);
+}
+
+TEST_CASE("StackPool with no age trims at the next moment", "[stack_pool][trim]") {
   StackPool pool(kSmallSlabs);
   std::vector<Stack*> taken;
   for (int i = 0; i < 20; ++i) taken.push_back(pool.acquire(kStack));
   for (Stack* stack : taken) pool.release(stack);
-  for (int call = 0; call < 3; ++call) pool.trim(0, 0);
+  pool.trim(0, 0);
+  pool.trim(1, 0);
   CHECK_FALSE(pool.has_untrimmed());
   CHECK(pool.stats().warm == 0);
   CHECK(pool.stats().slabs == 1);
+}
+
+TEST_CASE("StackCache takes the pool's hottest first after it ran empty", "[stack_cache]") {
+  StackPool pool;
+  std::vector<Stack*> taken;
+  for (int i = 0; i < 10; ++i) taken.push_back(pool.acquire(kStack));
+  for (Stack* stack : taken) pool.release(stack);
+  StackCache cache(pool);
+  for (std::size_t i = 10; i > 0; --i) CHECK(cache.acquire(kStack) == taken[i - 1]);
+  for (Stack* stack : taken) cache.release(stack);
 }
 
 TEST_CASE("StackCache gives back what it did not need in a period", "[stack_cache][trim]") {
@@ -276,6 +301,7 @@ TEST_CASE("StackPool describes stacks and guards and nothing else", "[stack_pool
   CHECK_FALSE(pool.describe(&info, info));
   CHECK_FALSE(pool.describe(taken[0], info));  // the slab's own head
   CHECK_FALSE(pool.describe(reinterpret_cast<void*>(~std::uintptr_t{0}), info));
+  for (Stack* stack : taken) pool.release(stack);
 }
 
 TEST_CASE("StackPool does not describe a slab that was unmapped", "[stack_pool][describe]") {

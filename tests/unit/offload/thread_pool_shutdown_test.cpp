@@ -3,6 +3,9 @@
 using namespace pool_test;
 
 TEST_CASE("ThreadPool shutdown of an idle pool ends its threads", "[thread_pool][shutdown]") {
+  // ThreadSanitizer starts a thread of its own with the first one of the process: let that happen before
+  // counting.
+  std::thread([] {}).join();
   const std::size_t before = threads_of_process();
   ThreadPool pool(3);
   std::vector<Future<>> futures;
@@ -10,7 +13,7 @@ TEST_CASE("ThreadPool shutdown of an idle pool ends its threads", "[thread_pool]
   for (const Future<>& future : futures) wait_done(future);
   CHECK(pool.shutdown() == 0);
   CHECK(pool.threads() == 0);
-  CHECK(eventually([&] { return threads_of_process() == before; }));
+  CHECK(eventually([&] { return threads_of_process() <= before; }));
   CHECK(pool.shutdown() == 0);
 }
 

@@ -31,7 +31,7 @@ TEST_CASE("ThreadPool starts no thread before the first call", "[thread_pool]") 
   const std::size_t before = threads_of_process();
   const ThreadPool pool(4);
   CHECK(pool.threads() == 0);
-  CHECK(threads_of_process() == before);
+  CHECK(threads_of_process() <= before);
 }
 
 TEST_CASE("ThreadPool grows with the work up to its limit and queues the rest", "[thread_pool]") {

@@ -1,0 +1,116 @@
+#include "connection_table.hpp"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+
+namespace http_server {
+
+namespace {
+
+using fibrio::Duration;
+using namespace std::chrono_literals;
+
+constexpr Duration kLingerTimeout = 1s;
+
+// A sixteenth of the shortest timeout; at most half a second, because it is also the clock of the Date field.
+Duration choose_tick(const Options& options) {
+  const Duration shortest =
+      std::min({options.header_timeout, options.body_timeout, options.idle_timeout, options.write_timeout});
+  return std::clamp<Duration>(shortest / 16, 5ms, 500ms);
+}
+
+std::int64_t now_in_seconds() {
+  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
+
+ConnectionTable::ConnectionTable(const Options& options)
+    : max_connections_(options.max_connections), tick_(choose_tick(options)), unix_time_(now_in_seconds()) {
+  // One tick more, because the current one has begun already.
+  const auto in_ticks = [this](Duration timeout) {
+    return static_cast<std::uint64_t>((timeout + tick_ - 1ns) / tick_) + 1;
+  };
+  const auto set = [this](Phase phase, std::uint64_t ticks) {
+    limits_[static_cast<std::size_t>(phase)] = ticks;
+  };
+  set(Phase::kBusy, std::numeric_limits<std::uint64_t>::max() / kPhases / 2);
+  set(Phase::kFresh, in_ticks(options.header_timeout));
+  set(Phase::kIdle, in_ticks(options.idle_timeout));
+  set(Phase::kHeader, in_ticks(options.header_timeout));
+  set(Phase::kBody, in_ticks(options.body_timeout));
+  set(Phase::kWriting, in_ticks(options.write_timeout));
+  set(Phase::kLinger, in_ticks(kLingerTimeout));
+}
+
+ConnectionTable::Place::Place(ConnectionTable& table) : table_(&table) {
+  if (table.count_.fetch_add(1, std::memory_order_relaxed) < table.max_connections_) return;
+  table.count_.fetch_sub(1, std::memory_order_relaxed);
+  table_ = nullptr;
+}
+
+ConnectionTable::Place::~Place() {
+  if (table_ != nullptr) table_->count_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+template <class F>
+void ConnectionTable::for_each(F&& function) {
+  for (Shard& shard : shards_) {
+    const std::lock_guard lock(shard.mutex);
+    for (Entry* entry : shard.entries) function(*entry);
+  }
+}
+
+void ConnectionTable::sweep() {
+  const std::uint64_t now = ticks_.load(std::memory_order_relaxed) + 1;
+  ticks_.store(now, std::memory_order_relaxed);
+  unix_time_.store(now_in_seconds(), std::memory_order_relaxed);
+  for_each([now](Entry& entry) {
+    const std::uint64_t word = entry.word_.load(std::memory_order_relaxed);
+    if (word / kPhases <= now) entry.stop(static_cast<Phase>(word % kPhases));
+  });
+}
+
+void ConnectionTable::stop_idle() {
+  for_each([](Entry& entry) {
+    const Phase phase = entry.phase();
+    if (phase == Phase::kIdle || phase == Phase::kFresh) entry.stop(phase);
+  });
+}
+
+void ConnectionTable::cancel_all() {
+  std::vector<fibrio::AnyTask> tasks;
+  for_each([&tasks](Entry& entry) { tasks.push_back(entry.task_); });
+  for (fibrio::AnyTask& task : tasks) task.cancel("the server stops");
+}
+
+ConnectionTable::Entry::Entry(ConnectionTable& table, int socket)
+    : table_(table),
+      shard_(table.shards_[table.next_shard_.fetch_add(1, std::memory_order_relaxed) % kShards]),
+      socket_(socket),
+      task_(fibrio::current_task()),
+      word_(table.word_for(Phase::kFresh)) {
+  const std::lock_guard lock(shard_.mutex);
+  index_ = shard_.entries.size();
+  shard_.entries.push_back(this);
+}
+
+ConnectionTable::Entry::~Entry() {
+  const std::lock_guard lock(shard_.mutex);
+  shard_.entries[index_] = shard_.entries.back();
+  shard_.entries[index_]->index_ = index_;
+  shard_.entries.pop_back();
+}
+
+// The mutex of the shard is held: the connection cannot leave, so the fd is still its own.
+void ConnectionTable::Entry::stop(Phase phase) {
+  stopped_.store(true,
+                 std::memory_order_relaxed);  // the system call orders it before the read that returns 0
+  ::shutdown(socket_, phase == Phase::kWriting ? SHUT_RDWR : SHUT_RD);
+}
+
+}  // namespace http_server
