@@ -39,8 +39,7 @@ struct ExceptionContext {
   AnyFuture future;              // the future or task it is about; may be empty
 };
 
-// A callback given to call_soon. Copies name the same callback. An empty handle (default-constructed) may only be
-// assigned and destroyed.
+// A callback given to call_soon. Copies name the same callback; a handle made without one cancels nothing.
 class Handle {
  public:
   Handle() noexcept = default;
@@ -57,6 +56,7 @@ class Handle {
 // A callback given to call_later or call_at.
 class TimerHandle : public Handle {
  public:
+  // Not of a handle made without a callback.
   [[nodiscard]] TimePoint when() const;
 };
 
@@ -91,9 +91,9 @@ class EventLoop {
   // Runs until stop(). Throws: RuntimeError if the loop is closed, runs already, or if this thread runs a loop;
   // DeadlockError with virtual time if nothing can ever run again. Threads: as run_until_complete.
   void run_forever();
-  // Ends run_forever. With one worker what is ready now still runs, as in asyncio, and what that schedules stays for
-  // the next run; with several, each worker ends its present item and everything else stays. Before a run: that run
-  // ends after one pass (with several workers: at once). Threads: any.
+  // Ends run_forever. What is ready now still runs, as in asyncio, and what that schedules stays for the next run. (With
+  // one worker "now" is this pass; with several each worker ends its present item and then runs what lies ready with
+  // it, once.) Before a run: that run ends after one pass. Threads: any.
   void stop();
   // Cancels and unwinds what is left, drops callbacks and timers unrun, stops the executor without waiting for
   // running calls, releases threads, stacks and fds. Idempotent. Tasks that ignore their cancellation again and again

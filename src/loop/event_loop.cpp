@@ -15,8 +15,8 @@ using detail::LoopImpl;
 
 // --- handles -----------------------------------------------------------------------------------------------------
 
-bool Handle::cancel() { return state_->cancel(); }
-bool Handle::cancelled() const { return state_->cancelled(); }
+bool Handle::cancel() { return state_ != nullptr && state_->cancel(); }
+bool Handle::cancelled() const { return state_ != nullptr && state_->cancelled(); }
 TimePoint TimerHandle::when() const { return TimePoint(Duration(state_->deadline_ns())); }
 
 // --- life cycle --------------------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 // Threads: any, unless said otherwise.
 //
 // Protocol of a run: the calling thread is worker 0. run() opens the gate; the other workers' threads (started by the
-// first run) leave it and work. stop() sets the flag and unparks all; each worker leaves its loop and arrives at the
-// gate; run() returns when all have arrived. Between runs nothing of the loop runs.
+// first run) leave it and work. stop() sets the flag and unparks all; each worker runs what is ready with it once more,
+// leaves its loop and arrives at the gate; run() returns when all have arrived. Between runs nothing of the loop runs.
 //
 // External calls (from threads that are not workers of this loop) hold the scheduler by entering: ~Scheduler waits until
 // they have left. They only enter when something else keeps the loop alive at that moment: a suspended task that the

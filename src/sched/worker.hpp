@@ -127,6 +127,7 @@ class Worker : public SwitchSlot {
 
   // several workers
   void run_shared();
+  void run_last_pass() noexcept;
   [[nodiscard]] Runnable* next_shared() noexcept;
   [[nodiscard]] Runnable* take_own() noexcept;
   [[nodiscard]] Runnable* take_injected() noexcept;

@@ -1,5 +1,6 @@
 // What: the loop of a worker that has neighbours: own work, injected work, stealing, claiming, sleeping.
 #include <algorithm>
+#include <cstdint>
 #include <utility>
 
 #include "sched/scheduler.hpp"
@@ -24,7 +25,25 @@ void Worker::run_shared() {
   }
   if (searching_) static_cast<void>(scheduler.idle_.stop_searching());
   searching_ = false;
+  run_last_pass();
   running_.store(false, std::memory_order_seq_cst);
+}
+
+// What is ready when the loop stops still runs, as with one worker; what that makes ready stays for the next run.
+void Worker::run_last_pass() noexcept {
+  look_around();
+  RunnableChain pass;
+  if (stashed_ != nullptr) pass.push_back(std::exchange(stashed_, nullptr));
+  while (Runnable* item = ring_.pop_front()) pass.push_back(item);
+  if (Runnable* item = lifo_.take()) pass.push_back(item);
+  const auto take_all = [&pass](InjectQueue<>& queue) {
+    RunnableChain taken = queue.pop(SIZE_MAX);
+    pass.splice_back(taken);
+  };
+  take_all(mailbox_);
+  if (index == 0) take_all(scheduler.inject_);
+  attention_.store(true, std::memory_order_relaxed);  // a task that suspends switches to nothing but this loop
+  while (Runnable* item = pass.pop_front()) run_item(*item);
 }
 
 void Worker::begin_running() noexcept {
