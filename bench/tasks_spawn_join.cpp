@@ -35,7 +35,7 @@ static long skynet(long base, long leaves) {
 
 // Question (W4): a tree of tasks with fan-out 10 and 1,000,000 leaves, summed through task results. Unit: time of all.
 static void skynet_million(benchmark::State& state) {
-  constexpr long kLeaves = 1'000'000;
+  static constexpr long kLeaves = 1'000'000;
   bench::in_loop(state, [](benchmark::State& run) {
     for (auto _ : run) {
       const long sum = fibrio::await(fibrio::create_task(skynet, 0L, kLeaves));

@@ -83,8 +83,8 @@ class TcpStream {
   // Waits: yes. Cancel: CancelledError, the socket is closed. Throws: std::system_error naming the address tried last.
   static TcpStream connect(const std::string& host, std::uint16_t port, ConnectOptions options = {});
   static TcpStream connect(const Address& address, ConnectOptions options = {});
-  // Takes over a connected stream socket (made non-blocking, close-on-exec). Throws: std::system_error; then `fd` is
-  // still the caller's.
+  // Takes over a connected stream socket, TCP or Unix (made non-blocking, close-on-exec). Throws: std::system_error, also
+  // for what is no stream socket; then `fd` is still the caller's.
   static TcpStream adopt(int fd);
 
   // Reads at least one byte, at most buffer.size(); returns how many; 0 = end of stream (or an empty buffer).
@@ -101,7 +101,8 @@ class TcpStream {
 
   // Tells the peer that nothing more comes; reading goes on. Throws: std::system_error("shutdown").
   void shutdown_write();
-  // Closes; idempotent. A task that waits on the stream gets std::system_error(ECANCELED).
+  // Closes; idempotent. A task that waits on the stream gets std::system_error(ECANCELED), and the fd is closed when it has
+  // left. Destroying the stream does the same.
   void close() noexcept;
   // Closes with a reset: what was not sent yet is dropped.
   void abort() noexcept;
@@ -138,12 +139,14 @@ class TcpListener {
   // Returns the next connection (non-blocking, close-on-exec, TCP_NODELAY set).
   // Waits: if there is none. Cancel: CancelledError, no connection is lost.
   // Connections that were reset before they were accepted are skipped. When fds or memory run out (EMFILE, ENFILE,
-  // ENOBUFS, ENOMEM) it reports once to the exception handler, backs off 100 ms at a time and goes on.
+  // ENOBUFS, ENOMEM) it backs off 100 ms at a time and goes on; the exception handler is told once, and again only after the
+  // queue of connections was empty in between.
   // Throws: std::system_error(ECANCELED) once the listener is closed.
   TcpStream accept();
 
   [[nodiscard]] Address local_address() const;
-  // Stops listening; idempotent; wakes tasks that wait in accept.
+  // Stops listening; idempotent. Tasks that wait in accept get std::system_error(ECANCELED), at once or within the 100 ms
+  // of a back-off; the port is free when they have left.
   void close() noexcept;
   [[nodiscard]] bool is_open() const noexcept;
   [[nodiscard]] int native_handle() const noexcept;

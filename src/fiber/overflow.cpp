@@ -299,33 +299,40 @@ OverflowWatch::~OverflowWatch() {
   if (--watched.watches == 0) uninstall_locked();
 }
 
-AltStack::AltStack() {
+AltStackMemory::AltStackMemory() {
   if (kAddressSanitizer) return;
   // Our handler takes less than 8 KiB; the rest is for handlers that it calls.
   constexpr std::size_t kBytes = 32 * 1024;
-  auto page = static_cast<std::size_t>(::getauxval(AT_PAGESZ));
-  std::size_t usable = (kBytes + ::getauxval(AT_MINSIGSTKSZ) + page - 1) & ~(page - 1);
-  bytes_ = page + usable;
-  sys::MapResult mapped =
-      sys::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  guard_bytes_ = static_cast<std::size_t>(::getauxval(AT_PAGESZ));
+  usable_bytes_ = (kBytes + ::getauxval(AT_MINSIGSTKSZ) + guard_bytes_ - 1) & ~(guard_bytes_ - 1);
+  const std::size_t bytes = guard_bytes_ + usable_bytes_;
+  const sys::MapResult mapped =
+      sys::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped.error != 0) throw std::system_error(-mapped.error, std::generic_category(), "mmap(sigaltstack)");
   base_ = mapped.address;
-  stack_t stack{};
-  stack.ss_sp = static_cast<std::byte*>(base_) + page;
-  stack.ss_size = usable;
-  int result = sys::mprotect(base_, page, PROT_NONE);
-  if (result == 0) result = sys::sigaltstack(&stack, &former_);
-  if (result != 0) {
-    sys::munmap(base_, bytes_);
-    throw std::system_error(-result, std::generic_category(), "sigaltstack");
+  if (const int result = sys::mprotect(base_, guard_bytes_, PROT_NONE); result != 0) {
+    sys::munmap(base_, bytes);
+    throw std::system_error(-result, std::generic_category(), "mprotect(sigaltstack)");
   }
 }
 
+AltStackMemory::~AltStackMemory() {
+  if (base_ != nullptr) sys::munmap(base_, guard_bytes_ + usable_bytes_);
+}
+
+AltStack::AltStack(const AltStackMemory& memory) : memory_(memory) {
+  if (memory.base_ == nullptr) return;
+  stack_t stack{};
+  stack.ss_sp = static_cast<std::byte*>(memory.base_) + memory.guard_bytes_;
+  stack.ss_size = memory.usable_bytes_;
+  const int result = sys::sigaltstack(&stack, &former_);
+  if (result != 0) throw std::system_error(-result, std::generic_category(), "sigaltstack");
+}
+
 AltStack::~AltStack() {
-  if (base_ == nullptr) return;
+  if (memory_.base_ == nullptr) return;
   former_.ss_flags &= SS_DISABLE;  // SS_ONSTACK cannot be set
   static_cast<void>(sys::sigaltstack(&former_, nullptr));
-  sys::munmap(base_, bytes_);
 }
 
 void set_name_of_running(NameOfRunning name) noexcept {

@@ -33,18 +33,33 @@ class OverflowWatch {
   std::size_t slot_;
 };
 
+// Memory for a stack of signal handlers, apart from its use: to get it may fail, and a thread of the loop has nobody to
+// tell. Throws std::system_error.
+class AltStackMemory {
+ public:
+  AltStackMemory();
+  AltStackMemory(const AltStackMemory&) = delete;
+  AltStackMemory& operator=(const AltStackMemory&) = delete;
+  ~AltStackMemory();
+
+ private:
+  friend class AltStack;
+  void* base_ = nullptr;  // the mapping: a guard page and the stack; null: none is wanted
+  std::size_t guard_bytes_ = 0;
+  std::size_t usable_bytes_ = 0;
+};
+
 // The stack on which the thread's signal handlers run. Puts the thread's former one back at the end. Throws
 // std::system_error.
 class AltStack {
  public:
-  AltStack();
+  explicit AltStack(const AltStackMemory& memory);
   AltStack(const AltStack&) = delete;
   AltStack& operator=(const AltStack&) = delete;
   ~AltStack();
 
  private:
-  void* base_ = nullptr;  // the mapping: a guard page and the stack
-  std::size_t bytes_ = 0;
+  const AltStackMemory& memory_;
   stack_t former_{};
 };
 

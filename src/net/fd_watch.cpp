@@ -100,13 +100,17 @@ int FdWatch::arm_locked(int fd, Entry& entry) noexcept {
     entry.has_interest = has_interest;
     scheduler_.change_activity(has_interest ? 1 : -1);  // the outside world may send something: time must not jump
   }
-  if (events == 0 && !entry.is_added) return 0;
-  const auto data = static_cast<std::uint64_t>(fd);
-  // With no interest left it is disarmed: EPOLLONESHOT alone fires at most once, and nobody listens.
-  int error = entry.is_added ? poller_->modify(fd, events | EPOLLONESHOT, data) : -ENOENT;
+  // It fired and nobody wants more: it stays disarmed. (To arm it for nothing would still be for EPOLLHUP: a busy loop.)
+  if (events == 0 && !entry.is_armed) return 0;
+  const auto data = [&] { return std::uint64_t{entry.generation} << 32 | static_cast<std::uint32_t>(fd); };
+  int error = entry.is_added ? poller_->modify(fd, events | EPOLLONESHOT, data()) : -ENOENT;
   // Closed and opened again under the same number since: epoll has forgotten it.
-  if (error == -ENOENT) error = poller_->add(fd, events | EPOLLONESHOT, data);
+  if (error == -ENOENT && events != 0) {
+    ++entry.generation;
+    error = poller_->add(fd, events | EPOLLONESHOT, data());
+  }
   entry.is_added = error == 0;
+  entry.is_armed = error == 0 && events != 0;
   if (error < 0 && entry.has_interest && events != 0) {
     entry.has_interest = false;
     scheduler_.change_activity(-1);
@@ -122,14 +126,17 @@ void FdWatch::on_event(void* context, RunnableChain& ready) noexcept {
   const int count = self.poller_->wait(events, 0);
   for (int i = 0; i < count; ++i) {
     if (events[i].data.u64 == Poller::kWakeData) continue;
-    self.dispatch_locked(static_cast<int>(events[i].data.u64), events[i].events, ready);
+    self.dispatch_locked(events[i], ready);
   }
 }
 
-void FdWatch::dispatch_locked(int fd, std::uint32_t events, RunnableChain& ready) {
+void FdWatch::dispatch_locked(const epoll_event& event, RunnableChain& ready) {
+  const auto fd = static_cast<int>(static_cast<std::uint32_t>(event.data.u64));
+  const std::uint32_t events = event.events;
   const auto found = entries_.find(fd);
-  if (found == entries_.end()) return;
+  if (found == entries_.end() || found->second.generation != event.data.u64 >> 32) return;
   Entry& entry = found->second;
+  entry.is_armed = false;
   const bool broken = (events & (EPOLLHUP | EPOLLERR)) != 0;
   const bool fired[2] = {broken || (events & (EPOLLIN | EPOLLRDHUP)) != 0, broken || (events & EPOLLOUT) != 0};
   for (std::size_t i = 0; i < 2; ++i) {

@@ -5,7 +5,7 @@
 // Protocol. A second epoll instance per loop, itself an fd in worker 0's reactor, so that it is polled, and claimed, with
 // that. Every fd in it is armed for one event (EPOLLONESHOT) of exactly what somebody wants, and armed again when there
 // still is an interest after it fired; so it behaves as level-triggered, costs one system call per wait, and an fd that
-// was closed, or shared with a child, fires at most once more. The lock guards the map; a waiter leaves it before its
+// was closed, or shared with a child, fires at most once more, for nobody: epoll's data is (fd, generation). The lock guards the map; a waiter leaves it before its
 // wait returns. A callback is armed again after it ran.
 //
 // Rejected: the reactor's own epoll (an fd can be in it once, and it is edge-triggered); plain level triggering (an
@@ -57,14 +57,16 @@ class FdWatch {
   };
   struct Entry {
     Side sides[2];
-    bool is_added = false;    // epoll knew it when it was armed last
-    bool has_interest = false;  // counts as activity while it has
+    std::uint32_t generation = 0;  // how often the number was added: tells events of a former file apart
+    bool is_added = false;         // epoll knew it when it was armed last
+    bool is_armed = false;         // may fire
+    bool has_interest = false;     // counts as activity while it has
   };
 
   void start_locked();
   [[nodiscard]] int arm_locked(int fd, Entry& entry) noexcept;
   static void on_event(void* context, RunnableChain& ready) noexcept;
-  void dispatch_locked(int fd, std::uint32_t events, RunnableChain& ready);
+  void dispatch_locked(const epoll_event& event, RunnableChain& ready);
   void run_callback(int fd, Direction direction, const std::shared_ptr<Watcher>& watcher);
 
   Scheduler& scheduler_;

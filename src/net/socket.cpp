@@ -14,36 +14,42 @@ namespace fibrio::detail {
 Socket::Operation::Operation(Socket& socket, const char* call) : socket_(socket), call_(call) {
   // acq_rel: partner of close's fetch_or: either it sees us inside, or we see it closed.
   if ((socket.use_.fetch_add(1, std::memory_order_acq_rel) & kClosed) == 0) return;
-  if (socket.use_.fetch_sub(1, std::memory_order_acq_rel) == (kClosed | 1)) socket.close_now();
+  socket.leave();
   fail(-ECANCELED);
 }
 
-Socket::Operation::~Operation() {
-  if (socket_.use_.fetch_sub(1, std::memory_order_acq_rel) == (kClosed | 1)) socket_.close_now();
-}
+Socket::Operation::~Operation() { socket_.leave(); }
 
-Readiness<>::Seen Socket::Operation::look(Direction direction) const noexcept {
+Readiness<>::Seen Socket::Operation::look(Direction direction) const {
   Registration* registration = socket_.registration_.load(std::memory_order_acquire);
   constexpr Readiness<>::Seen kUnknown = 1;  // not registered: the call will tell
-  return registration == nullptr ? kUnknown : registration->readiness(direction).look();
+  if (registration == nullptr) return kUnknown;
+  const Worker* worker = this_worker();
+  if (worker == nullptr || worker->scheduler.id != socket_.loop_id_) {  // which may be gone, and the registration too
+    throw RuntimeError(std::string(call_) + ": the socket is used by another event loop than the one it belongs to");
+  }
+  return registration->readiness(direction).look();
 }
 
 void Socket::Operation::drained(Direction direction, Readiness<>::Seen seen) noexcept {
+  if (direction == Direction::read && !socket_.short_is_empty_) return;
   Registration* registration = socket_.registration_.load(std::memory_order_acquire);
   if (registration != nullptr) registration->readiness(direction).drained(seen);
+}
+
+void Socket::Operation::would_block(Direction direction, Readiness<>::Seen seen) noexcept {
+  Registration* registration = socket_.registration_.load(std::memory_order_acquire);
+  if (registration != nullptr) registration->readiness(direction).would_block(seen);
 }
 
 void Socket::Operation::wait(Direction direction) {
   Registration* registration = socket_.registration_.load(std::memory_order_acquire);
   if (registration == nullptr) {
     // Registered as ready: the caller tries once more, as what came before the registration gives no edge of its own.
-    static_cast<void>(socket_.register_here());
+    if (!socket_.register_here()) fail(-ECANCELED);
     return;
   }
-  Worker& worker = require_task(call_);
-  if (worker.scheduler.id != socket_.loop_id_) {
-    throw RuntimeError(std::string(call_) + ": the socket is used by another event loop than the one it belongs to");
-  }
+  Worker& worker = require_task(call_);  // of the right loop: see look
   auto& task = TaskControl::of(*worker.current);
   if (!registration->wait(direction)) task.throw_cancelled();
   if (!socket_.is_open()) fail(-ECANCELED);
@@ -56,10 +62,12 @@ void Socket::Operation::spend_budget() noexcept {
 
 void Socket::Operation::fail(int error) const { throw std::system_error(-error, std::system_category(), call_); }
 
-Registration& Socket::register_here() {
+bool Socket::register_here() {
   Worker& worker = require_task("waiting for a socket");
   std::unique_lock guard(lock_);
-  if (Registration* registration = registration_.load(std::memory_order_relaxed)) return *registration;
+  // A close that came first found nothing to wake: a task that waits now would wait for ever.
+  if (!is_open()) return false;
+  if (registration_.load(std::memory_order_relaxed) != nullptr) return true;
   int error = 0;
   Registration* registration = worker.reactor.add(fd_.get(), error);
   if (registration == nullptr) {
@@ -69,11 +77,15 @@ Registration& Socket::register_here() {
   scheduler_ = &worker.scheduler;
   loop_id_ = worker.scheduler.id;
   registration_.store(registration, std::memory_order_release);
-  return *registration;
+  return true;
 }
 
 void Socket::deregister() noexcept {
-  Registration* registration = registration_.load(std::memory_order_acquire);
+  Registration* registration = nullptr;
+  {
+    std::lock_guard guard(lock_);  // either register_here is done, or it will see that the socket is closed
+    registration = registration_.load(std::memory_order_acquire);
+  }
   if (registration == nullptr) return;
   const auto remove = [](Registration* taken) {
     RunnableChain ready;
@@ -98,16 +110,28 @@ void Socket::deregister() noexcept {
   }
 }
 
-void Socket::close() noexcept {
-  // Counts as an operation itself, so that nobody closes the fd before it is out of epoll.
-  const std::uint32_t before = use_.fetch_or(kClosed, std::memory_order_acq_rel);
-  if ((before & kClosed) != 0) return;
+void Socket::close(const std::shared_ptr<Socket>& self) noexcept {
+  if (!is_open()) return;
+  // Counts as an operation itself, and before it sets kClosed, so that nobody closes the fd before it is out of epoll.
   use_.fetch_add(1, std::memory_order_acq_rel);
+  if ((use_.fetch_or(kClosed, std::memory_order_acq_rel) & kClosed) != 0) {
+    leave();
+    return;
+  }
+  self_ = self;
   deregister();
-  if (use_.fetch_sub(1, std::memory_order_acq_rel) == (kClosed | 1)) close_now();
+  leave();
+}
+
+void Socket::leave() noexcept {
+  if (use_.fetch_sub(1, std::memory_order_acq_rel) != (kClosed | 1)) return;
+  // If another one has come meanwhile, too late, it is the last now.
+  std::uint32_t nobody = kClosed;
+  if (use_.compare_exchange_strong(nobody, kClosed | kGone, std::memory_order_acq_rel)) close_now();
 }
 
 void Socket::close_now() noexcept {
+  const std::shared_ptr<Socket> last = std::move(self_);  // to the end of this function
   fd_.reset();
   Registration* registration = registration_.exchange(nullptr, std::memory_order_acq_rel);
   if (registration == nullptr) return;
@@ -129,7 +153,7 @@ int Socket::release() {
   }
   deregister();
   const int fd = fd_.take_fd();
-  if (use_.fetch_sub(1, std::memory_order_acq_rel) == (kClosed | 1)) close_now();
+  leave();
   return fd;
 }
 

@@ -5,8 +5,10 @@
 // Protocol. use_ counts the operations inside the socket; kClosed is set by the first close.
 //  1. An operation enters (count + 1) unless kClosed is set, and leaves (count - 1). A task that waits is inside.
 //  2. close sets kClosed, takes the fd out of epoll and makes the waiting tasks ready; they leave with ECANCELED.
-//  3. The fd is closed by whoever brings the count to zero with kClosed set: exactly once, and never while a system call
-//     of ours may be about to use its number.
+//  3. The fd is closed by whoever brings the count to zero with kClosed set, and then sets kGone: exactly once (operations
+//     that come too late bring the count to zero as well), and never while a system call
+//     of ours may be about to use its number. Until then the socket keeps itself alive, so that its handle may go
+//     while tasks are inside.
 //  4. The fd is registered by the first operation that has to wait, with the worker it runs on: a connection that is
 //     answered at once costs no epoll_ctl.
 //
@@ -18,6 +20,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <utility>
 
 #include "base/spin_lock.hpp"
 #include "base/unique_fd.hpp"
@@ -27,14 +31,18 @@ namespace fibrio::detail {
 
 class Socket {
  public:
-  explicit Socket(sys::UniqueFd fd) noexcept : fd_(std::move(fd)) {}
+  // `short_is_empty`: a read that gets less than it asked for has read all there is. So with TCP (urgent data aside, see
+  // Readiness), not with Unix sockets: their reads stop behind what came with file descriptors.
+  explicit Socket(sys::UniqueFd fd, bool short_is_empty = true) noexcept
+      : fd_(std::move(fd)), short_is_empty_(short_is_empty) {}
   Socket(const Socket&) = delete;
   Socket& operator=(const Socket&) = delete;
-  ~Socket() { close(); }
+  ~Socket() { close(nullptr); }
 
   [[nodiscard]] int fd() const noexcept { return is_open() ? fd_.get() : -1; }
   [[nodiscard]] bool is_open() const noexcept { return (use_.load(std::memory_order_acquire) & kClosed) == 0; }
-  void close() noexcept;
+  // `self` is what is kept while tasks are inside.
+  void close(const std::shared_ptr<Socket>& self) noexcept;
   // Gives the fd away, deregistered. Throws RuntimeError while an operation is inside.
   [[nodiscard]] int release();
 
@@ -47,14 +55,22 @@ class Socket {
     Operation& operator=(const Operation&) = delete;
 
     [[nodiscard]] int fd() const noexcept { return socket_.fd_.get(); }
-    // Look before the call; drained after one that got less than it asked for.
-    [[nodiscard]] Readiness<>::Seen look(Direction direction) const noexcept;
+    [[nodiscard]] bool is_open() const noexcept { return socket_.is_open(); }
+    // Look before the call; drained after a read that got less than it asked for, would_block after a call that said so.
+    // Throws RuntimeError if the socket belongs to another loop.
+    [[nodiscard]] Readiness<>::Seen look(Direction direction) const;
     void drained(Direction direction, Readiness<>::Seen seen) noexcept;
+    void would_block(Direction direction, Readiness<>::Seen seen) noexcept;
     // Suspends until the direction may be ready. Throws CancelledError, or ECANCELED if the socket was closed.
     void wait(Direction direction);
     // After a call that did not have to wait: gives way now and then.
     static void spend_budget() noexcept;
     [[noreturn]] void fail(int error) const;
+    // For accept: true for who is the first to run out of resources since the queue was empty last.
+    [[nodiscard]] bool begin_shortage() noexcept {
+      return !socket_.has_shortage_.exchange(true, std::memory_order_relaxed);
+    }
+    void end_shortage() noexcept { socket_.has_shortage_.store(false, std::memory_order_relaxed); }
 
    private:
     Socket& socket_;
@@ -63,13 +79,19 @@ class Socket {
 
  private:
   static constexpr std::uint32_t kClosed = 1U << 31;
+  static constexpr std::uint32_t kGone = 1U << 30;
 
-  [[nodiscard]] Registration& register_here();
+  // False: it is closed.
+  [[nodiscard]] bool register_here();
   void deregister() noexcept;
+  void leave() noexcept;
   void close_now() noexcept;
 
   std::atomic<std::uint32_t> use_{0};
   sys::UniqueFd fd_;
+  std::shared_ptr<Socket> self_;  // from close to close_now
+  const bool short_is_empty_;
+  std::atomic<bool> has_shortage_{false};
   SpinLock lock_;  // guards the making of the registration
   std::atomic<Registration*> registration_{nullptr};
   Scheduler* scheduler_ = nullptr;  // whose reactor has it

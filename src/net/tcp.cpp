@@ -2,6 +2,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <stdexcept>
 #include <system_error>
@@ -104,7 +105,7 @@ TcpStream TcpStream::connect(const Address& address, ConnectOptions options) {
         if (error == 0 || error == -EISCONN) break;
         // EINTR: the connection goes on being made, as with EINPROGRESS.
         if (error != -EINPROGRESS && error != -EALREADY && error != -EINTR) fail(error, call);
-        operation.drained(Direction::write, seen);
+        operation.would_block(Direction::write, seen);
         operation.wait(Direction::write);
       }
       if (options.no_delay) set_int_option(operation.fd(), IPPROTO_TCP, TCP_NODELAY, 1, "setsockopt(TCP_NODELAY)");
@@ -117,11 +118,22 @@ TcpStream TcpStream::connect(const Address& address, ConnectOptions options) {
 }
 
 TcpStream TcpStream::adopt(int fd) {
+  const std::string on_fd = " on fd " + std::to_string(fd);
+  int type = 0;
+  int domain = 0;
+  socklen_t length = sizeof type;
+  if (const int error = sys::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length); error < 0) {
+    fail(error, "getsockopt(SO_TYPE)" + on_fd);
+  }
+  if (type != SOCK_STREAM) fail(-EPROTOTYPE, "adopt needs a stream socket, not what is" + on_fd);
+  if (const int error = sys::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length); error < 0) {
+    fail(error, "getsockopt(SO_DOMAIN)" + on_fd);
+  }
   const int flags = sys::fcntl(fd, F_GETFL);
-  if (flags < 0) fail(flags, "fcntl(F_GETFL) on fd " + std::to_string(fd));
-  if (const int error = sys::fcntl(fd, F_SETFL, flags | O_NONBLOCK); error < 0) fail(error, "fcntl(F_SETFL)");
-  if (const int error = sys::fcntl(fd, F_SETFD, FD_CLOEXEC); error < 0) fail(error, "fcntl(F_SETFD)");
-  return TcpStream(std::make_shared<Socket>(sys::UniqueFd(fd)));
+  if (flags < 0) fail(flags, "fcntl(F_GETFL)" + on_fd);
+  if (const int error = sys::fcntl(fd, F_SETFL, flags | O_NONBLOCK); error < 0) fail(error, "fcntl(F_SETFL)" + on_fd);
+  if (const int error = sys::fcntl(fd, F_SETFD, FD_CLOEXEC); error < 0) fail(error, "fcntl(F_SETFD)" + on_fd);
+  return TcpStream(std::make_shared<Socket>(sys::UniqueFd(fd), domain == AF_INET || domain == AF_INET6));
 }
 
 std::size_t TcpStream::read_some(std::span<std::byte> buffer) {
@@ -139,7 +151,7 @@ std::size_t TcpStream::read_some(std::span<std::byte> buffer) {
       }
       if (count == -EINTR) continue;
       if (count != -EAGAIN) operation.fail(static_cast<int>(count));
-      operation.drained(Direction::read, seen);
+      operation.would_block(Direction::read, seen);
     }
     operation.wait(Direction::read);
   }
@@ -149,8 +161,6 @@ namespace {
 
 // One send of up to two buffers; waits while the send buffer is full.
 std::size_t send_some(Socket::Operation& operation, iovec* parts, std::size_t count) {
-  std::size_t wanted = 0;
-  for (std::size_t i = 0; i < count; ++i) wanted += parts[i].iov_len;
   for (;;) {
     const auto seen = operation.look(Direction::write);
     if (detail::Readiness<>::is_ready(seen)) {
@@ -164,12 +174,13 @@ std::size_t send_some(Socket::Operation& operation, iovec* parts, std::size_t co
         sent = sys::sendmsg(operation.fd(), &message, MSG_NOSIGNAL);
       }
       if (sent >= 0) {
-        if (static_cast<std::size_t>(sent) < wanted) operation.drained(Direction::write, seen);
+        // A short one is not taken for a full buffer: the one call saved per full buffer is not worth the trust.
+        Socket::Operation::spend_budget();  // each send: a peer that reads as fast as we write never makes it wait
         return static_cast<std::size_t>(sent);
       }
       if (sent == -EINTR) continue;
       if (sent != -EAGAIN) operation.fail(static_cast<int>(sent));
-      operation.drained(Direction::write, seen);
+      operation.would_block(Direction::write, seen);
     }
     operation.wait(Direction::write);
   }
@@ -185,9 +196,7 @@ std::size_t TcpStream::write_some(std::span<const std::byte> data) {
   if (data.empty()) return 0;
   Socket::Operation operation(open_or_throw(socket_, "send"), "send");
   iovec part = part_of(data);
-  const std::size_t sent = send_some(operation, &part, 1);
-  Socket::Operation::spend_budget();
-  return sent;
+  return send_some(operation, &part, 1);
 }
 
 void TcpStream::write_all(std::span<const std::byte> data) {
@@ -197,22 +206,19 @@ void TcpStream::write_all(std::span<const std::byte> data) {
     iovec part = part_of(data);
     data = data.subspan(send_some(operation, &part, 1));
   }
-  Socket::Operation::spend_budget();
 }
 
 void TcpStream::write_all(std::string_view text) { write_all(std::as_bytes(std::span(text.data(), text.size()))); }
 
 void TcpStream::write_all(std::span<const std::byte> first, std::span<const std::byte> second) {
-  if (first.empty()) return write_all(second);
-  if (second.empty()) return write_all(first);
-  std::size_t sent = 0;
-  {
+  while (!first.empty() && !second.empty()) {
     Socket::Operation operation(open_or_throw(socket_, "sendmsg"), "sendmsg");
     iovec parts[2] = {part_of(first), part_of(second)};
-    sent = send_some(operation, parts, 2);
+    const std::size_t sent = send_some(operation, parts, 2);
+    second = second.subspan(sent - std::min(sent, first.size()));
+    first = first.subspan(std::min(sent, first.size()));
   }
-  if (sent < first.size()) return write_all(first.subspan(sent), second);
-  write_all(second.subspan(sent - first.size()));
+  write_all(first.empty() ? second : first);
 }
 
 void TcpStream::shutdown_write() {
@@ -222,17 +228,17 @@ void TcpStream::shutdown_write() {
 }
 
 void TcpStream::close() noexcept {
-  if (socket_ != nullptr) socket_->close();
+  if (socket_ != nullptr) socket_->close(socket_);
 }
 
 void TcpStream::abort() noexcept {
-  if (socket_ == nullptr) return;
+  if (!is_open()) return;
   try {
-    // Inside: nobody else may close the number, and another socket get it, in between.
-    const Socket::Operation operation(*socket_, "setsockopt");
+    // Inside an operation: another task may be closing it, and the number be a stranger's by now.
+    const Socket::Operation operation(*socket_, "setsockopt(SO_LINGER)");
     const linger reset{1, 0};
     static_cast<void>(sys::setsockopt(operation.fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset));
-  } catch (const std::system_error&) {  // closed already
+  } catch (const std::system_error&) {  // closed
   }
   close();
 }
@@ -284,9 +290,7 @@ TcpListener TcpListener::bind(const Address& address, ListenOptions options) {
 
 TcpStream TcpListener::accept() {
   constexpr Duration kBackOff = std::chrono::milliseconds(100);  // out of fds: others must close some first
-  const std::shared_ptr<Socket> socket = socket_;                // the listener may be moved from while this waits
-  Socket::Operation operation(open_or_throw(socket, "accept"), "accept");
-  bool reported = false;
+  Socket::Operation operation(open_or_throw(socket_, "accept"), "accept");
   for (;;) {
     const auto seen = operation.look(Direction::read);
     if (detail::Readiness<>::is_ready(seen)) {
@@ -301,14 +305,15 @@ TcpStream TcpListener::accept() {
       }
       switch (-fd) {
         case EAGAIN:
-          operation.drained(Direction::read, seen);
+          operation.would_block(Direction::read, seen);
+          operation.end_shortage();
           break;
         case EMFILE:
         case ENFILE:
         case ENOBUFS:
         case ENOMEM: {
           detail::Worker& worker = detail::require_task("accept");
-          if (!std::exchange(reported, true)) {
+          if (operation.begin_shortage()) {
             const std::system_error error(-fd, std::system_category(), "accept4");
             detail::report_exception(worker.scheduler,
                                      "accept ran out of resources and goes on every 100 ms (raise RLIMIT_NOFILE, "
@@ -316,7 +321,7 @@ TcpStream TcpListener::accept() {
                                      std::make_exception_ptr(error), AnyFuture());
           }
           sleep(kBackOff);
-          if (!socket->is_open()) operation.fail(-ECANCELED);
+          if (!operation.is_open()) operation.fail(-ECANCELED);
           continue;
         }
         case EBADF:
@@ -325,8 +330,10 @@ TcpStream TcpListener::accept() {
         case ENOTSOCK:
         case EOPNOTSUPP:
           operation.fail(fd);
-        default:
-          continue;  // a connection that died before it was accepted, or EINTR
+        default:  // a connection that died before it was accepted, or EINTR
+          Socket::Operation::spend_budget();
+          if (!operation.is_open()) operation.fail(-ECANCELED);
+          continue;
       }
     }
     operation.wait(Direction::read);
@@ -335,7 +342,7 @@ TcpStream TcpListener::accept() {
 
 Address TcpListener::local_address() const { return address_of(socket_, "getsockname", kSockName); }
 void TcpListener::close() noexcept {
-  if (socket_ != nullptr) socket_->close();
+  if (socket_ != nullptr) socket_->close(socket_);
 }
 bool TcpListener::is_open() const noexcept { return socket_ != nullptr && socket_->is_open(); }
 int TcpListener::native_handle() const noexcept { return socket_ == nullptr ? -1 : socket_->fd(); }

@@ -52,11 +52,15 @@ class InjectQueue {
     const std::size_t count = std::min(limit, items_.count);
     if (count == 0) return {};
     RunnableChain taken = items_;
+    if (count == items_.count) {  // no walk under the lock
+      items_ = RunnableChain{};
+      size_.store(0, std::memory_order_relaxed);
+      return taken;
+    }
     for (std::size_t i = 1; i < count; ++i) items_.first = items_.first->next;
     taken.last = items_.first;
     taken.count = count;
     items_.first = taken.last->next;
-    if (items_.first == nullptr) items_.last = nullptr;
     items_.count -= count;
     taken.last->next = nullptr;
     // relaxed: who sees the old size only takes the lock for nothing.

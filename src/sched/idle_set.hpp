@@ -16,6 +16,10 @@
 //     true): there may be more work than it takes.
 //  4. The list of sleepers is guarded by the lock and changes together with the awake count; a sleeper is taken off
 //     exactly once, by a waker (take) or by itself (wake_self).
+//  5. The look of rule 2 may be left to others if the park's own RMW shows that somebody searches: each searcher counted
+//     at that moment either finds work, and the last of them wakes the next (rule 3), or parks later and looks itself.
+//     (A worker that looked all the same would find what the searcher is about to take, and spin for as long as that has
+//     no CPU.)
 //
 // Rejected: an event count per worker (thundering herds); skipping the look at the word by a relaxed counter
 // (brpc#2916, #3539: lost wake-ups); spinning for a while before parking (100 % CPU when idle).
@@ -42,8 +46,9 @@ class IdleSet {
   IdleSet(const IdleSet&) = delete;
   IdleSet& operator=(const IdleSet&) = delete;
 
-  // Only while no worker runs.
+  // Only while no worker runs. A late waker from outside may still be about: the lock.
   void reset() noexcept {
+    std::lock_guard guard(lock_);
     sleepers_.clear();
     for (std::size_t i = 0; i < workers_; ++i) asleep_[i] = false;
     word_.store(static_cast<std::uint64_t>(workers_) << kAwakeShift, std::memory_order_seq_cst);
@@ -77,13 +82,16 @@ class IdleSet {
     return searching(word_.fetch_sub(kOneSearching, std::memory_order_seq_cst)) == 1;
   }
 
-  // Goes to the sleepers. The caller must look at every queue after it and, if it finds work, wake_self().
-  void park(std::size_t worker, bool was_searching) noexcept {
+  // Goes to the sleepers. False: the caller must look at every queue after it and, if it finds work, wake_self(). True:
+  // others search, and will look (rule 5).
+  [[nodiscard]] bool park(std::size_t worker, bool was_searching) noexcept {
     std::lock_guard guard(lock_);
     asleep_[worker] = true;
     sleepers_.push_back(static_cast<std::uint32_t>(worker));
     // seq_cst: rule 2; partner: the load in wake_for_work.
-    word_.fetch_sub(kOneAwake + (was_searching ? kOneSearching : 0), std::memory_order_seq_cst);
+    const std::uint64_t before =
+        word_.fetch_sub(kOneAwake + (was_searching ? kOneSearching : 0), std::memory_order_seq_cst);
+    return searching(before) > (was_searching ? 1U : 0U);
   }
   // After the sleep. True: woken by itself (event, timer), it is just awake. False: a waker took it off, it counts as
   // searching.

@@ -157,7 +157,7 @@ void Reactor::dispatch(const epoll_event& event, RunnableChain& ready) noexcept 
     if (listener.on_event == nullptr) {
       const bool broken = (event.events & (EPOLLHUP | EPOLLERR)) != 0;
       if (broken || (event.events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP)) != 0) {
-        registration->readiness(Direction::read).on_event(broken || (event.events & EPOLLRDHUP) != 0);
+        registration->readiness(Direction::read).on_event(broken || (event.events & (EPOLLRDHUP | EPOLLPRI)) != 0);
         registration->take_waiters_locked(Direction::read, ready);
       }
       if (broken || (event.events & EPOLLOUT) != 0) {

@@ -3,7 +3,7 @@
 // Threads: any. Its worker polls it; an idle worker may too, when the owner is busy (design, D10).
 //
 // Protocol.
-//  1. An fd is registered once, edge-triggered, for its life (IN | OUT | RDHUP), and is taken out before it is
+//  1. An fd is registered once, edge-triggered, for its life (IN | PRI | OUT | RDHUP), and is taken out before it is
 //     closed. Its slot is of a table that is never freed or moved while the reactor lives; epoll's data is (slot,
 //     generation), and an event of another generation is dropped: a reused fd never gets a stale event.
 //  2. The registration's lock guards its list of waiters and `open`. A task waits by listing a waiter under the
@@ -102,7 +102,7 @@ class Reactor {
 
   [[nodiscard]] std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
 
-  static constexpr std::uint32_t kAllEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  static constexpr std::uint32_t kAllEvents = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
  private:
   static constexpr std::uint32_t kChunkSlots = 1024;

@@ -101,13 +101,7 @@ void Scheduler::end() noexcept {
     std::lock_guard guard(loops.lock);
     loops.by_id.erase(id);
   }
-  {
-    std::lock_guard guard(gate_lock_);
-    gate_closed_ = true;
-  }
-  gate_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
-  threads_.clear();
+  close_gate();
   // Somebody may still be between making the last task ready and leaving.
   while (external_.load(std::memory_order_acquire) != 0) std::this_thread::yield();
   drop_callbacks();
@@ -147,30 +141,68 @@ void Scheduler::run() {
   idle_.reset();
   deadlock_ = false;
   running_.store(true, std::memory_order_release);
-  open_gate();
-  workers_[0]->run();
+  try {
+    open_gate();
+  } catch (...) {
+    running_.store(false, std::memory_order_release);
+    throw;
+  }
+  run_worker(0);
+  std::exception_ptr failure;
   {
     // Nothing of the loop runs when this returns.
     std::unique_lock guard(gate_lock_);
     gate_.wait(guard, [this] { return gate_working_ == 0; });
+    failure = std::exchange(failure_, nullptr);
   }
   stopping_.store(false, std::memory_order_seq_cst);
   running_.store(false, std::memory_order_release);
+  if (failure != nullptr) std::rethrow_exception(failure);
+}
+
+void Scheduler::run_worker(std::size_t index) noexcept {
+  try {
+    workers_[index]->run();
+  } catch (...) {  // a thread that cannot be set up (its signal stack): the run ends with that
+    {
+      std::lock_guard guard(gate_lock_);
+      failure_ = std::current_exception();
+    }
+    stop();
+  }
 }
 
 void Scheduler::stop() noexcept {
+  enter_external();  // run() may return, and the loop go, as soon as the flag is set
   stopping_.store(true, std::memory_order_seq_cst);
   for (const auto& worker : workers_) {
     worker->want_attention();
     worker->unpark();
   }
+  leave_external();
+}
+
+void Scheduler::close_gate() noexcept {
+  {
+    std::lock_guard guard(gate_lock_);
+    gate_closed_ = true;
+  }
+  gate_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 void Scheduler::open_gate() {
   if (solo_) return;
   if (threads_.empty()) {
-    for (std::size_t i = 1; i < workers_.size(); ++i) {
-      threads_.emplace_back([this, i] { run_thread(i); });
+    try {
+      for (std::size_t i = 1; i < workers_.size(); ++i) {
+        threads_.emplace_back([this, i] { run_thread(i); });
+      }
+    } catch (...) {
+      close_gate();  // all or none: a worker without a thread would be waited for
+      gate_closed_ = false;
+      throw;
     }
   }
   {
@@ -192,7 +224,7 @@ void Scheduler::run_thread(std::size_t index) noexcept {
       if (gate_closed_) return;
       round = gate_round_;
     }
-    workers_[index]->run();
+    run_worker(index);
     {
       std::lock_guard guard(gate_lock_);
       --gate_working_;
@@ -202,7 +234,7 @@ void Scheduler::run_thread(std::size_t index) noexcept {
 }
 
 void Worker::run() {
-  const AltStack alt_stack;
+  const AltStack alt_stack(alt_stack_memory_);
   const int old_slack = sys::prctl(PR_GET_TIMERSLACK);
   sys::prctl(PR_SET_TIMERSLACK, 1);  // 50 us by default, and so much later every timer
   cpu_set_t old_cpus;
@@ -252,10 +284,13 @@ void Scheduler::schedule_anywhere(Runnable& item) noexcept {
     worker->schedule(item);
     return;
   }
+  // Once it is queued it may run, end the run, and the loop may go before we are back.
+  enter_external();
   tsan_release(&item);
   inject_.push(&item);
   if (solo_) workers_[0]->want_attention();
   wake_one_for_work(nullptr);
+  leave_external();
 }
 
 void Scheduler::wake_one_for_work(Worker* caller) noexcept {
@@ -270,10 +305,21 @@ bool Scheduler::has_work_anywhere() const noexcept {
   return std::any_of(workers_.begin(), workers_.end(), [](const auto& worker) { return worker->has_work_seq_cst(); });
 }
 
+bool Scheduler::has_mail_anywhere() const noexcept {
+  return std::any_of(workers_.begin(), workers_.end(),
+                     [](const auto& worker) { return !worker->mailbox_.is_empty_seq_cst(); });
+}
+
 void Scheduler::arm_timer(TimerEntry& entry, std::int64_t deadline_ns) noexcept {
   Worker* worker = this_worker();
-  if (worker == nullptr || &worker->scheduler != this) worker = workers_[0].get();
+  if (worker != nullptr && &worker->scheduler == this) {
+    if (worker->timers.arm(entry, deadline_ns)) worker->unpark();
+    return;
+  }
+  enter_external();  // as in schedule_anywhere
+  worker = workers_[0].get();
   if (worker->timers.arm(entry, deadline_ns)) worker->unpark();
+  leave_external();
 }
 
 // --- time --------------------------------------------------------------------------------------------------------
@@ -299,12 +345,7 @@ void Scheduler::change_activity(int delta) noexcept {
 bool Scheduler::jump_virtual_time() noexcept {
   std::lock_guard guard(jump_lock_);
   if (jump_holds_.load(std::memory_order_seq_cst) != 0) return false;  // somebody is about to wake from the last jump
-  if (!solo_ && (idle_.awake() != 0 || has_work_anywhere())) return false;
-  // A sleeper that was sent a task and has not woken yet is no deadlock.
-  if (forced_migration && std::any_of(workers_.begin(), workers_.end(),
-                                      [](const auto& worker) { return !worker->mailbox_.is_empty_seq_cst(); })) {
-    return false;
-  }
+  if (!solo_ && (idle_.awake() != 0 || has_work_anywhere() || has_mail_anywhere())) return false;
   if (solo_ && !inject_.is_empty_seq_cst()) return true;
   if (activity_.load(std::memory_order_seq_cst) != 0) return false;
   std::int64_t next = Timers::kNever;
@@ -323,13 +364,15 @@ bool Scheduler::jump_virtual_time() noexcept {
   }
   advance_virtual_time(next);
   if (solo_) return true;
+  bool woke = false;
   for (const auto& worker : workers_) {
     if (worker->timers.next_deadline() > next) continue;
+    woke = true;
     jump_holds_.fetch_add(1, std::memory_order_seq_cst);
     worker->held_for_jump_.store(true, std::memory_order_seq_cst);
     worker->unpark();
   }
-  return false;  // who was unparked will see its own signal
+  return !woke;  // who was unparked will see its own signal; if that timer was cancelled meanwhile: look again
 }
 
 }  // namespace fibrio::detail

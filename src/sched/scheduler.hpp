@@ -29,6 +29,7 @@
 #include "sched/fork.hpp"
 #include "sched/idle_set.hpp"
 #include "sched/tuning.hpp"
+#include "sched/watch_switch.hpp"
 #include "sched/worker.hpp"
 
 namespace fibrio {
@@ -108,10 +109,14 @@ class Scheduler {
   friend class Worker;
 
   void run_thread(std::size_t index) noexcept;
-  void open_gate();
+  void open_gate();                // throws if there is no thread to be had; then there are none
+  void close_gate() noexcept;      // ends the threads
+  void run_worker(std::size_t index) noexcept;
   void wake_one_for_work(Worker* caller) noexcept;
   [[nodiscard]] bool is_stopping() const noexcept { return stopping_.load(std::memory_order_seq_cst); }
   [[nodiscard]] bool has_work_anywhere() const noexcept;
+  // Tasks that one sleeping worker was unparked for, and nobody else can take.
+  [[nodiscard]] bool has_mail_anywhere() const noexcept;
   // Virtual time, all workers idle: jumps, or stops the run as deadlocked. True if there is something to do now.
   [[nodiscard]] bool jump_virtual_time() noexcept;
 
@@ -145,7 +150,7 @@ class Scheduler {
   std::atomic<int> external_{0};
 
   sys::UniqueFd watch_fd_;  // a timerfd that every worker's epoll knows; none with one worker
-  std::atomic<bool> watch_armed_{false};
+  WatchSwitch<> watch_;
   std::atomic<std::int64_t> watch_period_ns_{kWatchMinNs};
 
   std::mutex gate_lock_;
@@ -153,6 +158,7 @@ class Scheduler {
   std::uint64_t gate_round_ = 0;  // rounds opened
   std::size_t gate_working_ = 0;  // threads that have not arrived yet
   bool gate_closed_ = false;      // threads leave
+  std::exception_ptr failure_;    // of a worker that could not be set up; guarded by gate_lock_
   std::vector<std::thread> threads_;
 };
 

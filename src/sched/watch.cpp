@@ -5,8 +5,8 @@
 // a worker that polls).
 //  1. A worker that begins to run items after a sleep says so (running_) and arms it, unless it is armed.
 //  2. Whoever gets the expiry claims what is stalled, and arms it again if any worker runs; if none does, it clears
-//     watch_armed_ and then looks once more. Both sides store (running_, watch_armed_) seq_cst before they load the
-//     other's word seq_cst: one of the two sees the other.
+//     the switch and then looks once more. Both sides store (running_, the switch) seq_cst before they load the
+//     other's word seq_cst: one of the two sees the other (WatchSwitch).
 // So at most one wake-up per period is spent, none when the loop is idle, and a worker can be stalled unseen for at most
 // one period.
 //
@@ -46,10 +46,7 @@ void Scheduler::arm_watch() noexcept {
 }
 
 void Scheduler::start_watch() noexcept {
-  if (!watch_fd_.is_open()) return;
-  // seq_cst: rule 2. The load first: nearly always it is armed.
-  if (watch_armed_.load(std::memory_order_seq_cst) || watch_armed_.exchange(true, std::memory_order_seq_cst)) return;
-  arm_watch();
+  if (watch_fd_.is_open() && watch_.begin()) arm_watch();
 }
 
 void Scheduler::on_watch_event(void* context, RunnableChain&) noexcept {
@@ -73,12 +70,7 @@ void Scheduler::continue_watch(bool found) noexcept {
     return std::any_of(workers_.begin(), workers_.end(),
                        [](const auto& worker) { return worker->running_.load(std::memory_order_seq_cst); });
   };
-  if (somebody_runs()) {
-    arm_watch();
-    return;
-  }
-  watch_armed_.store(false, std::memory_order_seq_cst);
-  if (somebody_runs()) start_watch();
+  if (watch_.go_on(somebody_runs)) arm_watch();
 }
 
 }  // namespace fibrio::detail

@@ -83,7 +83,11 @@ bool Worker::give_stack(TaskCore& core) noexcept {
   const TsanSection section(&stacks);
   core.stack = stacks.try_acquire(stack_class_bytes(core.stack_class), failure);
   if (core.stack == nullptr) {
+    // Perhaps on the stack of a task that is about to be suspended: a destructor that waits must be refused, or it would
+    // lose that task's commit.
+    TaskCore* const before = std::exchange(current, nullptr);
     scheduler.hooks.fail_task(core, failure);
+    current = before;
     return false;
   }
   core.fiber.prepare(*core.stack);
@@ -201,8 +205,8 @@ void Worker::make_ready(RunnableChain chain) noexcept {
     return;
   }
   ring_.push_chain(chain, scheduler.inject_);
-  // Called by the loop itself, which runs the first one right away.
-  if (ring_.size() > 1) scheduler.wake_one_for_work(this);
+  // Called by the loop itself, which runs the first one right away, or what is in the slot.
+  if (ring_.size() > 1 || !lifo_.empty()) scheduler.wake_one_for_work(this);
 }
 
 void Worker::schedule(Runnable& item) noexcept {
@@ -240,9 +244,7 @@ void make_ready_anywhere(TaskCore& core) noexcept {
     worker->make_ready(core);
     return;
   }
-  scheduler.enter_external();
   scheduler.schedule_anywhere(core);
-  scheduler.leave_external();
 }
 
 Worker& require_task(const char* what) {
@@ -356,7 +358,7 @@ void Worker::sleep_solo() {
     }
   }
   std::int64_t timeout_ns = sleep_time(timers.park());
-  scheduler.idle_.park(index, false);
+  static_cast<void>(scheduler.idle_.park(index, false));  // nobody else searches
   // seq_cst: partners are the pushers' publications (see IdleSet) and unpark.
   if (!scheduler.inject_.is_empty_seq_cst() || scheduler.is_stopping() || signalled_.load(std::memory_order_seq_cst)) {
     timeout_ns = 0;

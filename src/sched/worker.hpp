@@ -23,6 +23,7 @@
 #include <cstdint>
 
 #include "base/sanitizers.hpp"
+#include "fiber/overflow.hpp"
 #include "fiber/stack_cache.hpp"
 #include "fiber/switch.hpp"
 #include "queue/inject_queue.hpp"
@@ -132,7 +133,9 @@ class Worker : public SwitchSlot {
   [[nodiscard]] Runnable* steal() noexcept;
   [[nodiscard]] Runnable* search() noexcept;
   void look_around() noexcept;
+  // Before items or callbacks are run: ends the search, and says to the watch that this worker runs.
   void begin_running() noexcept;
+  bool fire_timers(Timers& of) noexcept;
   bool claim_stalled_neighbours() noexcept;
   void on_watch() noexcept;
   void sleep_shared();
@@ -160,6 +163,7 @@ class Worker : public SwitchSlot {
   std::atomic<bool> attention_{false};
   LocalQueue local_;                // solo
   Runnable* stashed_ = nullptr;     // several: a callback that pick_next came upon
+  AltStackMemory alt_stack_memory_;
   Fiber main_;                      // the loop's own context
   Fiber dead_;                      // where the context of a fiber that ended is "saved"
   FiberRemains dead_remains_;

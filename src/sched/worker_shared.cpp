@@ -19,12 +19,7 @@ void Worker::run_shared() {
       sleep_shared();
       continue;
     }
-    if (searching_) {
-      searching_ = false;
-      // The last searcher passes the search on: there may be more than it takes.
-      if (scheduler.idle_.stop_searching()) scheduler.wake_one_for_work(this);
-    }
-    if (!running_.load(std::memory_order_relaxed)) begin_running();
+    begin_running();
     run_item(*item);
   }
   if (searching_) static_cast<void>(scheduler.idle_.stop_searching());
@@ -33,6 +28,12 @@ void Worker::run_shared() {
 }
 
 void Worker::begin_running() noexcept {
+  if (searching_) {
+    searching_ = false;
+    // The last searcher passes the search on: there may be more than it takes.
+    if (scheduler.idle_.stop_searching()) scheduler.wake_one_for_work(this);
+  }
+  if (running_.load(std::memory_order_relaxed)) return;
   last_look_ns_.store(now_ns, std::memory_order_relaxed);
   running_.store(true, std::memory_order_seq_cst);  // before the look at the watch: see sched/watch.cpp
   scheduler.start_watch();
@@ -55,7 +56,12 @@ Runnable* Worker::next_shared() noexcept {
   if (ticks_ >= kTicksPerPoll || attention_.load(std::memory_order_relaxed)) {
     look_around();
     // Now and then the inject queue goes first, or a busy worker would never look into it.
-    if (Runnable* item = take_injected()) return item;
+    if (Runnable* item = take_injected()) {
+      // What came out of the inject queue with it, or out of the poll before it, now waits behind it: unannounced, as
+      // this worker does not search.
+      if (!ring_.empty()) scheduler.wake_one_for_work(this);
+      return item;
+    }
   }
   return take_own();
 }
@@ -65,9 +71,18 @@ void Worker::look_around() noexcept {
   poll_now(0);
   read_clock();
   last_look_ns_.store(now_ns, std::memory_order_relaxed);
-  if (timers.advance(now_ns)) fire_due(timers);
+  fire_timers(timers);
   if (watch_expired_) on_watch();
   if (!scheduler.has_virtual_time()) maintain();
+}
+
+bool Worker::fire_timers(Timers& of) noexcept {
+  if (!of.advance(now_ns)) return false;
+  // Callbacks of the user's run in there: no longer a searcher, who would keep everybody else from being woken, and one
+  // who may stall.
+  begin_running();
+  fire_due(of);
+  return true;
 }
 
 Runnable* Worker::take_injected() noexcept {
@@ -130,8 +145,7 @@ bool Worker::claim_stalled_neighbours() noexcept {
     if (neighbour.reactor.poll(0, ready)) neighbour.reactor.poller().wake();
     const bool events = !ready.empty();
     make_ready(ready);
-    const bool due = neighbour.timers.advance(now_ns);
-    if (due) fire_due(neighbour.timers);
+    const bool due = fire_timers(neighbour.timers);
     if (events || due) {
       counters.claims.add();
       found = true;
@@ -143,10 +157,11 @@ bool Worker::claim_stalled_neighbours() noexcept {
 void Worker::sleep_shared() {
   std::int64_t timeout_ns = sleep_time(timers.park());
   running_.store(false, std::memory_order_seq_cst);
-  scheduler.idle_.park(index, searching_);
+  const bool others_look = scheduler.idle_.park(index, searching_);
   searching_ = false;
   // seq_cst: rule 2 of IdleSet, and unpark.
-  if (!mailbox_.is_empty_seq_cst() || scheduler.has_work_anywhere() || scheduler.is_stopping() || signalled_.load(std::memory_order_seq_cst)) {
+  if (!mailbox_.is_empty_seq_cst() || (!others_look && scheduler.has_work_anywhere()) ||
+      scheduler.is_stopping() || signalled_.load(std::memory_order_seq_cst)) {
     timeout_ns = 0;
   } else if (scheduler.has_virtual_time() && scheduler.jump_virtual_time()) {
     timeout_ns = 0;
@@ -154,12 +169,14 @@ void Worker::sleep_shared() {
   if (timeout_ns != 0) counters.parks.add();
   poll_now(timeout_ns);
   searching_ = !scheduler.idle_.wake_self(index);
-  if (held_for_jump_.exchange(false, std::memory_order_seq_cst)) scheduler.end_jump();
   signalled_.store(false, std::memory_order_seq_cst);
+  // After that store, and both seq_cst: a jump sets held_for_jump_ and then unparks. If its unpark found the old signal
+  // still set, and so wakes nobody, the hold is seen here; else the signal ends the next sleep, and that sees it.
+  if (held_for_jump_.exchange(false, std::memory_order_seq_cst)) scheduler.end_jump();
   timers.unpark();
   read_clock();
   last_look_ns_.store(now_ns, std::memory_order_relaxed);
-  if (timers.advance(now_ns)) fire_due(timers);
+  fire_timers(timers);
   if (watch_expired_) on_watch();
 }
 

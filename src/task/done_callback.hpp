@@ -25,7 +25,8 @@ class DoneCallback final : public FutureWaiter, public QueuedCallback {
     future.add_ref();
     self.future_ = AnyFuture(&future);
     Worker* worker = this_worker();
-    if (worker != nullptr && &worker->scheduler == self.loop_.scheduler) {
+    // By id: another loop may have come to live at the old one's address.
+    if (worker != nullptr && worker->scheduler.id == self.loop_.id) {
       worker->schedule(self);
       return;
     }

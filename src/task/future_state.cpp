@@ -3,6 +3,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <utility>
 
 #include "base/check.hpp"
@@ -122,6 +123,14 @@ struct AwaitWaiter : FutureWaiter {
     make_ready_anywhere(task);
   }
 
+  static bool cancel_with_text_of(TaskControl& task, FutureState& target) noexcept {
+    try {
+      return target.cancel(task.cancel_message());
+    } catch (const std::bad_alloc&) {
+      return target.cancel(std::string());
+    }
+  }
+
   // Runs once the task's context is saved.
   static void commit(void* argument, Worker& worker) noexcept {
     auto& self = *static_cast<AwaitWaiter*>(argument);
@@ -139,7 +148,7 @@ struct AwaitWaiter : FutureWaiter {
     AnyFuture holds_task((task.add_ref(), static_cast<FutureState*>(&task)));
     AnyFuture holds_target((target.add_ref(), &target));
     if (target.add_waiter(self)) {
-      if (!target.cancel(task.cancel_message())) task.word.record_request();
+      if (!cancel_with_text_of(task, target)) task.word.record_request();
       return;
     }
     task.word.record_request();

@@ -161,14 +161,12 @@ bool TaskControl::cancel_task(const std::string& message) {
   }
 }
 
-void TaskControl::throw_cancelled() {
-  throw CancelledError(cancel_message());
-}
-
 std::string TaskControl::cancel_message() const {
   std::lock_guard guard(text_lock_);
-  return cancel_message_ == nullptr ? std::string() : *cancel_message_;
+  return cancel_message_ != nullptr ? *cancel_message_ : std::string();
 }
+
+void TaskControl::throw_cancelled() { throw CancelledError(cancel_message()); }
 
 // --- names -------------------------------------------------------------------------------------------------------
 
@@ -258,10 +256,7 @@ void start_task(FutureState& state) noexcept {
     worker->schedule(task);
     return;
   }
-  // From outside: the task may run and end before we are back.
-  scheduler.enter_external();
   scheduler.schedule_anywhere(task);
-  scheduler.leave_external();
 }
 
 void discard_task(FutureState& state) noexcept {

@@ -543,14 +543,16 @@ TEST_CASE("C12: the waiter gets the value of a task that swallows the cancel pas
 
 TEST_CASE("C13: a cycle of awaiting tasks is broken where the cancel came from", "[cancellation]") {
   for (const int length : {2, 3, 7, 50}) {
-    in_tasks([length](EventLoop&) {
+    in_tasks([length](EventLoop& loop) {
       std::vector<Task<>> tasks(static_cast<std::size_t>(length));
+      Future<> all_made = loop.create_future();  // a task may start before its successor's handle is there
       for (std::size_t i = 0; i < tasks.size(); ++i) {
-        tasks[i] = create_task([&tasks, i] {
-          yield();
+        tasks[i] = create_task([&tasks, i, all_made] {
+          await(all_made);
           await(tasks[(i + 1) % tasks.size()]);
         });
       }
+      all_made.set_result();
       sleep(1ms);
       for (const Task<>& task : tasks) TASK_CHECK(!task.done());
       TASK_CHECK(tasks[0].cancel());

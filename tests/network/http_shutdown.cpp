@@ -154,7 +154,7 @@ TEST_CASE("The HTTP server loses no request when it is terminated under load", "
       std::atomic<int> answered{0};
       std::atomic<int> lost{0};
       std::vector<std::thread> threads;
-      for (int i = 0; i < 4; ++i) {
+      for (int i = 0; i < 16; ++i) {
         threads.emplace_back([&, port = server.port(), keep = i % 2 == 0] {
           try {
             for (;;) {

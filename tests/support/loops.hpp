@@ -23,12 +23,6 @@ namespace fibrio::test {
 
 using namespace std::chrono_literals;
 
-#if defined(FIBRIO_TEST_SLOWDOWN)
-inline constexpr int kSlowdown = FIBRIO_TEST_SLOWDOWN;  // sanitizer and coverage builds
-#else
-inline constexpr int kSlowdown = 1;
-#endif
-
 // --- assertions from tasks and threads ------------------------------------------------------------------------------
 
 class Failures {

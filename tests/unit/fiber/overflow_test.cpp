@@ -69,7 +69,8 @@ fibrio::test::ChildResult overflow_with(void (*body)(Stack&), std::size_t bytes 
     drop_handlers();
     StackPool pool;
     OverflowWatch watch(pool);
-    AltStack alt_stack;
+    const AltStackMemory alt_stack_memory;
+    const AltStack alt_stack(alt_stack_memory);
     set_name_of_running(name_of_running);
     // Not the lowest of its slab: a frame that jumps over the guard would land in a neighbour.
     Stack* lower = pool.acquire(bytes);
@@ -111,7 +112,8 @@ TEST_CASE("A stack overflow is reported with mprotect guards, too", "[overflow]"
     fibrio::sys::syscalls.madvise = [](void*, std::size_t, int) { return -EINVAL; };
     StackPool pool;
     OverflowWatch watch(pool);
-    AltStack alt_stack;
+    const AltStackMemory alt_stack_memory;
+    const AltStack alt_stack(alt_stack_memory);
     run_on(*pool.acquire(64 * kKiB), [](Stack&) { sink = recurse<1000>(kForEver); });
   });
   CHECK(child.signal == SIGSEGV);
@@ -156,7 +158,8 @@ TEST_CASE("A fault after an overflow report goes to the handler that was there",
     ::sigaction(SIGSEGV, &action, nullptr);
     StackPool pool;
     OverflowWatch watch(pool);
-    AltStack alt_stack;
+    const AltStackMemory alt_stack_memory;
+    const AltStack alt_stack(alt_stack_memory);
     run_on(*pool.acquire(kStack), [](Stack&) { sink = recurse<1000>(kForEver); });
   });
   CHECK(child.exit_code == 43);
@@ -199,7 +202,8 @@ TEST_CASE("AltStack puts the thread's former one back", "[overflow]") {
   stack_t after{};
   ::sigaltstack(nullptr, &before);
   {
-    AltStack alt_stack;
+    const AltStackMemory alt_stack_memory;
+    const AltStack alt_stack(alt_stack_memory);
     ::sigaltstack(nullptr, &during);
   }
   ::sigaltstack(nullptr, &after);

@@ -1,0 +1,201 @@
+// What: the three queues of a worker under every interleaving: each item is taken once, with its data.
+#include <array>
+#include <cstdint>
+
+#include "model/protocols.hpp"
+#include "queue/inject_queue.hpp"
+#include "queue/lifo_slot.hpp"
+#include "queue/run_queue.hpp"
+
+using namespace fibrio::model::testing;  // NOLINT
+namespace model = fibrio::model;
+using fibrio::detail::InjectQueue;
+using fibrio::detail::LifoSlot;
+using fibrio::detail::RunnableChain;
+using fibrio::detail::RunQueue;
+using fibrio::detail::StealResult;
+
+namespace {
+
+// The checker's report of a possible load buffering also fires for loads whose result is dropped, as a thief's are whose
+// compare-and-swap failed; so each search says whether it wants it.
+model::Options with_load_buffering() {
+  model::Options options;
+  options.report_load_buffering = true;
+  return options;
+}
+
+template <template <class> class Atomic, std::size_t Count>
+struct RingFixture {
+  RunQueue<Atomic, 2> ring;
+  RunQueue<Atomic, 2> thiefs;
+  InjectQueue<Atomic> overflow;
+  std::array<Item, Count> items;
+
+  Item* made(std::size_t i) {
+    items[i].payload.set(7);
+    return &items[i];
+  }
+  void steal_once() {
+    fibrio::detail::Runnable* first = nullptr;
+    if (ring.steal_into(thiefs, first) == StealResult::got) run(first);
+    run(thiefs.pop_front());
+  }
+  void drain_and_check() {
+    while (auto* item = ring.pop_front()) run(item);
+    while (auto* item = thiefs.pop_front()) run(item);
+    while (auto* item = overflow.pop_front()) run(item);
+    for (auto& item : items) model::check(item.runs.get() == 1, "each item is taken exactly once");
+  }
+};
+
+template <template <class> class Atomic>
+void push_pop_steal(model::Execution& execution) {
+  RingFixture<Atomic, 3> f;
+  execution.thread([&] {
+    f.ring.push_back(f.made(0), f.overflow);
+    f.ring.push_back_quiet(f.made(1), f.overflow);
+    run(f.ring.pop_front());
+    f.ring.push_back(f.made(2), f.overflow);
+    run(f.ring.pop_front());
+  });
+  execution.thread([&] {
+    f.steal_once();
+    f.steal_once();
+  });
+  execution.join();
+  f.drain_and_check();
+}
+
+template <template <class> class Atomic>
+void overflow(model::Execution& execution) {
+  RingFixture<Atomic, 4> f;
+  execution.thread([&] {
+    for (std::size_t i = 0; i < 4; ++i) f.ring.push_back(f.made(i), f.overflow);
+    run(f.ring.pop_front());
+  });
+  execution.thread([&] { f.steal_once(); });
+  execution.join();
+  f.drain_and_check();
+}
+
+template <template <class> class Atomic>
+void push_chain(model::Execution& execution) {
+  RingFixture<Atomic, 4> f;
+  execution.thread([&] {
+    f.ring.push_back(f.made(0), f.overflow);
+    RunnableChain chain;
+    for (std::size_t i = 1; i < 4; ++i) chain.push_back(f.made(i));
+    f.ring.push_chain(chain, f.overflow);
+    run(f.ring.pop_front());
+  });
+  execution.thread([&] {
+    f.steal_once();
+    run(f.overflow.pop_front());
+  });
+  execution.join();
+  f.drain_and_check();
+}
+
+template <template <class> class Atomic>
+void two_thieves(model::Execution& execution) {
+  RingFixture<Atomic, 3> f;
+  RunQueue<Atomic, 2> others;
+  execution.thread([&] {
+    f.ring.push_back(f.made(0), f.overflow);
+    f.ring.push_back(f.made(1), f.overflow);
+    run(f.ring.pop_front());
+    f.ring.push_back(f.made(2), f.overflow);
+  });
+  execution.thread([&] { f.steal_once(); });
+  execution.thread([&] {
+    fibrio::detail::Runnable* first = nullptr;
+    if (f.ring.steal_into(others, first) == StealResult::got) run(first);
+  });
+  execution.join();
+  while (auto* item = others.pop_front()) run(item);
+  f.drain_and_check();
+}
+
+template <template <class> class Atomic>
+void lifo_slot(model::Execution& execution) {
+  LifoSlot<Atomic> slot;
+  std::array<Item, 3> items;
+  execution.thread([&] {
+    for (auto& item : items) {
+      item.payload.set(7);
+      run(slot.exchange(&item));
+    }
+    run(slot.take());
+  });
+  execution.thread([&] {
+    run(slot.steal());
+    run(slot.steal());
+  });
+  execution.join();
+  run(slot.take());
+  for (auto& item : items) model::check(item.runs.get() == 1, "each item is taken exactly once");
+}
+
+template <template <class> class Atomic>
+void inject_queue(model::Execution& execution) {
+  InjectQueue<Atomic> queue;
+  std::array<Item, 4> items;
+  for (auto& item : items) item.payload.set(7);
+  execution.thread([&] {
+    queue.push(&items[0]);
+    queue.push(&items[1]);
+  });
+  execution.thread([&] {
+    RunnableChain chain;
+    chain.push_back(&items[2]);
+    chain.push_back(&items[3]);
+    queue.push_chain(chain);
+  });
+  execution.thread([&] {
+    auto taken = queue.pop(2);
+    while (auto* item = taken.pop_front()) run(item);
+    run(queue.pop_front());
+  });
+  execution.join();
+  auto rest = queue.pop(SIZE_MAX);
+  while (auto* item = rest.pop_front()) run(item);
+  model::check(queue.is_empty_seq_cst(), "the size counts what is there");
+  for (auto& item : items) model::check(item.runs.get() == 1, "each item is taken exactly once");
+}
+
+}  // namespace
+
+TEST_CASE("RunQueue gives each item once to its owner and a thief", "[model][run_queue]") {
+  require_holds(push_pop_steal<model::Atomic>);
+  require_killed(push_pop_steal<NoRelease>);
+}
+
+TEST_CASE("RunQueue overflows without losing an item to the race with a thief", "[model][run_queue]") {
+  require_holds(overflow<model::Atomic>);
+  require_killed(overflow<NoRelease>, with_load_buffering());
+}
+
+TEST_CASE("RunQueue publishes a chain, and what finds no room overflows", "[model][run_queue]") {
+  require_holds(push_chain<model::Atomic>);
+  require_killed(push_chain<NoRelease>);
+}
+
+TEST_CASE("RunQueue lets one of two thieves have an item", "[model][run_queue]") {
+  require_holds(two_thieves<model::Atomic>);
+  require_killed(two_thieves<NoRelease>);
+}
+
+TEST_CASE("RunQueue lets no thief read a slot that is written again", "[model][run_queue]") {
+  require_holds(push_pop_steal<model::Atomic>, with_load_buffering());
+}
+
+TEST_CASE("LifoSlot gives each item once to its owner or a thief", "[model][lifo_slot]") {
+  require_holds(lifo_slot<model::Atomic>);
+  require_killed(lifo_slot<NoRelease>);
+}
+
+TEST_CASE("InjectQueue gives each item of two pushers once", "[model][inject_queue]") {
+  require_holds(inject_queue<model::Atomic>);
+  require_killed(inject_queue<NoRelease>);
+}

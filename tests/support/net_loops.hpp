@@ -1,0 +1,178 @@
+// What: runs one test body as the main task of loops of 1, 2 and 4 workers, with and without forced migration, and
+// looks afterwards whether anything is left: tasks, registered fds, stacks, open fds.
+// Threads: on_loops on the test's own thread. Inside the body (a task, on any worker) Catch's assertions are not allowed:
+// expect() throws instead, and the test's thread reports it.
+#pragma once
+
+#include <dirent.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "fibrio/fibrio.hpp"
+#include "support/catch.hpp"
+
+namespace fibrio::net_test {
+
+using namespace fibrio::test;  // NOLINT
+
+class ExpectationFailed : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// Fails the test from inside a task.
+inline void expect(bool holds, const std::string& what) {
+  if (!holds) throw ExpectationFailed("expected: " + what);
+}
+template <class A, class B>
+void expect_equal(const A& is, const B& wanted, const std::string& what) {
+  if (!(is == static_cast<A>(wanted))) {
+    throw ExpectationFailed(what + ": is " + std::to_string(is) + ", expected " + std::to_string(wanted));
+  }
+}
+
+// The errno with which `call` failed (std::system_error); 0 if it did not. `text` gets what().
+template <class Call>
+int error_of(Call&& call, std::string* text = nullptr) {
+  try {
+    call();
+  } catch (const std::system_error& error) {
+    if (text != nullptr) *text = error.what();
+    return error.code().value();
+  }
+  return 0;
+}
+
+inline std::size_t count_fds() {
+  DIR* folder = ::opendir("/proc/self/fd");
+  std::size_t count = 0;
+  while (::readdir(folder) != nullptr) ++count;
+  ::closedir(folder);
+  return count - 3;  // ".", "..", the folder itself
+}
+
+// What the exception handler was told.
+class Reports {
+ public:
+  void add(std::string text) {
+    std::lock_guard guard(lock_);
+    texts_.push_back(std::move(text));
+  }
+  [[nodiscard]] std::vector<std::string> take() {
+    std::lock_guard guard(lock_);
+    return std::exchange(texts_, {});
+  }
+
+ private:
+  std::mutex lock_;
+  std::vector<std::string> texts_;
+};
+
+inline std::string describe(const std::exception_ptr& exception) {
+  if (exception == nullptr) return {};
+  try {
+    std::rethrow_exception(exception);
+  } catch (const std::exception& error) {
+    return error.what();
+  } catch (const CancelledError& error) {
+    return error.what();
+  } catch (...) {
+    return "an exception of another type";
+  }
+}
+
+inline std::uint64_t total_polls(EventLoop& loop) {
+  std::uint64_t polls = 0;
+  for (const WorkerStats& worker : loop.stats().workers) polls += worker.polls;
+  return polls;
+}
+// How often the workers come out of epoll during `time`, while the body sleeps.
+inline std::uint64_t polls_during(Duration time) {
+  EventLoop& loop = get_running_loop();
+  const std::uint64_t before = total_polls(loop);
+  sleep(time);
+  return total_polls(loop) - before;
+}
+// Waits for a condition that other tasks bring about, for some seconds at most.
+template <class Condition>
+void wait_until(Condition&& condition, const std::string& what) {
+  for (int i = 0; i < 5000 * kSlowdown; ++i) {
+    if (condition()) return;
+    sleep(std::chrono::milliseconds(1));
+  }
+  throw ExpectationFailed("never came true: " + what);
+}
+// Gives other tasks the time to get to where they wait.
+inline void let_others_wait() { sleep(std::chrono::milliseconds(3)); }
+
+struct LoopShape {
+  std::size_t workers;
+  bool migrates;
+};
+
+// Runs `body` as the main task of one loop. A test that hangs ends with its shape on stderr.
+template <class Body>
+void on_loop(LoopShape shape, Body&& body, bool ignores_reports = false) {
+  const std::string name =
+      std::to_string(shape.workers) + " worker(s)" + (shape.migrates ? ", forced migration" : "");
+  INFO(name);
+  const std::size_t fds_before = count_fds();
+  ::setenv("FIBRIO_FORCE_MIGRATION", shape.migrates ? "1" : "0", 1);
+  Config config;
+  config.workers = shape.workers;
+  Reports reports;
+  std::string failure;
+  LoopStats left;
+  {
+    EventLoop loop(config);
+    ::unsetenv("FIBRIO_FORCE_MIGRATION");
+    loop.set_exception_handler([&reports](EventLoop&, const ExceptionContext& context) {
+      reports.add(context.message + ": " + describe(context.exception));
+    });
+    TimerHandle watchdog = loop.call_later(std::chrono::seconds(40) * (kSlowdown > 1 ? 3 : 1), [&name] {
+      std::fprintf(stderr, "the test hangs: %s\n", name.c_str());
+      std::abort();
+    });
+    try {
+      loop.run_until_complete(body);
+    } catch (const std::exception& error) {
+      failure = error.what();
+    } catch (const CancelledError&) {
+      failure = "the main task was cancelled";
+    }
+    watchdog.cancel();
+    // What was not awaited may need a moment to end.
+    for (int i = 0; i < 1000 && loop.stats().tasks_alive + loop.stats().fds > 0; ++i) {
+      loop.run_until_complete([] { sleep(std::chrono::milliseconds(1)); });
+    }
+    left = loop.stats();
+  }
+  CHECK(failure == "");
+  CHECK(left.tasks_alive == 0);
+  CHECK(left.fds == 0);
+  CHECK(left.stacks_in_use == 0);
+  CHECK(count_fds() == fds_before);
+  if (!ignores_reports) {
+    const std::vector<std::string> texts = reports.take();
+    CHECK((texts.empty() ? std::string() : texts.front()) == "");
+  }
+}
+
+inline constexpr LoopShape kShapes[] = {{1, false}, {2, false}, {4, false}, {2, true}, {4, true}};
+
+template <class Body>
+void on_loops(Body&& body, bool ignores_reports = false) {
+  for (const LoopShape shape : kShapes) on_loop(shape, body, ignores_reports);
+}
+
+}  // namespace fibrio::net_test
