@@ -79,9 +79,9 @@ struct Pool {
 
   void sleep(std::size_t index) {
     Worker& self = workers[index];
-    idle.park(index, self.searching);
+    const bool others_look = idle.park(index, self.searching);
     self.searching = false;
-    const bool look = Bug != Seeded::no_look_after_park;
+    const bool look = Bug != Seeded::no_look_after_park && !others_look;
     if (!(look && has_work()) && !stopping.load(kSeqCst) && !self.signalled.load(kSeqCst)) self.event.wait();
     self.searching = !idle.wake_self(index);
     self.signalled.store(false, kSeqCst);
@@ -113,7 +113,7 @@ struct Pool {
   void check_counts() {
     model::check(idle.awake() == Workers, "everybody is awake at the end");
     // With one asleep and none searching there is one to wake.
-    idle.park(0, false);
+    static_cast<void>(idle.park(0, false));
     model::check(idle.wake_for_work() == 0, "nobody is counted as searching at the end");
     model::check(!idle.wake_self(0), "a waker took it off the list");
   }
@@ -170,7 +170,7 @@ void solo(model::Execution& execution) {
         --left;
         continue;
       }
-      pool.idle.park(0, false);
+      static_cast<void>(pool.idle.park(0, false));
       if (!(Look && !pool.inject.is_empty_seq_cst()) && !self.signalled.load(kSeqCst)) self.event.wait();
       if (!pool.idle.wake_self(0)) static_cast<void>(pool.idle.stop_searching());
       self.signalled.store(false, kSeqCst);
