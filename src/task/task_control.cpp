@@ -1,5 +1,7 @@
 #include "task/task_control.hpp"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cstring>
@@ -54,10 +56,14 @@ void TaskControl::run() noexcept {
   ++cancel_masks;
   ops_.destroy_callable(payload_);
   --cancel_masks;
-  if (!word.finish() && returned) {  // a request came before the end: the value is lost (C04)
+  if (returned && word.take_cancellation()) {  // a request came before the end: the value is lost (C04)
     cancelled = true;
+    returned = false;
     ops_.destroy_value(payload_);
   }
+  // From here to complete() nothing of the user's runs: a cancel that comes too late waits for it.
+  const bool value_is_lost = !word.finish() && returned;
+  cancelled = cancelled || value_is_lost;
   if (cancelled && exception == nullptr) {
     // Somebody may be cancelling, too late, and changing the message at this moment.
     if (std::string message = cancel_message(); !message.empty()) {
@@ -70,25 +76,30 @@ void TaskControl::run() noexcept {
   } else if (exception != nullptr) {
     outcome = Outcome::kException;
   }
-  complete(outcome, std::move(exception));
+  complete(outcome, std::move(exception), value_is_lost);
 }
 
 void TaskControl::fail(const StackFailure& failure) noexcept {
   ops_.destroy_callable(payload_);
   static_cast<void>(word.finish());
-  complete(Outcome::kException, std::make_exception_ptr(StackLimitError(failure)));
+  complete(Outcome::kException, std::make_exception_ptr(StackLimitError(failure)), false);
 }
 
-void TaskControl::complete(Outcome outcome, std::exception_ptr exception) noexcept {
+void TaskControl::complete(Outcome outcome, std::exception_ptr exception, bool value_is_lost) noexcept {
   Scheduler& home = *FutureState::scheduler();
   const bool began = begin_completion();
   FIBRIO_CHECK(began, "a task was completed by somebody else");
   home.registry->remove(*this, outcome == Outcome::kCancelled);
   finish_completion(outcome, std::move(exception));
+  if (value_is_lost) ops_.destroy_value(payload_);
   release();  // the loop's reference
 }
 
 // --- cancelling --------------------------------------------------------------------------------------------------
+
+namespace {
+constexpr int kLooksBeforeYield = 64;  // as in SpinLock
+}
 
 bool TaskControl::cancel_task(const std::string& message) {
   TaskControl* task = this;
@@ -114,7 +125,12 @@ bool TaskControl::cancel_task(const std::string& message) {
           previous->word.record_request();
           return true;
         }
-        if (done()) exception_retrieved_.store(true, std::memory_order_relaxed);  // as with a plain future
+        // false means done: who is told so may ask for the result.
+        for (int looks = 0; !done();) {
+          spin_pause<std::atomic>();
+          if (++looks % kLooksBeforeYield == 0) ::sched_yield();
+        }
+        exception_retrieved_.store(true, std::memory_order_relaxed);  // as with a plain future
         return false;
       case WaitWord<>::Cancel::recorded:
         return true;

@@ -59,7 +59,7 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
 
   ~TaskControl() override;
   void destroy() noexcept override;
-  void complete(Outcome outcome, std::exception_ptr exception) noexcept;
+  void complete(Outcome outcome, std::exception_ptr exception, bool value_is_lost) noexcept;
 
   const TaskOps& ops_;
   void* payload_;
