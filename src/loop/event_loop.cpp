@@ -42,7 +42,12 @@ void EventLoop::run_until_done(const AnyFuture& future, bool owned) {
   impl_->require_runnable();
   // As asyncio: the loop stops one pass after the future is done, and what is ready then still runs.
   const CallbackId id = future.add_done_callback([this](const AnyFuture&) { stop(); });
-  impl_->run();
+  try {
+    impl_->run();
+  } catch (...) {  // or it would stop a later run
+    future.remove_done_callback(id);
+    throw;
+  }
   if (future.done()) return;
   future.remove_done_callback(id);
   if (owned && impl_->scheduler.ended_in_deadlock()) future.cancel("the loop ended in a deadlock");

@@ -4,7 +4,8 @@
 // Protocol. One timerfd is in every worker's epoll (exclusive, edge-triggered: an expiry wakes one sleeper, or is seen by
 // a worker that polls).
 //  1. A worker that begins to run items after a sleep says so (running_) and arms it, unless it is armed.
-//  2. Whoever gets the expiry claims what is stalled, and arms it again if any worker runs; if none does, it clears
+//  2. Whoever gets the expiry claims what is stalled, takes ready tasks from there even if it has work of its own (or
+//     nobody would, as long as everybody else is busy), and arms it again if any worker runs; if none does, it clears
 //     the switch and then looks once more. Both sides store (running_, the switch) seq_cst before they load the
 //     other's word seq_cst: one of the two sees the other (WatchSwitch).
 // So at most one wake-up per period is spent, none when the loop is idle, and a worker can be stalled unseen for at most
@@ -58,8 +59,9 @@ void Scheduler::on_watch_event(void* context, RunnableChain&) noexcept {
 void Worker::on_watch() noexcept {
   watch_expired_ = false;
   read_clock();
-  const bool found = claim_stalled_neighbours();
-  scheduler.continue_watch(found);
+  const bool claimed = claim_stalled_neighbours();
+  const bool relieved = relieve_stalled_neighbours();
+  scheduler.continue_watch(claimed || relieved);
 }
 
 void Scheduler::continue_watch(bool found) noexcept {

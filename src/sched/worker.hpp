@@ -137,7 +137,11 @@ class Worker : public SwitchSlot {
   // Before items or callbacks are run: ends the search, and says to the watch that this worker runs.
   void begin_running() noexcept;
   bool fire_timers(Timers& of) noexcept;
+  // It runs something for so long that its neighbours run its reactor and timers. For others.
+  [[nodiscard]] bool is_stalled(std::int64_t at_ns) const noexcept;
   bool claim_stalled_neighbours() noexcept;
+  // Takes ready tasks from them, behind what is ready here.
+  bool relieve_stalled_neighbours() noexcept;
   void on_watch() noexcept;
   void sleep_shared();
   void push_ring(Runnable& item) noexcept;

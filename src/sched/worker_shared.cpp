@@ -153,12 +153,16 @@ Runnable* Worker::search() noexcept {
   return nullptr;
 }
 
+bool Worker::is_stalled(std::int64_t at_ns) const noexcept {
+  return running_.load(std::memory_order_relaxed) &&
+         at_ns - last_look_ns_.load(std::memory_order_relaxed) >= kStalledAfterNs;
+}
+
 bool Worker::claim_stalled_neighbours() noexcept {
   bool found = false;
   for (std::size_t i = 0; i < scheduler.size(); ++i) {
     Worker& neighbour = scheduler.worker(i);
-    if (&neighbour == this || !neighbour.running_.load(std::memory_order_relaxed)) continue;
-    if (now_ns - neighbour.last_look_ns_.load(std::memory_order_relaxed) < kStalledAfterNs) continue;
+    if (&neighbour == this || !neighbour.is_stalled(now_ns)) continue;
     RunnableChain ready;
     // The kernel gives each edge to one of us. The neighbour's own wake-up is not ours to take.
     if (neighbour.reactor.poll(0, ready)) neighbour.reactor.poller().wake();
@@ -169,6 +173,24 @@ bool Worker::claim_stalled_neighbours() noexcept {
       counters.claims.add();
       found = true;
     }
+  }
+  return found;
+}
+
+bool Worker::relieve_stalled_neighbours() noexcept {
+  bool found = false;
+  for (std::size_t i = 0; i < scheduler.size(); ++i) {
+    Worker& neighbour = scheduler.worker(i);
+    if (&neighbour == this || !neighbour.is_stalled(now_ns)) continue;
+    Runnable* item = nullptr;
+    const std::size_t before = ring_.size();
+    if (neighbour.ring_.steal_into(ring_, item) != StealResult::got) item = neighbour.lifo_.steal();
+    if (item == nullptr) continue;
+    const std::size_t taken = 1 + std::max(ring_.size(), before) - before;  // thieves of ours may have been here already
+    counters.stolen.add(taken);
+    neighbour.stolen_from.fetch_add(taken, std::memory_order_relaxed);
+    push_ring(*item);
+    found = true;
   }
   return found;
 }
