@@ -113,7 +113,9 @@ template <class F, class... A>
   requires detail::Callable<F, A...>
 auto to_thread(F&& function, A&&... arguments) {
   detail::require_running_task("to_thread");  // not left to await: the call may be over before that looks
-  return await(get_running_loop().run_in_executor(nullptr, std::forward<F>(function), std::forward<A>(arguments)...));
+  auto future = get_running_loop().run_in_executor(nullptr, std::forward<F>(function), std::forward<A>(arguments)...);
+  if (future.done()) yield();  // a fast thread: a cancel is delivered here all the same
+  return await(std::move(future));
 }
 
 }  // namespace fibrio

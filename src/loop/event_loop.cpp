@@ -41,7 +41,9 @@ void EventLoop::require_runnable() const { impl_->require_runnable(); }
 void EventLoop::run_until_done(const AnyFuture& future, bool owned) {
   impl_->require_runnable();
   // As asyncio: the loop stops one pass after the future is done, and what is ready then still runs.
-  const CallbackId id = future.add_done_callback([this](const AnyFuture&) { stop(); });
+  // Here, and not on the future's loop, which may be another one, or none.
+  const CallbackId id =
+      future.state()->add_done_callback([this](const AnyFuture&) { stop(); }, impl_->scheduler);
   try {
     impl_->run();
   } catch (...) {  // or it would stop a later run

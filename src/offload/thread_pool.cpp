@@ -16,6 +16,7 @@
 #include "fibrio/errors.hpp"
 #include "fibrio/event_loop.hpp"
 #include "fibrio/tasks.hpp"
+#include "sched/scheduler.hpp"
 
 namespace fibrio {
 namespace detail {
@@ -359,18 +360,23 @@ void ThreadPoolImpl::wait_in_thread(Duration timeout) {
 void ThreadPoolImpl::wait_in_task(Duration timeout) {
   // Completed by the last thread that leaves, or by the timer, or cancelled with the task.
   const Future<> all_left = make_future<void>(running_loop());
+  // The threads that leave hold a virtual clock, as the calls they ran did.
+  Scheduler& home = *running_loop().scheduler;
+  home.change_activity(+1);
   struct Leave {
     ~Leave() {
+      home.change_activity(-1);
       if (timer) timer->cancel();
       const std::lock_guard lock(pool.mutex_);
       std::erase(pool.waiting_tasks_, future);
     }
+    Scheduler& home;
     ThreadPoolImpl& pool;
     const Future<>& future;
     std::optional<TimerHandle> timer;
   };
   {
-    Leave leave{*this, all_left, std::nullopt};
+    Leave leave{home, *this, all_left, std::nullopt};
     bool must_wait = false;
     {
       const std::lock_guard lock(mutex_);

@@ -250,6 +250,14 @@ std::uint64_t FutureState::add_done_callback(UniqueFunction<void(AnyFuture)> cal
   if (loop.scheduler == nullptr) {
     throw RuntimeError("add_done_callback needs a loop to call it: neither the caller nor the future has one");
   }
+  return list_done_callback(std::move(callback), loop);
+}
+
+std::uint64_t FutureState::add_done_callback(UniqueFunction<void(AnyFuture)> callback, Scheduler& loop) {
+  return list_done_callback(std::move(callback), {&loop, loop.id});
+}
+
+std::uint64_t FutureState::list_done_callback(UniqueFunction<void(AnyFuture)> callback, const LoopIdentity& loop) {
   auto made = std::make_unique<DoneCallback>(std::move(callback), loop);
   const std::uint64_t id = made->callback_id;
   if (Word::add(word_, *made)) {

@@ -20,6 +20,7 @@ namespace detail {
 
 class Scheduler;
 class FutureState;
+struct LoopIdentity;
 
 // Something that wants to hear that a future is done: a suspended task, a callback, a blocked thread.
 // It is told exactly once and may be gone right after.
@@ -84,6 +85,8 @@ class FutureState {
   [[nodiscard]] bool remove_waiter(FutureWaiter& waiter) noexcept;
 
   std::uint64_t add_done_callback(UniqueFunction<void(AnyFuture)> callback);
+  // The same, run on this loop.
+  std::uint64_t add_done_callback(UniqueFunction<void(AnyFuture)> callback, Scheduler& loop);
   std::size_t remove_done_callback(std::uint64_t id);
 
   [[nodiscard]] EventLoop& loop() const;  // RuntimeError if the future belongs to none
@@ -109,6 +112,7 @@ class FutureState {
   friend class TaskControl;
   void last_reference_gone() noexcept;
   void tell(FutureWaiter* newest_first) noexcept;
+  std::uint64_t list_done_callback(UniqueFunction<void(AnyFuture)> callback, const LoopIdentity& loop);
   void report_if_never_retrieved() noexcept;
   // Before a thread blocks: RuntimeError in a forked child, where nobody completes a future of the parent's loop.
   void require_own_process() const;
