@@ -290,23 +290,23 @@ std::int64_t Worker::sleep_time(std::int64_t until_ns) noexcept {
 }
 
 void Worker::maintain() noexcept {
-  const bool ran = counters.tasks_run.get() != tasks_at_maintenance_;
+  const std::uint64_t steps = counters.tasks_run.get() - tasks_at_maintenance_;
   if (!needs_maintenance_) {
-    if (!ran) return;
+    if (steps == 0) return;
     needs_maintenance_ = true;
     next_maintenance_ns_ = now_ns + kMaintenancePeriodNs;
   }
   if (now_ns < next_maintenance_ns_) return;
-  tasks_at_maintenance_ = counters.tasks_run.get();
+  tasks_at_maintenance_ += steps;
   const TsanSection section(&stacks);
   stacks.give_back_cold(now_ns, kMaintenancePeriodNs);
   const std::size_t trimmed = scheduler.stack_pool.trim(now_ns, kMaintenancePeriodNs, kStacksPerTrim);
   // There may be more: go on after a look at what is ready.
   next_maintenance_ns_ = trimmed >= kStacksPerTrim ? now_ns : now_ns + kMaintenancePeriodNs;
-  if (ran || trimmed != 0) return;
-  // Nothing ran for a whole period.
+  if (steps > kFewSteps || trimmed != 0) return;
+  // Little ran for a whole period.
   return_unused_memory();
-  needs_maintenance_ = stacks.has_cached() || scheduler.stack_pool.has_untrimmed();
+  needs_maintenance_ = steps != 0 || stacks.has_cached() || scheduler.stack_pool.has_untrimmed();
 }
 
 std::uint32_t Worker::random_below(std::uint32_t bound) noexcept {

@@ -51,7 +51,7 @@ void compute_until(Clock::time_point end) {
 
 TEST_CASE("While one task computes for 2 s, 1,000 tasks, 100 sockets and 100 timers of its worker go on", "[stress]") {
   const auto length = kSlowdown > 1 ? 500ms : 2000ms;
-  constexpr int kTasks = 1000;
+  constexpr int kTasks = scaled(1000);
   constexpr int kSockets = 100;
   constexpr int kTimers = 100;
   Watchdog watchdog("hog");
