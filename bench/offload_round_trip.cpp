@@ -1,5 +1,5 @@
-// Question (W11): what does a task pay for a call on the blocking pool that does nothing? Unit: time per call.
-// Good: 10 us; two thread wake-ups are in it.
+// Question (W11): what does a task pay for a call on the blocking pool that does nothing? Unit: time per
+// call. Good: 10 us; two thread wake-ups are in it.
 #include "support.hpp"
 
 static void to_thread_noop(benchmark::State& state) {

@@ -15,8 +15,8 @@ static void spawn_and_join_100(benchmark::State& state) {
       for (const auto& task : tasks) fibrio::await(task);
       tasks.clear();
     }
-    run.counters["per_task"] =
-        benchmark::Counter(kTasks, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+    run.counters["per_task"] = benchmark::Counter(
+        kTasks, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
   });
 }
 BENCHMARK(spawn_and_join_100)->Apply(bench::one_and_two_workers);
@@ -33,7 +33,8 @@ static long skynet(long base, long leaves) {
   return sum;
 }
 
-// Question (W4): a tree of tasks with fan-out 10 and 1,000,000 leaves, summed through task results. Unit: time of all.
+// Question (W4): a tree of tasks with fan-out 10 and 1,000,000 leaves, summed through task results. Unit:
+// time of all.
 static void skynet_million(benchmark::State& state) {
   static constexpr long kLeaves = 1'000'000;
   bench::in_loop(state, [](benchmark::State& run) {

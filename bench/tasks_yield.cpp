@@ -18,9 +18,9 @@ static void yield(benchmark::State& state) {
       }
       for (const auto& task : running) fibrio::await(task);
     }
-    run.counters["per_yield"] = benchmark::Counter(
-        static_cast<double>(tasks * per_task),
-        benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+    run.counters["per_yield"] =
+        benchmark::Counter(static_cast<double>(tasks * per_task),
+                           benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
   });
 }
 BENCHMARK(yield)
@@ -33,8 +33,8 @@ BENCHMARK(yield)
     ->MeasureProcessCPUTime()
     ->Unit(benchmark::kMillisecond);
 
-// Question: two tasks hand a turn to each other through futures; each way is a future made, a wait, a wake-up.
-// Unit: time per round trip ("per_trip").
+// Question: two tasks hand a turn to each other through futures; each way is a future made, a wait, a
+// wake-up. Unit: time per round trip ("per_trip").
 static void ping_pong_futures(benchmark::State& state) {
   constexpr int kTrips = 100'000;
   bench::in_loop(state, [](benchmark::State& run) {
@@ -61,8 +61,8 @@ static void ping_pong_futures(benchmark::State& state) {
       }
       fibrio::await(other);
     }
-    run.counters["per_trip"] =
-        benchmark::Counter(kTrips, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+    run.counters["per_trip"] = benchmark::Counter(
+        kTrips, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
   });
 }
 BENCHMARK(ping_pong_futures)->Apply(bench::one_and_two_workers)->Unit(benchmark::kMillisecond);

@@ -1,6 +1,6 @@
-// Question (W5): 1,000,000 tasks each sleep a pseudo-random 1..1000 ms; wait for all. Units: CPU s, wall s, peak RSS.
-// Good: 2 s of CPU. Most of it is the first touch of a million stacks.
-// Question (W6): how much later than asked does sleep(1 ms) return on an idle loop? Unit: us, p50 and p99.
+// Question (W5): 1,000,000 tasks each sleep a pseudo-random 1..1000 ms; wait for all. Units: CPU s, wall s,
+// peak RSS. Good: 2 s of CPU. Most of it is the first touch of a million stacks. Question (W6): how much
+// later than asked does sleep(1 ms) return on an idle loop? Unit: us, p50 and p99.
 #include <sys/resource.h>
 
 #include <algorithm>

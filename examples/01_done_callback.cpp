@@ -1,6 +1,6 @@
-// Teaches: a task, its done-callback, and run_until_complete. The callback is queued when the task ends; it does
-// not run inside the task. asyncio: "create_task, add_done_callback, loop.run_until_complete(task)".
-// One worker, so that the order of the lines is asyncio's.
+// Teaches: a task, its done-callback, and run_until_complete. The callback is queued when the task ends; it
+// does not run inside the task. asyncio: "create_task, add_done_callback, loop.run_until_complete(task)". One
+// worker, so that the order of the lines is asyncio's.
 #include <chrono>
 #include <iostream>
 #include <string>

@@ -1,6 +1,6 @@
-// Teaches: run_forever ends only by stop(), here called from the done-callback of a task; the loop can run again.
-// asyncio: "loop.run_forever() stopped from the callback of a future".
-// One worker, so that the order of the lines is asyncio's.
+// Teaches: run_forever ends only by stop(), here called from the done-callback of a task; the loop can run
+// again. asyncio: "loop.run_forever() stopped from the callback of a future". One worker, so that the order
+// of the lines is asyncio's.
 #include <chrono>
 #include <iostream>
 #include <string>

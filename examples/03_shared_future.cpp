@@ -1,6 +1,6 @@
-// Teaches: a future is a value that one task sets and another waits for; set_result does not run the waiter, it
-// makes it ready. asyncio: "two coroutines, one future".
-// One worker, so that the order of the lines is asyncio's.
+// Teaches: a future is a value that one task sets and another waits for; set_result does not run the waiter,
+// it makes it ready. asyncio: "two coroutines, one future". One worker, so that the order of the lines is
+// asyncio's.
 #include <chrono>
 #include <iostream>
 #include <string>

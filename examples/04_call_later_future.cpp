@@ -1,6 +1,6 @@
-// Teaches: a plain callback can resolve what a task waits for: call_later and set_result. A timer is never early.
-// asyncio: "loop.call_later(delay, future.set_result, value)".
-// One worker and virtual time: the clock starts at zero and jumps to the next deadline, so the times are exact.
+// Teaches: a plain callback can resolve what a task waits for: call_later and set_result. A timer is never
+// early. asyncio: "loop.call_later(delay, future.set_result, value)". One worker and virtual time: the clock
+// starts at zero and jumps to the next deadline, so the times are exact.
 #include <chrono>
 #include <iostream>
 

@@ -1,6 +1,6 @@
-// Teaches: sleep(0) gives way to everything that is ready. Four counters that do so after each number take turns.
-// asyncio: "four coroutines that count to 99 with await asyncio.sleep(0)".
-// One worker: exactly round-robin, in the order of creation. With more workers the counters run in parallel.
+// Teaches: sleep(0) gives way to everything that is ready. Four counters that do so after each number take
+// turns. asyncio: "four coroutines that count to 99 with await asyncio.sleep(0)". One worker: exactly
+// round-robin, in the order of creation. With more workers the counters run in parallel.
 #include <iostream>
 #include <vector>
 

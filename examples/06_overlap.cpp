@@ -1,6 +1,6 @@
-// Teaches: two steps that wait overlap when each is a task: together they take as long as the longer one, not the
-// sum. asyncio: "await main() with two create_task calls".
-// Any number of workers; the clock is the real one, so only bounds of the elapsed time are printed.
+// Teaches: two steps that wait overlap when each is a task: together they take as long as the longer one, not
+// the sum. asyncio: "await main() with two create_task calls". Any number of workers; the clock is the real
+// one, so only bounds of the elapsed time are printed.
 #include <chrono>
 #include <iostream>
 #include <string>

@@ -1,6 +1,6 @@
-// Teaches: cancel() makes the wait of a task throw CancelledError. The task cleans up and passes it on; who awaits
-// the task gets it too. asyncio: "task.cancel() and except CancelledError: ... raise".
-// One worker and virtual time, so that the worker does exactly three rounds.
+// Teaches: cancel() makes the wait of a task throw CancelledError. The task cleans up and passes it on; who
+// awaits the task gets it too. asyncio: "task.cancel() and except CancelledError: ... raise". One worker and
+// virtual time, so that the worker does exactly three rounds.
 #include <chrono>
 #include <iostream>
 

@@ -1,6 +1,6 @@
-// Teaches: the order of callbacks. call_soon: in call order. call_later and call_at: by deadline, equal deadlines in
-// call order, and after everything that was ready. asyncio: "loop.call_soon, loop.call_later, loop.call_at".
-// One worker and virtual time: the order is exact.
+// Teaches: the order of callbacks. call_soon: in call order. call_later and call_at: by deadline, equal
+// deadlines in call order, and after everything that was ready. asyncio: "loop.call_soon, loop.call_later,
+// loop.call_at". One worker and virtual time: the order is exact.
 #include <chrono>
 #include <iostream>
 #include <string>
@@ -32,6 +32,6 @@ int main() {
   });
 
   loop.run_forever();
-  std::cout << "elapsed: " << std::chrono::duration_cast<std::chrono::milliseconds>(loop.time() - start).count()
-            << " ms\n";
+  std::cout << "elapsed: "
+            << std::chrono::duration_cast<std::chrono::milliseconds>(loop.time() - start).count() << " ms\n";
 }

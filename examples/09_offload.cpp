@@ -1,6 +1,6 @@
-// Teaches: a call that blocks its thread belongs on the thread pool; the task that asked for it waits, the others go
-// on. asyncio: "await asyncio.to_thread(blocking_io)" beside another task.
-// One worker: were the call not offloaded, the ticks would all come after it.
+// Teaches: a call that blocks its thread belongs on the thread pool; the task that asked for it waits, the
+// others go on. asyncio: "await asyncio.to_thread(blocking_io)" beside another task. One worker: were the
+// call not offloaded, the ticks would all come after it.
 #include <chrono>
 #include <iostream>
 #include <stdexcept>

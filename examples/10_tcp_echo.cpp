@@ -1,6 +1,6 @@
-// Teaches: sockets as plain calls: a server with one task per client, and two clients. Reading 0 bytes is the end of
-// the stream. asyncio: "start_server and open_connection", without the callbacks.
-// One worker: the clients run one after the other, the server's tasks beside them.
+// Teaches: sockets as plain calls: a server with one task per client, and two clients. Reading 0 bytes is the
+// end of the stream. asyncio: "start_server and open_connection", without the callbacks. One worker: the
+// clients run one after the other, the server's tasks beside them.
 #include <array>
 #include <functional>
 #include <iostream>

@@ -18,15 +18,17 @@ struct Config {
   std::size_t max_blocking_threads = 0;
   // How long an idle thread of the default executor stays; not negative.
   std::chrono::nanoseconds blocking_keep_alive = std::chrono::seconds(10);
-  // Binds worker i to the i-th CPU of the affinity mask (worker 0, the caller's thread, for the time of a run).
+  // Binds worker i to the i-th CPU of the affinity mask (worker 0, the caller's thread, for the time of a
+  // run).
   bool pin_workers = false;
-  // asyncio's debug mode. Today it only is what EventLoop::get_debug() says: nothing is reported because of it yet.
+  // asyncio's debug mode. Today it only is what EventLoop::get_debug() says: nothing is reported because of
+  // it yet.
   bool debug = false;
   // What debug mode will call slow, of a callback or of a step of a task; not negative. Not used yet.
   std::chrono::nanoseconds slow_callback_duration = std::chrono::milliseconds(100);
-  // A deterministic clock that starts at zero and jumps to the next deadline when nothing is ready; passes are
-  // exact: a snapshot of what is ready, then the timers that are due. With several workers it jumps when all
-  // of them are idle. A running offloaded call holds the clock.
+  // A deterministic clock that starts at zero and jumps to the next deadline when nothing is ready; passes
+  // are exact: a snapshot of what is ready, then the timers that are due. With several workers it jumps when
+  // all of them are idle. A running offloaded call holds the clock.
   bool virtual_time = false;
   // Seed of every random choice; 0 = from the system.
   std::uint64_t seed = 0;
@@ -36,8 +38,8 @@ struct Config {
   // FIBRIO_PIN_WORKERS (0/1/true/false), FIBRIO_MAX_BLOCKING_THREADS, FIBRIO_BLOCKING_KEEP_ALIVE and
   // FIBRIO_SLOW_CALLBACK_DURATION (seconds as a decimal number, or with a unit: "100ms", "50us"),
   // FIBRIO_VIRTUAL_TIME, FIBRIO_SEED. An empty variable is as good as none.
-  // Throws: ConfigError naming key, value, source and allowed range; also for a variable whose name looks like a
-  // slip of the pen.
+  // Throws: ConfigError naming key, value, source and allowed range; also for a variable whose name looks
+  // like a slip of the pen.
   [[nodiscard]] static Config load();
 
   // Checks every field against its range. Called by EventLoop's constructor.
@@ -50,7 +52,8 @@ namespace detail {
 using ConfigFileReader = void (*)(const std::string& path, Config& config);
 void set_config_file_reader(ConfigFileReader reader) noexcept;
 // Applies one setting given as text, as load() does for the environment. `source` goes into the error.
-void apply_setting(Config& config, const std::string& key, const std::string& value, const std::string& source);
+void apply_setting(Config& config, const std::string& key, const std::string& value,
+                   const std::string& source);
 }  // namespace detail
 
 }  // namespace fibrio

@@ -71,8 +71,8 @@ class EventLoop {
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
-  // Runs until the callable, as a task, or the future is done; returns its value or throws what it ended with.
-  // Other tasks keep their state for a further run. Threads: any one at a time, which becomes worker 0.
+  // Runs until the callable, as a task, or the future is done; returns its value or throws what it ended
+  // with. Other tasks keep their state for a further run. Threads: any one at a time, which becomes worker 0.
   // Throws: RuntimeError if the loop is closed, runs already, if this thread runs a loop, or if stop() came
   // before the end; DeadlockError with virtual time if it can never end.
   template <class F>
@@ -88,30 +88,31 @@ class EventLoop {
     }
   }
 
-  // Runs until stop(). Throws: RuntimeError if the loop is closed, runs already, or if this thread runs a loop;
-  // DeadlockError with virtual time if nothing can ever run again. Threads: as run_until_complete.
+  // Runs until stop(). Throws: RuntimeError if the loop is closed, runs already, or if this thread runs a
+  // loop; DeadlockError with virtual time if nothing can ever run again. Threads: as run_until_complete.
   void run_forever();
-  // Ends run_forever. What is ready now still runs, as in asyncio, and what that schedules stays for the next run. (With
-  // one worker "now" is this pass; with several each worker ends its present item and then runs what lies ready with
-  // it, once.) Before a run: that run ends after one pass. Threads: any.
+  // Ends run_forever. What is ready now still runs, as in asyncio, and what that schedules stays for the next
+  // run. (With one worker "now" is this pass; with several each worker ends its present item and then runs
+  // what lies ready with it, once.) Before a run: that run ends after one pass. Threads: any.
   void stop();
-  // Cancels and unwinds what is left, drops callbacks and timers unrun, stops the executor without waiting for
-  // running calls, releases threads, stacks and fds. Idempotent. Tasks that ignore their cancellation again and again
-  // end the process, with their names on stderr: their stacks could never be released.
-  // Waits: blocks the thread until the tasks have ended. Throws: RuntimeError while the loop runs, or on a thread that
-  // runs another loop if tasks are left.
-  // asyncio differs: there pending tasks are just left; in C++ their destructors must run.
+  // Cancels and unwinds what is left, drops callbacks and timers unrun, stops the executor without waiting
+  // for running calls, releases threads, stacks and fds. Idempotent. Tasks that ignore their cancellation
+  // again and again end the process, with their names on stderr: their stacks could never be released. Waits:
+  // blocks the thread until the tasks have ended. Throws: RuntimeError while the loop runs, or on a thread
+  // that runs another loop if tasks are left. asyncio differs: there pending tasks are just left; in C++
+  // their destructors must run.
   void close();
   [[nodiscard]] bool is_running() const;
   [[nodiscard]] bool is_closed() const;
 
-  // Queues `function(arguments...)` behind everything that is ready; a callback must not wait. One that throws is
-  // reported to the exception handler. Threads: any. Throws: RuntimeError if the loop is closed.
+  // Queues `function(arguments...)` behind everything that is ready; a callback must not wait. One that
+  // throws is reported to the exception handler. Threads: any. Throws: RuntimeError if the loop is closed.
   template <class F, class... A>
   Handle call_soon(F&& function, A&&... arguments) {
     return schedule(bind(std::forward<F>(function), std::forward<A>(arguments)...));
   }
-  // Queues it once `delay` has passed, never early; zero or less: in the next pass, after everything ready now.
+  // Queues it once `delay` has passed, never early; zero or less: in the next pass, after everything ready
+  // now.
   template <class F, class... A>
   TimerHandle call_later(Duration delay, F&& function, A&&... arguments) {
     return schedule_at(deadline_after(delay), bind(std::forward<F>(function), std::forward<A>(arguments)...));
@@ -132,21 +133,21 @@ class EventLoop {
   // Creates a task of this loop. Threads: any, also before the loop runs; fibrio::create_task says the rest.
   // From another thread, Future::wait or await of the result is asyncio's run_coroutine_threadsafe.
   template <class F, class... A>
-    requires detail::Callable<F, A...>
+  requires detail::Callable<F, A...>
   auto create_task(F&& function, A&&... arguments) {
     return detail::create_task_on(detail::loop_identity(*this), nullptr, std::forward<F>(function),
                                   std::forward<A>(arguments)...);
   }
   template <class F, class... A>
-    requires detail::Callable<F, A...>
+  requires detail::Callable<F, A...>
   auto create_task(TaskOptions options, F&& function, A&&... arguments) {
     return detail::create_task_on(detail::loop_identity(*this), &options, std::forward<F>(function),
                                   std::forward<A>(arguments)...);
   }
 
-  // Submits the call to a pool at once and returns its future; nullptr = the default executor, made on demand.
-  // Cancelling the future takes the call back if no thread runs it yet; a running call goes on, unseen.
-  // Throws: RuntimeError if the pool is shut down. Threads: any. (Defined in threads.hpp.)
+  // Submits the call to a pool at once and returns its future; nullptr = the default executor, made on
+  // demand. Cancelling the future takes the call back if no thread runs it yet; a running call goes on,
+  // unseen. Throws: RuntimeError if the pool is shut down. Threads: any. (Defined in threads.hpp.)
   template <class F, class... A>
   auto run_in_executor(ThreadPool* pool, F&& function, A&&... arguments);
   // Replaces the default executor; the old one is shut down when nobody holds it any more.
@@ -154,29 +155,30 @@ class EventLoop {
   void set_default_executor(std::shared_ptr<ThreadPool> pool);
   // The default executor, made if there is none. Throws: RuntimeError after shutdown_default_executor.
   [[nodiscard]] std::shared_ptr<ThreadPool> default_executor();
-  // Waits until the default executor's threads are gone, at most `timeout`; later offloads throw RuntimeError.
-  // Calls still running then are reported to the exception handler by number and left alone.
+  // Waits until the default executor's threads are gone, at most `timeout`; later offloads throw
+  // RuntimeError. Calls still running then are reported to the exception handler by number and left alone.
   // Waits: yes; a plain thread blocks. Throws: RuntimeError inside a callback.
   void shutdown_default_executor(Duration timeout);
 
-  // Calls `callback` again and again while `fd` is readable (writable), until removed. Level-triggered; one callback
-  // per fd and direction, adding replaces. The fd must not be one of fibrio's streams. Remove it before it is closed.
-  // Throws: RuntimeError on a closed loop, std::system_error for an fd that epoll refuses.
+  // Calls `callback` again and again while `fd` is readable (writable), until removed. Level-triggered; one
+  // callback per fd and direction, adding replaces. The fd must not be one of fibrio's streams. Remove it
+  // before it is closed. Throws: RuntimeError on a closed loop, std::system_error for an fd that epoll
+  // refuses.
   void add_reader(int fd, std::function<void()> callback);
   void add_writer(int fd, std::function<void()> callback);
   // Return whether there was one; false on a closed loop.
   bool remove_reader(int fd);
   bool remove_writer(int fd);
 
-  // Calls `callback` on the loop whenever the process gets `signal`. One callback per signal and process; adding
-  // replaces. Removed by close(). Throws: std::invalid_argument for a signal that cannot be caught,
+  // Calls `callback` on the loop whenever the process gets `signal`. One callback per signal and process;
+  // adding replaces. Removed by close(). Throws: std::invalid_argument for a signal that cannot be caught,
   // RuntimeError on a closed loop or if another loop holds the signal.
   void add_signal_handler(int signal, std::function<void()> callback);
   // Restores what was there before; returns whether there was a handler.
   bool remove_signal_handler(int signal);
 
-  // Sets what is called for errors that nobody else can see: a failing callback, a task's exception that was never
-  // retrieved. It may be called from any worker. Empty: the default handler, which writes to stderr.
+  // Sets what is called for errors that nobody else can see: a failing callback, a task's exception that was
+  // never retrieved. It may be called from any worker. Empty: the default handler, which writes to stderr.
   void set_exception_handler(ExceptionHandler handler);
   [[nodiscard]] ExceptionHandler get_exception_handler() const;
   // Calls the handler; if that throws, the default handler reports both.
@@ -196,7 +198,9 @@ class EventLoop {
   template <class F, class... A>
   static detail::UniqueFunction<void()> bind(F&& function, A&&... arguments) {
     if constexpr (sizeof...(A) == 0) {
-      return [function = std::decay_t<F>(std::forward<F>(function))]() mutable { std::invoke(std::move(function)); };
+      return [function = std::decay_t<F>(std::forward<F>(function))]() mutable {
+        std::invoke(std::move(function));
+      };
     } else {
       return [function = std::decay_t<F>(std::forward<F>(function)),
               bound = std::tuple<std::decay_t<A>...>(std::forward<A>(arguments)...)]() mutable {

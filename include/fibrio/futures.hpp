@@ -67,13 +67,13 @@ class AnyFuture {
   // Returns how many registrations went away: 0 if it ran, or is queued, already.
   std::size_t remove_done_callback(CallbackId id) const { return state_->remove_done_callback(id); }
 
-  // Throws: RuntimeError if the future was made outside of any loop. The reference is good while the loop lives.
+  // Throws: RuntimeError if the future was made outside of any loop. The reference is good while the loop
+  // lives.
   [[nodiscard]] EventLoop& get_loop() const { return state_->loop(); }
 
   // Waits until done; never throws its result.
-  // Waits: if pending. A plain thread blocks. Cancel: passed on to the future, as with await; CancelledError, unless
-  // the future (a task) swallows it.
-  // Throws: RuntimeError inside a callback.
+  // Waits: if pending. A plain thread blocks. Cancel: passed on to the future, as with await; CancelledError,
+  // unless the future (a task) swallows it. Throws: RuntimeError inside a callback.
   void wait() const { state_->wait(); }
 
   // Identity: the same future.
@@ -99,15 +99,12 @@ class [[nodiscard]] Future : public AnyFuture {
   using AnyFuture::AnyFuture;
 
   // Makes it done with a value. Threads: any.
-  // Throws: InvalidStateError if done already; RuntimeError on a task, whose result is what its callable returns.
-  void set_result(Value value)
-    requires(!std::is_void_v<T>)
-  {
+  // Throws: InvalidStateError if done already; RuntimeError on a task, whose result is what its callable
+  // returns.
+  void set_result(Value value) requires(!std::is_void_v<T>) {
     if (!try_set_result(std::move(value))) detail::throw_already_done(*state());
   }
-  void set_result()
-    requires(std::is_void_v<T>)
-  {
+  void set_result() requires(std::is_void_v<T>) {
     if (!try_set_result()) detail::throw_already_done(*state());
   }
   // Makes it done with an exception; the same errors, and std::invalid_argument for a null pointer.
@@ -115,17 +112,10 @@ class [[nodiscard]] Future : public AnyFuture {
     if (!try_set_exception(std::move(exception))) detail::throw_already_done(*state());
   }
 
-  // For producers that race, with each other or with a cancel: return false, and drop the value, if it is done.
-  bool try_set_result(Value value)
-    requires(!std::is_void_v<T>)
-  {
-    return complete(std::move(value));
-  }
-  bool try_set_result()
-    requires(std::is_void_v<T>)
-  {
-    return complete(std::monostate{});
-  }
+  // For producers that race, with each other or with a cancel: return false, and drop the value, if it is
+  // done.
+  bool try_set_result(Value value) requires(!std::is_void_v<T>) { return complete(std::move(value)); }
+  bool try_set_result() requires(std::is_void_v<T>) { return complete(std::monostate{}); }
   bool try_set_exception(std::exception_ptr exception) {
     if (state()->kind() == detail::FutureState::Kind::kTask) detail::throw_task_completion();
     if (exception == nullptr) throw std::invalid_argument("Future::set_exception: the exception is null");

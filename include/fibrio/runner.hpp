@@ -14,9 +14,9 @@
 
 namespace fibrio {
 
-// Runs callables on one loop, one after the other, and shuts the loop down as asyncio.run does: remaining tasks
-// are cancelled and waited for (also those that their clean-up creates, for some rounds), errors of theirs go to the
-// exception handler, the default executor is drained (300 s at most), the loop is closed.
+// Runs callables on one loop, one after the other, and shuts the loop down as asyncio.run does: remaining
+// tasks are cancelled and waited for (also those that their clean-up creates, for some rounds), errors of
+// theirs go to the exception handler, the default executor is drained (300 s at most), the loop is closed.
 class Runner {
  public:
   explicit Runner(Config config = Config::load());

@@ -4,8 +4,9 @@
 //   for (;;) fibrio::spawn([stream = listener.accept()]() mutable { serve(stream); });
 //
 // Every wait here can be cancelled and leaves the socket usable. Errors of the system are std::system_error
-// whose text names the call. A stream may be used by two tasks at once, one reading and one writing. An operation
-// that has to wait throws RuntimeError outside a task, and on another loop than the one the socket first waited on.
+// whose text names the call. A stream may be used by two tasks at once, one reading and one writing. An
+// operation that has to wait throws RuntimeError outside a task, and on another loop than the one the socket
+// first waited on.
 #pragma once
 
 #include <sys/socket.h>
@@ -31,7 +32,8 @@ class Socket;
 class Address {
  public:
   Address() noexcept;  // 0.0.0.0:0
-  // Throws: std::invalid_argument unless `ip` is an IPv4 or IPv6 literal ("::1", "fe80::1%eth0"). Never resolves names.
+  // Throws: std::invalid_argument unless `ip` is an IPv4 or IPv6 literal ("::1", "fe80::1%eth0"). Never
+  // resolves names.
   static Address parse(const std::string& ip, std::uint16_t port);
   static Address from_sockaddr(const sockaddr* address, socklen_t length);
 
@@ -48,10 +50,10 @@ class Address {
   socklen_t length_ = 0;
 };
 
-// Resolves a name (a literal is answered at once, without waiting) on the loop's resolver threads, apart from the
-// default executor. `service` is a port number or a service name; `family` AF_UNSPEC, AF_INET or AF_INET6.
-// Waits: unless literal. Cancel: CancelledError, the look-up's answer is dropped.
-// Throws: std::system_error of resolver_category(), whose text names the host; RuntimeError outside a task.
+// Resolves a name (a literal is answered at once, without waiting) on the loop's resolver threads, apart from
+// the default executor. `service` is a port number or a service name; `family` AF_UNSPEC, AF_INET or
+// AF_INET6. Waits: unless literal. Cancel: CancelledError, the look-up's answer is dropped. Throws:
+// std::system_error of resolver_category(), whose text names the host; RuntimeError outside a task.
 std::vector<Address> getaddrinfo(const std::string& host, const std::string& service, int family = AF_UNSPEC);
 std::vector<Address> getaddrinfo(const std::string& host, std::uint16_t port, int family = AF_UNSPEC);
 
@@ -59,10 +61,10 @@ std::vector<Address> getaddrinfo(const std::string& host, std::uint16_t port, in
 [[nodiscard]] const std::error_category& resolver_category() noexcept;
 
 struct ListenOptions {
-  int backlog = 1024;          // at least 1; the kernel caps it at net.core.somaxconn
-  bool reuse_address = true;   // SO_REUSEADDR
-  bool reuse_port = false;     // SO_REUSEPORT: several listeners on one port share its connections
-  bool ipv6_only = false;      // for IPv6 addresses
+  int backlog = 1024;         // at least 1; the kernel caps it at net.core.somaxconn
+  bool reuse_address = true;  // SO_REUSEADDR
+  bool reuse_port = false;    // SO_REUSEPORT: several listeners on one port share its connections
+  bool ipv6_only = false;     // for IPv6 addresses
 };
 
 struct ConnectOptions {
@@ -70,8 +72,9 @@ struct ConnectOptions {
   bool no_delay = true;             // TCP_NODELAY
 };
 
-// A TCP connection. Movable. The destructor closes it. Reads and writes of one direction are for one task at a time.
-// Do not move or destroy a stream while a task is inside one of its operations; close() from elsewhere is fine.
+// A TCP connection. Movable. The destructor closes it. Reads and writes of one direction are for one task at
+// a time. Do not move or destroy a stream while a task is inside one of its operations; close() from
+// elsewhere is fine.
 class TcpStream {
  public:
   TcpStream() noexcept;
@@ -80,18 +83,20 @@ class TcpStream {
   ~TcpStream();
 
   // Connects to the first address of `host` that answers, in the resolver's order.
-  // Waits: yes. Cancel: CancelledError, the socket is closed. Throws: std::system_error naming the address tried last.
+  // Waits: yes. Cancel: CancelledError, the socket is closed. Throws: std::system_error naming the address
+  // tried last.
   static TcpStream connect(const std::string& host, std::uint16_t port, ConnectOptions options = {});
   static TcpStream connect(const Address& address, ConnectOptions options = {});
-  // Takes over a connected stream socket, TCP or Unix (made non-blocking, close-on-exec). Throws: std::system_error, also
-  // for what is no stream socket; then `fd` is still the caller's.
+  // Takes over a connected stream socket, TCP or Unix (made non-blocking, close-on-exec). Throws:
+  // std::system_error, also for what is no stream socket; then `fd` is still the caller's.
   static TcpStream adopt(int fd);
 
   // Reads at least one byte, at most buffer.size(); returns how many; 0 = end of stream (or an empty buffer).
   // Waits: if nothing is there. Cancel: CancelledError, nothing is lost. Throws: std::system_error("recv").
   std::size_t read_some(std::span<std::byte> buffer);
   // Writes at least one byte of `data`, returns how many; 0 only for empty data. Never raises SIGPIPE.
-  // Waits: while the send buffer is full. Cancel: CancelledError, nothing was written. Throws: std::system_error("send").
+  // Waits: while the send buffer is full. Cancel: CancelledError, nothing was written. Throws:
+  // std::system_error("send").
   std::size_t write_some(std::span<const std::byte> data);
   // Writes all of it. Cancel: CancelledError; how much was written is unknown.
   void write_all(std::span<const std::byte> data);
@@ -101,8 +106,8 @@ class TcpStream {
 
   // Tells the peer that nothing more comes; reading goes on. Throws: std::system_error("shutdown").
   void shutdown_write();
-  // Closes; idempotent. A task that waits on the stream gets std::system_error(ECANCELED), and the fd is closed when it has
-  // left. Destroying the stream does the same.
+  // Closes; idempotent. A task that waits on the stream gets std::system_error(ECANCELED), and the fd is
+  // closed when it has left. Destroying the stream does the same.
   void close() noexcept;
   // Closes with a reset: what was not sent yet is dropped.
   void abort() noexcept;
@@ -133,20 +138,21 @@ class TcpListener {
   ~TcpListener();
 
   // Port 0: the system chooses one (local_address() tells). Waits: no.
-  // Throws: std::system_error naming call and address (EADDRINUSE, EACCES); RuntimeError outside a running loop.
+  // Throws: std::system_error naming call and address (EADDRINUSE, EACCES); RuntimeError outside a running
+  // loop.
   static TcpListener bind(const Address& address, ListenOptions options = {});
 
   // Returns the next connection (non-blocking, close-on-exec, TCP_NODELAY set).
   // Waits: if there is none. Cancel: CancelledError, no connection is lost.
-  // Connections that were reset before they were accepted are skipped. When fds or memory run out (EMFILE, ENFILE,
-  // ENOBUFS, ENOMEM) it backs off 100 ms at a time and goes on; the exception handler is told once, and again only after the
-  // queue of connections was empty in between.
-  // Throws: std::system_error(ECANCELED) once the listener is closed.
+  // Connections that were reset before they were accepted are skipped. When fds or memory run out (EMFILE,
+  // ENFILE, ENOBUFS, ENOMEM) it backs off 100 ms at a time and goes on; the exception handler is told once,
+  // and again only after the queue of connections was empty in between. Throws: std::system_error(ECANCELED)
+  // once the listener is closed.
   TcpStream accept();
 
   [[nodiscard]] Address local_address() const;
-  // Stops listening; idempotent. Tasks that wait in accept get std::system_error(ECANCELED), at once or within the 100 ms
-  // of a back-off; the port is free when they have left.
+  // Stops listening; idempotent. Tasks that wait in accept get std::system_error(ECANCELED), at once or
+  // within the 100 ms of a back-off; the port is free when they have left.
   void close() noexcept;
   [[nodiscard]] bool is_open() const noexcept;
   [[nodiscard]] int native_handle() const noexcept;
@@ -155,10 +161,10 @@ class TcpListener {
   std::shared_ptr<detail::Socket> socket_;
 };
 
-// Wait until `fd` can be read (written) without blocking, has an error or was hung up: any fd that epoll takes, and
-// that is not one of fibrio's streams. Waits: if it is not ready. Cancel: CancelledError, the fd is left as it was.
-// Throws: std::system_error for an fd that epoll refuses; RuntimeError outside a task. Threads: several tasks may
-// wait on one fd. Do not close an fd that is waited on.
+// Wait until `fd` can be read (written) without blocking, has an error or was hung up: any fd that epoll
+// takes, and that is not one of fibrio's streams. Waits: if it is not ready. Cancel: CancelledError, the fd
+// is left as it was. Throws: std::system_error for an fd that epoll refuses; RuntimeError outside a task.
+// Threads: several tasks may wait on one fd. Do not close an fd that is waited on.
 void wait_readable(int fd);
 void wait_writable(int fd);
 

@@ -51,8 +51,8 @@ class AnyTask : public AnyFuture {
   int uncancel() const { return detail::task_uncancel(*state()); }
 };
 
-// cancel() on a task adds one to cancelling() and returns true unless the task is done. If the task waits for a
-// future, that is cancelled; if it waits for something else, that wait ends; if it runs, the next wait that
+// cancel() on a task adds one to cancelling() and returns true unless the task is done. If the task waits for
+// a future, that is cancelled; if it waits for something else, that wait ends; if it runs, the next wait that
 // suspends does. CancelledError is thrown there, unless the task is unwinding or holds a CancelMask.
 // A task that was never started ends as cancelled without running.
 template <class T = void>
@@ -147,11 +147,13 @@ template <class F, class... A>
 using TaskValue = std::remove_cvref_t<std::invoke_result_t<std::decay_t<F>, std::decay_t<A>...>>;
 
 template <class F, class... A>
-Task<TaskValue<F, A...>> create_task_on(LoopIdentity loop, TaskOptions* options, F&& function, A&&... arguments) {
+Task<TaskValue<F, A...>> create_task_on(LoopIdentity loop, TaskOptions* options, F&& function,
+                                        A&&... arguments) {
   using Result = TaskValue<F, A...>;
   using Payload = TaskPayload<typename Future<Result>::Value, std::decay_t<F>, std::decay_t<A>...>;
-  static_assert(alignof(Payload) <= alignof(std::max_align_t),
-                "callables, arguments and results with extended alignment are not supported; allocate them apart");
+  static_assert(
+      alignof(Payload) <= alignof(std::max_align_t),
+      "callables, arguments and results with extended alignment are not supported; allocate them apart");
   const NewTask made = allocate_task(loop, sizeof(Payload), alignof(Payload), Payload::kOps, options);
   if constexpr (std::is_nothrow_constructible_v<Payload, F, A...>) {
     ::new (made.payload) Payload(std::forward<F>(function), std::forward<A>(arguments)...);
@@ -172,36 +174,38 @@ concept Callable = std::is_invocable_v<std::decay_t<F>, std::decay_t<A>...>;
 
 }  // namespace detail
 
-// Creates a task that calls `function` with the arguments (decay-copied, as by std::thread; use std::ref for a
-// reference that outlives the task). It starts after what is ready now: creation order is starting order.
+// Creates a task that calls `function` with the arguments (decay-copied, as by std::thread; use std::ref for
+// a reference that outlives the task). It starts after what is ready now: creation order is starting order.
 // Waits: no. Throws: RuntimeError outside a running loop; std::bad_alloc. asyncio: create_task.
 template <class F, class... A>
-  requires detail::Callable<F, A...>
+requires detail::Callable<F, A...>
 auto create_task(F&& function, A&&... arguments) {
   return detail::create_task_on({}, nullptr, std::forward<F>(function), std::forward<A>(arguments)...);
 }
 // Throws also: std::invalid_argument if stack_size is out of range.
 template <class F, class... A>
-  requires detail::Callable<F, A...>
+requires detail::Callable<F, A...>
 auto create_task(TaskOptions options, F&& function, A&&... arguments) {
   return detail::create_task_on({}, &options, std::forward<F>(function), std::forward<A>(arguments)...);
 }
 
-// As create_task, but the task is free: it belongs to nothing of its creator, and runs in parallel to all others.
+// As create_task, but the task is free: it belongs to nothing of its creator, and runs in parallel to all
+// others.
 template <class F, class... A>
-  requires detail::Callable<F, A...>
+requires detail::Callable<F, A...>
 auto spawn(F&& function, A&&... arguments) {
   return detail::create_task_on({}, nullptr, std::forward<F>(function), std::forward<A>(arguments)...);
 }
 template <class F, class... A>
-  requires detail::Callable<F, A...>
+requires detail::Callable<F, A...>
 auto spawn(TaskOptions options, F&& function, A&&... arguments) {
   return detail::create_task_on({}, &options, std::forward<F>(function), std::forward<A>(arguments)...);
 }
 
 // Returns the running task; an empty handle inside a callback. Throws: RuntimeError outside a running loop.
 [[nodiscard]] AnyTask current_task();
-// Returns the tasks of the running loop that are not done: a snapshot. Throws: RuntimeError outside a running loop.
+// Returns the tasks of the running loop that are not done: a snapshot. Throws: RuntimeError outside a running
+// loop.
 [[nodiscard]] std::vector<AnyTask> all_tasks();
 
 // Waits for `delay`: never less; a delay of zero or less is one pass of the ready queue, as yield().

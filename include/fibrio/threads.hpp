@@ -33,31 +33,32 @@ class ThreadPool {
   // Threads are started on demand. Throws: std::invalid_argument.
   explicit ThreadPool(std::size_t max_threads = 0, Duration keep_alive = std::chrono::seconds(10),
                       std::string name = "fibrio-pool");
-  // shutdown(true), without a limit, unless shutdown was called already: whoever did that has said how long to
-  // wait. In a task it waits with cancellation masked; in a callback it blocks the worker; on one of the pool's own
-  // threads (a call that held the last reference) it does not wait: what is queued still runs.
+  // shutdown(true), without a limit, unless shutdown was called already: whoever did that has said how long
+  // to wait. In a task it waits with cancellation masked; in a callback it blocks the worker; on one of the
+  // pool's own threads (a call that held the last reference) it does not wait: what is queued still runs.
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // Runs `function(arguments...)` (decay-copied) on a thread of the pool; returns its future at once. The copies
-  // are destroyed before the future is done, so that who waits for it finds released what they held.
-  // Waits: no; calls above the limit queue up, first come, first served. Cancel: of the future takes the call back,
-  // and destroys it at once, if no thread has begun it; the result of a begun one is dropped. Throws: RuntimeError
-  // after shutdown; std::system_error, which names the limits, if not even one thread can be started.
-  // Threads: any. Signals are not delivered on the pool's threads (faults are). asyncio: ThreadPoolExecutor.submit, and loop.run_in_executor.
+  // Runs `function(arguments...)` (decay-copied) on a thread of the pool; returns its future at once. The
+  // copies are destroyed before the future is done, so that who waits for it finds released what they held.
+  // Waits: no; calls above the limit queue up, first come, first served. Cancel: of the future takes the call
+  // back, and destroys it at once, if no thread has begun it; the result of a begun one is dropped. Throws:
+  // RuntimeError after shutdown; std::system_error, which names the limits, if not even one thread can be
+  // started. Threads: any. Signals are not delivered on the pool's threads (faults are). asyncio:
+  // ThreadPoolExecutor.submit, and loop.run_in_executor.
   template <class F, class... A>
-    requires detail::Callable<F, A...>
+  requires detail::Callable<F, A...>
   auto submit(F&& function, A&&... arguments) {
     return submit_for(detail::running_loop(), std::forward<F>(function), std::forward<A>(arguments)...);
   }
 
-  // Refuses new calls, cancels queued ones if `cancel_queued`, and if `wait` waits until the running ones have ended,
-  // at most `timeout` (negative: without limit). Returns how many calls have not ended, begun or queued; they go on,
-  // and the pool's memory is kept for them, even when the pool is destroyed.
-  // Waits: if `wait` and calls run; from a task, without blocking the worker. From a call of this pool itself: never.
-  // Cancel: CancelledError; the pool stays shut down. Throws: RuntimeError inside a callback if `wait` (then nothing
-  // has changed). Threads: any, several at once too. Idempotent.
+  // Refuses new calls, cancels queued ones if `cancel_queued`, and if `wait` waits until the running ones
+  // have ended, at most `timeout` (negative: without limit). Returns how many calls have not ended, begun or
+  // queued; they go on, and the pool's memory is kept for them, even when the pool is destroyed. Waits: if
+  // `wait` and calls run; from a task, without blocking the worker. From a call of this pool itself: never.
+  // Cancel: CancelledError; the pool stays shut down. Throws: RuntimeError inside a callback if `wait` (then
+  // nothing has changed). Threads: any, several at once too. Idempotent.
   std::size_t shutdown(bool wait = true, Duration timeout = Duration(-1), bool cancel_queued = false);
 
   [[nodiscard]] std::size_t max_threads() const noexcept;
@@ -75,7 +76,9 @@ class ThreadPool {
     using Work = std::tuple<std::decay_t<F>, std::decay_t<A>...>;
     auto call = [future, work = std::optional<Work>(std::in_place, std::forward<F>(function),
                                                     std::forward<A>(arguments)...)]() mutable {
-      constexpr auto kInvoke = [](auto&&... parts) -> decltype(auto) { return std::invoke(std::move(parts)...); };
+      constexpr auto kInvoke = [](auto&&... parts) -> decltype(auto) {
+        return std::invoke(std::move(parts)...);
+      };
       try {
         if constexpr (std::is_void_v<Result>) {
           std::apply(kInvoke, std::move(*work));
@@ -96,7 +99,8 @@ class ThreadPool {
   }
   void enqueue(const AnyFuture& future, detail::UniqueFunction<void()> call);
 
-  std::shared_ptr<detail::ThreadPoolImpl> impl_;  // shared with its threads: they outlive a shutdown that gave up
+  std::shared_ptr<detail::ThreadPoolImpl>
+      impl_;  // shared with its threads: they outlive a shutdown that gave up
 };
 
 template <class F, class... A>
@@ -107,13 +111,15 @@ auto EventLoop::run_in_executor(ThreadPool* pool, F&& function, A&&... arguments
 }
 
 // Runs `function(arguments...)` on the default executor and returns what it returns or throws what it throws.
-// Waits: always. Cancel: CancelledError at once; the call is taken back if no thread has begun it, else it goes on
-// and its result is dropped (so pass by value what it uses). Throws: RuntimeError outside a task. asyncio: to_thread.
+// Waits: always. Cancel: CancelledError at once; the call is taken back if no thread has begun it, else it
+// goes on and its result is dropped (so pass by value what it uses). Throws: RuntimeError outside a task.
+// asyncio: to_thread.
 template <class F, class... A>
-  requires detail::Callable<F, A...>
+requires detail::Callable<F, A...>
 auto to_thread(F&& function, A&&... arguments) {
   detail::require_running_task("to_thread");  // not left to await: the call may be over before that looks
-  auto future = get_running_loop().run_in_executor(nullptr, std::forward<F>(function), std::forward<A>(arguments)...);
+  auto future =
+      get_running_loop().run_in_executor(nullptr, std::forward<F>(function), std::forward<A>(arguments)...);
   if (future.done()) yield();  // a fast thread: a cancel is delivered here all the same
   return await(std::move(future));
 }

@@ -1,6 +1,6 @@
 // What: the one place control blocks, states and queue nodes get their memory from (design, D7).
-// Rejected: replacing operator new for the whole program (its owner decides that, not a library); tbbmalloc in
-// sanitizer builds (it hides use-after-free from ASan and gives TSan false races).
+// Rejected: replacing operator new for the whole program (its owner decides that, not a library); tbbmalloc
+// in sanitizer builds (it hides use-after-free from ASan and gives TSan false races).
 #include <cstdlib>
 #include <new>
 

@@ -9,7 +9,7 @@ namespace fibrio::detail {
 namespace {
 // Relaxed: a function of the program, there from its start. Each loop stores the same one.
 std::atomic<DescribeRunning> describe_running{nullptr};
-}
+}  // namespace
 
 void set_describe_running(DescribeRunning describe) noexcept {
   describe_running.store(describe, std::memory_order_relaxed);

@@ -17,13 +17,14 @@
 #endif
 #endif
 
-// ThreadSanitizer and fibers. Switches are announced as no_sync, so that races between the fibers of one worker are seen;
-// but then what belongs to a worker (its plain fields, its queue) has no order that the tool knows of, since fibers of one
-// thread count as threads. Therefore:
+// ThreadSanitizer and fibers. Switches are announced as no_sync, so that races between the fibers of one
+// worker are seen; but then what belongs to a worker (its plain fields, its queue) has no order that the tool
+// knows of, since fibers of one thread count as threads. Therefore:
 //  - the code that touches what only a worker's own thread touches is not instrumented (FIBRIO_NO_TSAN, and
 //    FIBRIO_NO_TSAN_BEGIN .. END around whole files); atomics in it still are;
 //  - so is what initialises a waiter on a fiber's stack, as whoever runs next on that worker publishes it;
-//  - what really is handed over is said: tsan_release(x) by who hands x over, tsan_acquire(x) by who takes it.
+//  - what really is handed over is said: tsan_release(x) by who hands x over, tsan_acquire(x) by who takes
+//  it.
 #ifdef FIBRIO_TSAN
 #include <sanitizer/tsan_interface.h>
 #define FIBRIO_NO_TSAN __attribute__((no_sanitize("thread")))

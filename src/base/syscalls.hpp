@@ -128,7 +128,8 @@ inline int madvise(void* address, std::size_t bytes, int advice) noexcept {
 [[nodiscard]] inline int timerfd_create(int clock, int flags) noexcept {
   return syscalls.timerfd_create(clock, flags);
 }
-[[nodiscard]] inline int timerfd_settime(int fd, int flags, const itimerspec* time, itimerspec* old) noexcept {
+[[nodiscard]] inline int timerfd_settime(int fd, int flags, const itimerspec* time,
+                                         itimerspec* old) noexcept {
   return syscalls.timerfd_settime(fd, flags, time, old);
 }
 

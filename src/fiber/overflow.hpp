@@ -33,8 +33,8 @@ class OverflowWatch {
   std::size_t slot_;
 };
 
-// Memory for a stack of signal handlers, apart from its use: to get it may fail, and a thread of the loop has nobody to
-// tell. Throws std::system_error.
+// Memory for a stack of signal handlers, apart from its use: to get it may fail, and a thread of the loop has
+// nobody to tell. Throws std::system_error.
 class AltStackMemory {
  public:
   AltStackMemory();

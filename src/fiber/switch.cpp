@@ -62,7 +62,8 @@ void restore_fp_status([[maybe_unused]] unsigned environment) noexcept {
 
 void reset_fp_control([[maybe_unused]] const SwitchSlot& slot) noexcept {
 #if defined(__x86_64__)
-  if (((_mm_getcsr() ^ slot.fp_environment) & ~kStickyFpFlags) == 0) [[likely]] return;
+  if (((_mm_getcsr() ^ slot.fp_environment) & ~kStickyFpFlags) == 0) [[likely]]
+    return;
   // fesetround and feenableexcept change both units.
   const unsigned control = slot.fp_environment | kStickyFpFlags;
   constexpr unsigned kRounding = 0x6000;  // bits 13 and 14 here, 10 and 11 there
@@ -77,7 +78,8 @@ void reset_fp_control([[maybe_unused]] const SwitchSlot& slot) noexcept {
 
 // First thing on the side that is switched to.
 struct FiberArrival {
-  FIBRIO_UNINSTRUMENTED static SwitchSlot& arrive(context::transfer_t transfer, [[maybe_unused]] Fiber* self) noexcept {
+  FIBRIO_UNINSTRUMENTED static SwitchSlot& arrive(context::transfer_t transfer,
+                                                  [[maybe_unused]] Fiber* self) noexcept {
     SwitchSlot& slot = *static_cast<SwitchSlot*>(transfer.data);
     slot.left->context_ = transfer.fctx;
 #ifdef FIBRIO_ASAN

@@ -10,8 +10,9 @@
 //  3. B's side then runs what A left to be done "once it is saved" (see sched/worker.hpp).
 //  So nobody sees a half-saved fiber, and S is known on arrival without looking at a thread-local.
 //
-// What travels with a fiber: registers, MXCSR and x87 control word (fcontext); the exceptions being caught and
-// the uncaught count. What does not: errno (nobody here reads it after a switch), thread-locals, signal mask.
+// What travels with a fiber: registers, MXCSR and x87 control word (fcontext); the exceptions being caught
+// and the uncaught count. What does not: errno (nobody here reads it after a switch), thread-locals, signal
+// mask.
 //
 // Rejected: boost::context::fiber (it jumps by itself, so sanitizer hooks and exception state would be in two
 // hands; in 1.74 it saves no exception state at all); ucontext (two system calls per switch); compiling this
@@ -50,14 +51,14 @@ using FiberEntry = void (*)(SwitchSlot& slot) noexcept;
 
 // What a thread that runs fibers has; the worker derives from it.
 struct SwitchSlot {
-  Fiber* left = nullptr;                  // whose context the arriving side stores
-  ExceptionState* exceptions = nullptr;   // this thread's
-  FiberEntry entry = nullptr;             // where new fibers begin
-  unsigned fp_environment = 0;            // this thread's, when it began to run fibers
+  Fiber* left = nullptr;                 // whose context the arriving side stores
+  ExceptionState* exceptions = nullptr;  // this thread's
+  FiberEntry entry = nullptr;            // where new fibers begin
+  unsigned fp_environment = 0;           // this thread's, when it began to run fibers
 };
 
-// A task that begins has the rounding mode and traps of the thread, not those of what ran here, or on this stack,
-// before. About 1 ns. (x86-64 only.)
+// A task that begins has the rounding mode and traps of the thread, not those of what ran here, or on this
+// stack, before. About 1 ns. (x86-64 only.)
 void reset_fp_control(const SwitchSlot& slot) noexcept;
 
 // What the tools must be told of when a stack's last fiber is gone.
@@ -104,9 +105,8 @@ class Fiber {
   FiberRemains remains_;
 };
 
-// Leaves `from`, which runs on this thread, for `to`; returns when something switches to `from`: the slot of the
-// thread it is on then.
+// Leaves `from`, which runs on this thread, for `to`; returns when something switches to `from`: the slot of
+// the thread it is on then.
 [[nodiscard]] SwitchSlot& switch_fiber(SwitchSlot& slot, Fiber& from, Fiber& to) noexcept;
-
 
 }  // namespace fibrio::detail

@@ -13,13 +13,15 @@ namespace fibrio {
 using detail::CallbackState;
 using detail::LoopImpl;
 
-// --- handles -----------------------------------------------------------------------------------------------------
+// --- handles
+// -----------------------------------------------------------------------------------------------------
 
 bool Handle::cancel() { return state_ != nullptr && state_->cancel(); }
 bool Handle::cancelled() const { return state_ != nullptr && state_->cancelled(); }
 TimePoint TimerHandle::when() const { return TimePoint(Duration(state_->deadline_ns())); }
 
-// --- life cycle --------------------------------------------------------------------------------------------------
+// --- life cycle
+// --------------------------------------------------------------------------------------------------
 
 EventLoop::EventLoop(Config config) {
   config.validate();
@@ -54,7 +56,8 @@ void EventLoop::run_until_done(const AnyFuture& future, bool owned) {
   future.remove_done_callback(id);
   if (owned && impl_->scheduler.ended_in_deadlock()) future.cancel("the loop ended in a deadlock");
   if (impl_->scheduler.ended_in_deadlock()) {
-    throw DeadlockError("nothing is ready and no timer is armed: what run_until_complete waits for can never come");
+    throw DeadlockError(
+        "nothing is ready and no timer is armed: what run_until_complete waits for can never come");
   }
   throw RuntimeError("the event loop was stopped before the future was done");
 }
@@ -72,7 +75,8 @@ void EventLoop::close() { impl_->close(); }
 bool EventLoop::is_running() const { return impl_->is_running.load(std::memory_order_acquire); }
 bool EventLoop::is_closed() const { return impl_->is_closed.load(std::memory_order_acquire); }
 
-// --- callbacks ---------------------------------------------------------------------------------------------------
+// --- callbacks
+// ---------------------------------------------------------------------------------------------------
 
 Handle EventLoop::schedule(detail::UniqueFunction<void()> callback) {
   impl_->require_open("call_soon");
@@ -97,8 +101,9 @@ TimePoint EventLoop::time() const { return TimePoint(Duration(impl_->scheduler.n
 TimePoint EventLoop::deadline_after(Duration delay) const {
   detail::Worker* worker = detail::this_worker();
   // Remembered by the worker, so that a timer for "now" is due in the next pass.
-  const std::int64_t now = worker != nullptr && &worker->scheduler == &impl_->scheduler ? worker->read_clock()
-                                                                                        : impl_->scheduler.now_ns();
+  const std::int64_t now = worker != nullptr && &worker->scheduler == &impl_->scheduler
+                               ? worker->read_clock()
+                               : impl_->scheduler.now_ns();
   std::int64_t deadline = 0;
   if (__builtin_add_overflow(now, delay.count(), &deadline)) {
     deadline = delay.count() < 0 ? detail::Timers::kAwake + 1 : detail::Timers::kNever;
@@ -106,7 +111,8 @@ TimePoint EventLoop::deadline_after(Duration delay) const {
   return TimePoint(Duration(deadline));
 }
 
-// --- executors ---------------------------------------------------------------------------------------------------
+// --- executors
+// ---------------------------------------------------------------------------------------------------
 
 void EventLoop::set_default_executor(std::shared_ptr<ThreadPool> pool) {
   if (pool == nullptr) throw std::invalid_argument("set_default_executor: the pool is null");
@@ -135,7 +141,8 @@ void EventLoop::shutdown_default_executor(Duration timeout) {
                           nullptr, AnyFuture()});
 }
 
-// --- fds, signals ------------------------------------------------------------------------------------------------
+// --- fds, signals
+// ------------------------------------------------------------------------------------------------
 
 void EventLoop::add_reader(int fd, std::function<void()> callback) {
   impl_->require_open("add_reader");
@@ -159,7 +166,8 @@ void EventLoop::add_signal_handler(int signal, std::function<void()> callback) {
 }
 bool EventLoop::remove_signal_handler(int signal) { return detail::uninstall_signal_handler(*impl_, signal); }
 
-// --- reports -----------------------------------------------------------------------------------------------------
+// --- reports
+// -----------------------------------------------------------------------------------------------------
 
 void EventLoop::set_exception_handler(ExceptionHandler handler) {
   std::lock_guard guard(impl_->lock);
@@ -193,7 +201,8 @@ void EventLoop::default_exception_handler(const ExceptionContext& context) {
   std::fputs(text.c_str(), stderr);
 }
 
-// --- observers ---------------------------------------------------------------------------------------------------
+// --- observers
+// ---------------------------------------------------------------------------------------------------
 
 bool EventLoop::get_debug() const { return impl_->debug.load(std::memory_order_relaxed); }
 void EventLoop::set_debug(bool enabled) { impl_->debug.store(enabled, std::memory_order_relaxed); }

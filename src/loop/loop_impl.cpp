@@ -26,7 +26,8 @@ constexpr SchedulerHooks kHooks{
     },
 };
 
-// Clean-up of cancelled tasks may create tasks, whose clean-up may create tasks: enough for every honest program.
+// Clean-up of cancelled tasks may create tasks, whose clean-up may create tasks: enough for every honest
+// program.
 constexpr int kShutdownRounds = 100;
 // A round that lasts longer is reported, and the tasks that are left are cancelled again.
 constexpr Duration kShutdownRound = std::chrono::seconds(10);
@@ -37,7 +38,8 @@ std::string names_of(const std::vector<AnyTask>& tasks) {
   for (std::size_t i = 0; i < tasks.size() && i < kAtMost; ++i) {
     names.append(i == 0 ? "'" : ", '").append(tasks[i].get_name()).append("'");
   }
-  if (tasks.size() > kAtMost) names.append(" and ").append(std::to_string(tasks.size() - kAtMost)).append(" more");
+  if (tasks.size() > kAtMost)
+    names.append(" and ").append(std::to_string(tasks.size() - kAtMost)).append(" more");
   return names;
 }
 
@@ -68,7 +70,8 @@ void LoopImpl::require_runnable() const {
   require_open("run");
   if (is_running.load(std::memory_order_acquire)) throw RuntimeError("the event loop is running already");
   if (this_worker() != nullptr) {
-    throw RuntimeError("an event loop runs on this thread already: inside it, await or create a task instead of run");
+    throw RuntimeError(
+        "an event loop runs on this thread already: inside it, await or create a task instead of run");
   }
 }
 
@@ -122,14 +125,16 @@ void LoopImpl::cancel_all_tasks() {
 
 void LoopImpl::close() {
   if (is_closed.load(std::memory_order_acquire)) return;
-  if (is_running.load(std::memory_order_acquire)) throw RuntimeError("close: the event loop is running; stop it first");
+  if (is_running.load(std::memory_order_acquire))
+    throw RuntimeError("close: the event loop is running; stop it first");
   if (is_of_parent()) {  // nothing here can be run or joined; ~EventLoop leaks it
     is_closed.store(true, std::memory_order_release);
     return;
   }
   // Without tasks there is nothing to run: another loop, made in a task, may go there too.
   if (this_worker() != nullptr && registry.counts().alive != 0) {
-    throw RuntimeError("close: an event loop runs on this thread, and this one has tasks left; close it from outside");
+    throw RuntimeError(
+        "close: an event loop runs on this thread, and this one has tasks left; close it from outside");
   }
   cancel_all_tasks();
   is_closed.store(true, std::memory_order_release);
@@ -169,7 +174,8 @@ void LoopImpl::report(const ExceptionContext& context) noexcept {
     try {
       handler(loop, context);
     } catch (...) {
-      loop.default_exception_handler({"the exception handler itself failed", std::current_exception(), AnyFuture()});
+      loop.default_exception_handler(
+          {"the exception handler itself failed", std::current_exception(), AnyFuture()});
       loop.default_exception_handler(context);
     }
   } catch (...) {
@@ -182,7 +188,8 @@ std::shared_ptr<ThreadPool> LoopImpl::default_executor() {
   std::lock_guard guard(lock);
   if (executor_is_shut_down) throw RuntimeError("the default executor is shut down");
   if (executor == nullptr) {
-    executor = std::make_shared<ThreadPool>(config.max_blocking_threads, config.blocking_keep_alive, "fibrio-blocking");
+    executor = std::make_shared<ThreadPool>(config.max_blocking_threads, config.blocking_keep_alive,
+                                            "fibrio-blocking");
     track_activity(*executor, true);
   }
   return executor;
@@ -206,7 +213,8 @@ bool LoopImpl::has_executor() const {
 void LoopImpl::track_activity(ThreadPool& pool, bool enabled) {
   if (!config.virtual_time) return;
   ThreadPoolImpl::ActivityHook hook = nullptr;
-  if (enabled) hook = [](void* context, int delta) { static_cast<Scheduler*>(context)->change_activity(delta); };
+  if (enabled)
+    hook = [](void* context, int delta) { static_cast<Scheduler*>(context)->change_activity(delta); };
   ThreadPoolAccess::impl(pool).set_activity_hook(hook, &scheduler);
 }
 

@@ -1,5 +1,5 @@
-// What: the inside of an EventLoop: its scheduler, its tasks, its default executor, its resolver threads, its handlers.
-// Threads: any, unless said otherwise.
+// What: the inside of an EventLoop: its scheduler, its tasks, its default executor, its resolver threads, its
+// handlers. Threads: any, unless said otherwise.
 #pragma once
 
 #include <atomic>
@@ -25,13 +25,15 @@ class LoopImpl {
   LoopImpl(EventLoop& loop, const Config& config);
   ~LoopImpl();
 
-  // Throws RuntimeError, saying which, if the loop is closed, runs, or this thread runs a loop, or was forked.
+  // Throws RuntimeError, saying which, if the loop is closed, runs, or this thread runs a loop, or was
+  // forked.
   void require_runnable() const;
   void require_open(const char* what) const;
 
   // Runs the scheduler until it stops.
   void run();
-  // Cancels what is left and waits for it; again for what that created, for some rounds. Reports what is left then.
+  // Cancels what is left and waits for it; again for what that created, for some rounds. Reports what is left
+  // then.
   void cancel_all_tasks();
   void close();
 

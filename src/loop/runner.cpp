@@ -65,7 +65,8 @@ EventLoop& Runner::get_loop() {
   if (closed_) throw RuntimeError("the runner is closed");
   if (loop_ == nullptr) {
     if (detail::this_worker() != nullptr) {
-      throw RuntimeError("run: an event loop runs on this thread already; inside it, await or create a task instead");
+      throw RuntimeError(
+          "run: an event loop runs on this thread already; inside it, await or create a task instead");
     }
     loop_ = std::make_unique<EventLoop>(config_);
   }

@@ -2,12 +2,12 @@
 //
 // Threads: install and uninstall: any, under a lock. The handler: whatever thread the kernel chose.
 //
-// Protocol. Signal dispositions belong to the process, so there is one table of the process: which loop has a signal,
-// and the write end of that loop's pipe. The handler writes the signal's number into the pipe (a full pipe has enough of
-// it already); the read end is in worker 0's reactor, whose poller, or a claimer, queues the callback. A slot's fd is
-// published last and withdrawn first; pipes are closed only after the old disposition is back.
-// For SIGINT of run() a second signal before the first was handled to its end restores the default action and raises it
-// again: the process dies even if the program hangs.
+// Protocol. Signal dispositions belong to the process, so there is one table of the process: which loop has a
+// signal, and the write end of that loop's pipe. The handler writes the signal's number into the pipe (a full
+// pipe has enough of it already); the read end is in worker 0's reactor, whose poller, or a claimer, queues
+// the callback. A slot's fd is published last and withdrawn first; pipes are closed only after the old
+// disposition is back. For SIGINT of run() a second signal before the first was handled to its end restores
+// the default action and raises it again: the process dies even if the program hangs.
 //
 // Rejected: signalfd (needs the signal blocked in every thread, also those the user started before).
 #include <fcntl.h>
@@ -55,7 +55,8 @@ void on_signal(int signal) {
     sys::raise(signal);
     return;
   }
-  if (slot.dies_at_second.load(std::memory_order_relaxed) && slot.count.fetch_add(1, std::memory_order_relaxed) > 0) {
+  if (slot.dies_at_second.load(std::memory_order_relaxed) &&
+      slot.count.fetch_add(1, std::memory_order_relaxed) > 0) {
     struct sigaction standard {};
     standard.sa_handler = SIG_DFL;
     static_cast<void>(sys::sigaction(signal, &standard, nullptr));
@@ -88,8 +89,8 @@ class SignalPipe {
     read_.reset(fds[0]);
     write_.reset(fds[1]);
     int add_error = 0;
-    registration_ =
-        impl.scheduler.worker(0).reactor.add(read_.get(), add_error, {&SignalPipe::on_event, this}, EPOLLIN | EPOLLET);
+    registration_ = impl.scheduler.worker(0).reactor.add(read_.get(), add_error,
+                                                         {&SignalPipe::on_event, this}, EPOLLIN | EPOLLET);
     if (registration_ == nullptr) throw std::system_error(-add_error, std::system_category(), "epoll_ctl");
   }
   ~SignalPipe() {
@@ -135,7 +136,8 @@ SignalPipeOwner::~SignalPipeOwner() = default;
 
 void install_signal_handler(LoopImpl& impl, int signal, std::function<void()> callback, bool dies_at_second) {
   if (signal <= 0 || signal >= NSIG || signal == SIGKILL || signal == SIGSTOP || signal == SIGSEGV) {
-    throw std::invalid_argument("add_signal_handler: signal " + std::to_string(signal) + " cannot be handled by a loop");
+    throw std::invalid_argument("add_signal_handler: signal " + std::to_string(signal) +
+                                " cannot be handled by a loop");
   }
   std::lock_guard table_guard(table_lock);
   forget_parents_handler_locked(signal);

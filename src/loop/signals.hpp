@@ -17,7 +17,8 @@ struct SignalPipeOwner {
 };
 
 // `dies_at_second`: a second signal gets the default action at once.
-void install_signal_handler(LoopImpl& impl, int signal, std::function<void()> callback, bool dies_at_second = false);
+void install_signal_handler(LoopImpl& impl, int signal, std::function<void()> callback,
+                            bool dies_at_second = false);
 bool uninstall_signal_handler(LoopImpl& impl, int signal);
 void uninstall_all_signal_handlers(LoopImpl& impl) noexcept;
 [[nodiscard]] bool signal_has_default_action(int signal) noexcept;

@@ -65,8 +65,8 @@ void FdWatch::wait(int fd, Direction direction) {
   }
   FdWatchWait wait{*this, fd, direction, wait_phase(worker), {}, 0};
   wait.waiter.core = &task;
-  suspend(worker, direction == Direction::read ? WaitReason::kReadable : WaitReason::kWritable, &FdWatchWait::commit,
-          &wait);
+  suspend(worker, direction == Direction::read ? WaitReason::kReadable : WaitReason::kWritable,
+          &FdWatchWait::commit, &wait);
   {
     std::lock_guard guard(lock_);  // also: who resolved the wait is done with our frame
     if (wait.waiter.listed) {
@@ -95,12 +95,15 @@ int FdWatch::arm_locked(int fd, Entry& entry) noexcept {
   std::uint32_t events = 0;
   if (entry.sides[0].wants()) events |= EPOLLIN | EPOLLRDHUP;
   if (entry.sides[1].wants()) events |= EPOLLOUT;
-  const bool has_interest = events != 0 || entry.sides[0].watcher != nullptr || entry.sides[1].watcher != nullptr;
+  const bool has_interest =
+      events != 0 || entry.sides[0].watcher != nullptr || entry.sides[1].watcher != nullptr;
   if (has_interest != entry.has_interest) {
     entry.has_interest = has_interest;
-    scheduler_.change_activity(has_interest ? 1 : -1);  // the outside world may send something: time must not jump
+    scheduler_.change_activity(
+        has_interest ? 1 : -1);  // the outside world may send something: time must not jump
   }
-  // It fired and nobody wants more: it stays disarmed. (To arm it for nothing would still be for EPOLLHUP: a busy loop.)
+  // It fired and nobody wants more: it stays disarmed. (To arm it for nothing would still be for EPOLLHUP: a
+  // busy loop.)
   if (events == 0 && !entry.is_armed) return 0;
   const auto data = [&] { return std::uint64_t{entry.generation} << 32 | static_cast<std::uint32_t>(fd); };
   int error = entry.is_added ? poller_->modify(fd, events | EPOLLONESHOT, data()) : -ENOENT;
@@ -138,7 +141,8 @@ void FdWatch::dispatch_locked(const epoll_event& event, RunnableChain& ready) {
   Entry& entry = found->second;
   entry.is_armed = false;
   const bool broken = (events & (EPOLLHUP | EPOLLERR)) != 0;
-  const bool fired[2] = {broken || (events & (EPOLLIN | EPOLLRDHUP)) != 0, broken || (events & EPOLLOUT) != 0};
+  const bool fired[2] = {broken || (events & (EPOLLIN | EPOLLRDHUP)) != 0,
+                         broken || (events & EPOLLOUT) != 0};
   for (std::size_t i = 0; i < 2; ++i) {
     if (!fired[i]) continue;
     Side& side = entry.sides[i];
@@ -169,7 +173,8 @@ void FdWatch::run_callback(int fd, Direction direction, const std::shared_ptr<Wa
   {
     std::lock_guard guard(lock_);
     const auto found = entries_.find(fd);
-    if (found == entries_.end() || !is_current(found->second)) return;  // removed or replaced while it was queued
+    if (found == entries_.end() || !is_current(found->second))
+      return;  // removed or replaced while it was queued
   }
   struct Rearm {
     FdWatch& self;
@@ -179,14 +184,16 @@ void FdWatch::run_callback(int fd, Direction direction, const std::shared_ptr<Wa
       std::lock_guard guard(self.lock_);
       watcher->is_queued = false;
       const auto found = self.entries_.find(fd);
-      if (found != self.entries_.end() && !self.closed_) static_cast<void>(self.arm_locked(fd, found->second));
+      if (found != self.entries_.end() && !self.closed_)
+        static_cast<void>(self.arm_locked(fd, found->second));
     }
   } rearm{*this, fd, watcher};
   watcher->callback();
 }
 
 void FdWatch::set_callback(int fd, Direction direction, std::function<void()> callback) {
-  auto watcher = std::make_shared<Watcher>();  // in the end the replaced one: dropped after the lock, it is user code
+  auto watcher =
+      std::make_shared<Watcher>();  // in the end the replaced one: dropped after the lock, it is user code
   watcher->callback = std::move(callback);
   std::lock_guard guard(lock_);
   start_locked();

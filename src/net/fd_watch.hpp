@@ -2,14 +2,15 @@
 //
 // Threads: any.
 //
-// Protocol. A second epoll instance per loop, itself an fd in worker 0's reactor, so that it is polled, and claimed, with
-// that. Every fd in it is armed for one event (EPOLLONESHOT) of exactly what somebody wants, and armed again when there
-// still is an interest after it fired; so it behaves as level-triggered, costs one system call per wait, and an fd that
-// was closed, or shared with a child, fires at most once more, for nobody: epoll's data is (fd, generation). The lock guards the map; a waiter leaves it before its
-// wait returns. A callback is armed again after it ran.
+// Protocol. A second epoll instance per loop, itself an fd in worker 0's reactor, so that it is polled, and
+// claimed, with that. Every fd in it is armed for one event (EPOLLONESHOT) of exactly what somebody wants,
+// and armed again when there still is an interest after it fired; so it behaves as level-triggered, costs one
+// system call per wait, and an fd that was closed, or shared with a child, fires at most once more, for
+// nobody: epoll's data is (fd, generation). The lock guards the map; a waiter leaves it before its wait
+// returns. A callback is armed again after it ran.
 //
-// Rejected: the reactor's own epoll (an fd can be in it once, and it is edge-triggered); plain level triggering (an
-// event that nobody handles at once is a busy loop, and every poll of every worker sees it).
+// Rejected: the reactor's own epoll (an fd can be in it once, and it is edge-triggered); plain level
+// triggering (an event that nobody handles at once is a busy loop, and every poll of every worker sees it).
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// What: what net/ needs of the loop room above it; defined in src/loop. All throw RuntimeError outside a running loop.
+// What: what net/ needs of the loop room above it; defined in src/loop. All throw RuntimeError outside a
+// running loop.
 #pragma once
 
 namespace fibrio {

@@ -25,8 +25,10 @@ Readiness<>::Seen Socket::Operation::look(Direction direction) const {
   constexpr Readiness<>::Seen kUnknown = 1;  // not registered: the call will tell
   if (registration == nullptr) return kUnknown;
   const Worker* worker = this_worker();
-  if (worker == nullptr || worker->scheduler.id != socket_.loop_id_) {  // which may be gone, and the registration too
-    throw RuntimeError(std::string(call_) + ": the socket is used by another event loop than the one it belongs to");
+  if (worker == nullptr ||
+      worker->scheduler.id != socket_.loop_id_) {  // which may be gone, and the registration too
+    throw RuntimeError(std::string(call_) +
+                       ": the socket is used by another event loop than the one it belongs to");
   }
   return registration->readiness(direction).look();
 }
@@ -45,7 +47,8 @@ void Socket::Operation::would_block(Direction direction, Readiness<>::Seen seen)
 void Socket::Operation::wait(Direction direction) {
   Registration* registration = socket_.registration_.load(std::memory_order_acquire);
   if (registration == nullptr) {
-    // Registered as ready: the caller tries once more, as what came before the registration gives no edge of its own.
+    // Registered as ready: the caller tries once more, as what came before the registration gives no edge of
+    // its own.
     if (!socket_.register_here()) fail(-ECANCELED);
     return;
   }
@@ -60,7 +63,9 @@ void Socket::Operation::spend_budget() noexcept {
   if (worker != nullptr && worker->current != nullptr && worker->spend_budget()) yield_current(*worker);
 }
 
-void Socket::Operation::fail(int error) const { throw std::system_error(-error, std::system_category(), call_); }
+void Socket::Operation::fail(int error) const {
+  throw std::system_error(-error, std::system_category(), call_);
+}
 
 bool Socket::register_here() {
   Worker& worker = require_task("waiting for a socket");
@@ -71,8 +76,9 @@ bool Socket::register_here() {
   int error = 0;
   Registration* registration = worker.reactor.add(fd_.get(), error);
   if (registration == nullptr) {
-    throw std::system_error(-error, std::system_category(),
-                            error == -ENOSPC ? "epoll_ctl: fs.epoll.max_user_watches is too low" : "epoll_ctl");
+    throw std::system_error(
+        -error, std::system_category(),
+        error == -ENOSPC ? "epoll_ctl: fs.epoll.max_user_watches is too low" : "epoll_ctl");
   }
   scheduler_ = &worker.scheduler;
   loop_id_ = worker.scheduler.id;
@@ -112,7 +118,8 @@ void Socket::deregister() noexcept {
 
 void Socket::close(const std::shared_ptr<Socket>& self) noexcept {
   if (!is_open()) return;
-  // Counts as an operation itself, and before it sets kClosed, so that nobody closes the fd before it is out of epoll.
+  // Counts as an operation itself, and before it sets kClosed, so that nobody closes the fd before it is out
+  // of epoll.
   use_.fetch_add(1, std::memory_order_acq_rel);
   if ((use_.fetch_or(kClosed, std::memory_order_acq_rel) & kClosed) != 0) {
     leave();
@@ -141,8 +148,8 @@ void Socket::close_now() noexcept {
     return;
   }
   with_live_loop(
-      scheduler_, loop_id_, [](Scheduler&, void* taken) { Reactor::recycle(static_cast<Registration*>(taken)); },
-      registration);
+      scheduler_, loop_id_,
+      [](Scheduler&, void* taken) { Reactor::recycle(static_cast<Registration*>(taken)); }, registration);
 }
 
 int Socket::release() {

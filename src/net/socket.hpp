@@ -3,13 +3,17 @@
 // Threads: any; one reader and one writer at a time (accept: any number).
 //
 // Protocol. use_ counts the operations inside the socket; kClosed is set by the first close.
-//  1. An operation enters (count + 1) unless kClosed is set, and leaves (count - 1). A task that waits is inside.
-//  2. close sets kClosed, takes the fd out of epoll and makes the waiting tasks ready; they leave with ECANCELED.
-//  3. The fd is closed by whoever brings the count to zero with kClosed set, and then sets kGone: exactly once (operations
+//  1. An operation enters (count + 1) unless kClosed is set, and leaves (count - 1). A task that waits is
+//  inside.
+//  2. close sets kClosed, takes the fd out of epoll and makes the waiting tasks ready; they leave with
+//  ECANCELED.
+//  3. The fd is closed by whoever brings the count to zero with kClosed set, and then sets kGone: exactly
+//  once (operations
 //     that come too late bring the count to zero as well), and never while a system call
-//     of ours may be about to use its number. Until then the socket keeps itself alive, so that its handle may go
-//     while tasks are inside.
-//  4. The fd is registered by the first operation that has to wait, with the worker it runs on: a connection that is
+//     of ours may be about to use its number. Until then the socket keeps itself alive, so that its handle
+//     may go while tasks are inside.
+//  4. The fd is registered by the first operation that has to wait, with the worker it runs on: a connection
+//  that is
 //     answered at once costs no epoll_ctl.
 //
 // Rejected: closing under the waiting task (its next call could hit a stranger's fd of the same number).
@@ -31,8 +35,8 @@ namespace fibrio::detail {
 
 class Socket {
  public:
-  // `short_is_empty`: a read that gets less than it asked for has read all there is. So with TCP (urgent data aside, see
-  // Readiness), not with Unix sockets: their reads stop behind what came with file descriptors.
+  // `short_is_empty`: a read that gets less than it asked for has read all there is. So with TCP (urgent data
+  // aside, see Readiness), not with Unix sockets: their reads stop behind what came with file descriptors.
   explicit Socket(sys::UniqueFd fd, bool short_is_empty = true) noexcept
       : fd_(std::move(fd)), short_is_empty_(short_is_empty) {}
   Socket(const Socket&) = delete;
@@ -40,7 +44,9 @@ class Socket {
   ~Socket() { close(nullptr); }
 
   [[nodiscard]] int fd() const noexcept { return is_open() ? fd_.get() : -1; }
-  [[nodiscard]] bool is_open() const noexcept { return (use_.load(std::memory_order_acquire) & kClosed) == 0; }
+  [[nodiscard]] bool is_open() const noexcept {
+    return (use_.load(std::memory_order_acquire) & kClosed) == 0;
+  }
   // `self` is what is kept while tasks are inside.
   void close(const std::shared_ptr<Socket>& self) noexcept;
   // Gives the fd away, deregistered. Throws RuntimeError while an operation is inside.
@@ -56,12 +62,13 @@ class Socket {
 
     [[nodiscard]] int fd() const noexcept { return socket_.fd_.get(); }
     [[nodiscard]] bool is_open() const noexcept { return socket_.is_open(); }
-    // Look before the call; drained after a read that got less than it asked for, would_block after a call that said so.
-    // Throws RuntimeError if the socket belongs to another loop.
+    // Look before the call; drained after a read that got less than it asked for, would_block after a call
+    // that said so. Throws RuntimeError if the socket belongs to another loop.
     [[nodiscard]] Readiness<>::Seen look(Direction direction) const;
     void drained(Direction direction, Readiness<>::Seen seen) noexcept;
     void would_block(Direction direction, Readiness<>::Seen seen) noexcept;
-    // Suspends until the direction may be ready. Throws CancelledError, or ECANCELED if the socket was closed.
+    // Suspends until the direction may be ready. Throws CancelledError, or ECANCELED if the socket was
+    // closed.
     void wait(Direction direction);
     // After a call that did not have to wait: gives way now and then.
     static void spend_budget() noexcept;

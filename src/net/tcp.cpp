@@ -58,7 +58,8 @@ constexpr auto kPeerName = [](int fd, sockaddr* address, socklen_t* length) {
 
 }  // namespace
 
-// --- TcpStream ---------------------------------------------------------------------------------------------------
+// --- TcpStream
+// ---------------------------------------------------------------------------------------------------
 
 TcpStream::TcpStream() noexcept = default;
 TcpStream::TcpStream(std::shared_ptr<Socket> socket) noexcept : socket_(std::move(socket)) {}
@@ -108,7 +109,8 @@ TcpStream TcpStream::connect(const Address& address, ConnectOptions options) {
         operation.would_block(Direction::write, seen);
         operation.wait(Direction::write);
       }
-      if (options.no_delay) set_int_option(operation.fd(), IPPROTO_TCP, TCP_NODELAY, 1, "setsockopt(TCP_NODELAY)");
+      if (options.no_delay)
+        set_int_option(operation.fd(), IPPROTO_TCP, TCP_NODELAY, 1, "setsockopt(TCP_NODELAY)");
     }
     return TcpStream(std::move(socket));
   } catch (const CancelledError&) {
@@ -131,7 +133,8 @@ TcpStream TcpStream::adopt(int fd) {
   }
   const int flags = sys::fcntl(fd, F_GETFL);
   if (flags < 0) fail(flags, "fcntl(F_GETFL)" + on_fd);
-  if (const int error = sys::fcntl(fd, F_SETFL, flags | O_NONBLOCK); error < 0) fail(error, "fcntl(F_SETFL)" + on_fd);
+  if (const int error = sys::fcntl(fd, F_SETFL, flags | O_NONBLOCK); error < 0)
+    fail(error, "fcntl(F_SETFL)" + on_fd);
   if (const int error = sys::fcntl(fd, F_SETFD, FD_CLOEXEC); error < 0) fail(error, "fcntl(F_SETFD)" + on_fd);
   return TcpStream(std::make_shared<Socket>(sys::UniqueFd(fd), domain == AF_INET || domain == AF_INET6));
 }
@@ -144,8 +147,10 @@ std::size_t TcpStream::read_some(std::span<std::byte> buffer) {
     if (detail::Readiness<>::is_ready(seen)) {
       const ssize_t count = sys::recv(operation.fd(), buffer.data(), buffer.size(), 0);
       if (count >= 0) {
-        // Less than asked for: there is no more, and an edge will tell when there is. (Not so at the end of the stream.)
-        if (count > 0 && static_cast<std::size_t>(count) < buffer.size()) operation.drained(Direction::read, seen);
+        // Less than asked for: there is no more, and an edge will tell when there is. (Not so at the end of
+        // the stream.)
+        if (count > 0 && static_cast<std::size_t>(count) < buffer.size())
+          operation.drained(Direction::read, seen);
         Socket::Operation::spend_budget();
         return static_cast<std::size_t>(count);
       }
@@ -174,8 +179,10 @@ std::size_t send_some(Socket::Operation& operation, iovec* parts, std::size_t co
         sent = sys::sendmsg(operation.fd(), &message, MSG_NOSIGNAL);
       }
       if (sent >= 0) {
-        // A short one is not taken for a full buffer: the one call saved per full buffer is not worth the trust.
-        Socket::Operation::spend_budget();  // each send: a peer that reads as fast as we write never makes it wait
+        // A short one is not taken for a full buffer: the one call saved per full buffer is not worth the
+        // trust.
+        Socket::Operation::spend_budget();  // each send: a peer that reads as fast as we write never makes it
+                                            // wait
         return static_cast<std::size_t>(sent);
       }
       if (sent == -EINTR) continue;
@@ -208,7 +215,9 @@ void TcpStream::write_all(std::span<const std::byte> data) {
   }
 }
 
-void TcpStream::write_all(std::string_view text) { write_all(std::as_bytes(std::span(text.data(), text.size()))); }
+void TcpStream::write_all(std::string_view text) {
+  write_all(std::as_bytes(std::span(text.data(), text.size())));
+}
 
 void TcpStream::write_all(std::span<const std::byte> first, std::span<const std::byte> second) {
   while (!first.empty() && !second.empty()) {
@@ -255,7 +264,8 @@ void TcpStream::set_option(int level, int name, int value) {
 int TcpStream::native_handle() const noexcept { return socket_ == nullptr ? -1 : socket_->fd(); }
 int TcpStream::release() { return open_or_throw(socket_, "release").release(); }
 
-// --- TcpListener -------------------------------------------------------------------------------------------------
+// --- TcpListener
+// -------------------------------------------------------------------------------------------------
 
 TcpListener::TcpListener() noexcept = default;
 TcpListener::TcpListener(TcpListener&&) noexcept = default;
@@ -282,7 +292,8 @@ TcpListener TcpListener::bind(const Address& address, ListenOptions options) {
   if (const int error = sys::bind(made, address.data(), address.size()); error < 0) {
     fail(error, "bind to " + address.to_string());
   }
-  if (const int error = sys::listen(made, options.backlog); error < 0) fail(error, "listen on " + address.to_string());
+  if (const int error = sys::listen(made, options.backlog); error < 0)
+    fail(error, "listen on " + address.to_string());
   TcpListener listener;
   listener.socket_ = std::make_shared<Socket>(std::move(fd));
   return listener;
@@ -315,10 +326,11 @@ TcpStream TcpListener::accept() {
           detail::Worker& worker = detail::require_task("accept");
           if (operation.begin_shortage()) {
             const std::system_error error(-fd, std::system_category(), "accept4");
-            detail::report_exception(worker.scheduler,
-                                     "accept ran out of resources and goes on every 100 ms (raise RLIMIT_NOFILE, "
-                                     "ulimit -n, if it is too many open files)",
-                                     std::make_exception_ptr(error), AnyFuture());
+            detail::report_exception(
+                worker.scheduler,
+                "accept ran out of resources and goes on every 100 ms (raise RLIMIT_NOFILE, "
+                "ulimit -n, if it is too many open files)",
+                std::make_exception_ptr(error), AnyFuture());
           }
           sleep(kBackOff);
           if (!operation.is_open()) operation.fail(-ECANCELED);

@@ -1,8 +1,8 @@
 #include "poll/poller.hpp"
 
+#include <sys/eventfd.h>
 #include <cerrno>
 #include <string>
-#include <sys/eventfd.h>
 #include <system_error>
 
 #include "base/check.hpp"
@@ -14,7 +14,8 @@ namespace {
 int require_fd(int result, const char* call) {
   if (result >= 0) return result;
   std::string text = call;
-  if (result == -EMFILE) text += ": too many open files; raise RLIMIT_NOFILE (ulimit -n): each worker needs two fds";
+  if (result == -EMFILE)
+    text += ": too many open files; raise RLIMIT_NOFILE (ulimit -n): each worker needs two fds";
   throw std::system_error(-result, std::system_category(), text);
 }
 }  // namespace
@@ -62,7 +63,8 @@ int Poller::wait(std::span<epoll_event> events, std::int64_t timeout_ns) noexcep
 void Poller::wake() noexcept {
   const std::uint64_t one = 1;
   const ssize_t result = sys::write(event_.get(), &one, sizeof one);
-  FIBRIO_CHECK(result == static_cast<ssize_t>(sizeof one) || result == -EAGAIN, "the wake-up eventfd is broken");
+  FIBRIO_CHECK(result == static_cast<ssize_t>(sizeof one) || result == -EAGAIN,
+               "the wake-up eventfd is broken");
 }
 
 }  // namespace fibrio::detail

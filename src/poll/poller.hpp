@@ -1,9 +1,8 @@
 // What: one epoll instance with the eventfd that wakes a thread out of it.
-// Threads: any; the kernel orders concurrent calls. With edge triggering each event goes to one of several waiting
-// threads.
-// Protocol: the eventfd is registered edge-triggered and never read: each write is one event, and a counter that
-// is full (EAGAIN) was signalled already. Who takes a wake event that is not for him must wake() again.
-// Rejected: a pipe (two fds); reading the eventfd (one more system call per wake-up).
+// Threads: any; the kernel orders concurrent calls. With edge triggering each event goes to one of several
+// waiting threads. Protocol: the eventfd is registered edge-triggered and never read: each write is one
+// event, and a counter that is full (EAGAIN) was signalled already. Who takes a wake event that is not for
+// him must wake() again. Rejected: a pipe (two fds); reading the eventfd (one more system call per wake-up).
 #pragma once
 
 #include <sys/epoll.h>
@@ -25,8 +24,8 @@ class Poller {
   [[nodiscard]] int modify(int fd, std::uint32_t events, std::uint64_t data) noexcept;
   int remove(int fd) noexcept;
 
-  // Waits up to `timeout_ns` (negative: for ever; zero: not at all). Returns how many events there are; 0 also after a
-  // signal.
+  // Waits up to `timeout_ns` (negative: for ever; zero: not at all). Returns how many events there are; 0
+  // also after a signal.
   [[nodiscard]] int wait(std::span<epoll_event> events, std::int64_t timeout_ns) noexcept;
   void wake() noexcept;
 

@@ -3,11 +3,12 @@
 // Threads: any. Protocol. One word: ready bit, hang-up bit, and a tick that counts events.
 //  1. An event sets ready and adds a tick (on_event).
 //  2. Who calls the system loads the word before the call. If the call says "would block", or gives less than
-//     was asked, there is nothing more: would_block(seen), drained(seen) clear ready, but only if no event came since
-//     (the tick tells). So an event between call and clear is never lost.
-//  3. After a hang-up, an error or urgent data, less than was asked says nothing (the end, or more behind the urgent
-//     byte, comes with no further edge): drained leaves ready set. "Would block" is true even then: an entry in a socket's
-//     error queue is an EPOLLERR too, and a task would spin on it.
+//     was asked, there is nothing more: would_block(seen), drained(seen) clear ready, but only if no event
+//     came since (the tick tells). So an event between call and clear is never lost.
+//  3. After a hang-up, an error or urgent data, less than was asked says nothing (the end, or more behind the
+//  urgent
+//     byte, comes with no further edge): drained leaves ready set. "Would block" is true even then: an entry
+//     in a socket's error queue is an EPOLLERR too, and a task would spin on it.
 // A tick has 29 bits: an event is overlooked only if 2^29 of them come between one call and its clear.
 //
 // Rejected: an 8-bit tick (tokio#6133: 256 events in between and the clear hits the wrong one).
@@ -43,8 +44,8 @@ class Readiness {
   }
   void would_block(Seen seen) noexcept {
     // Fails if an event came: then it is ready again.
-    static_cast<void>(
-        word_.compare_exchange_strong(seen, seen & ~kReady, std::memory_order_acq_rel, std::memory_order_relaxed));
+    static_cast<void>(word_.compare_exchange_strong(seen, seen & ~kReady, std::memory_order_acq_rel,
+                                                    std::memory_order_relaxed));
   }
 
   // For a new registration of a recycled object.

@@ -6,20 +6,24 @@
 //  1. Who makes work visible first publishes it seq_cst (a queue's tail, the inject queue's size), then calls
 //     wake_for_work, which loads the word seq_cst. It wakes one sleeper if none searches and somebody sleeps;
 //     the woken one counts as searching from that moment, so a burst of pushes wakes one, not all.
-//  2. A worker that gives up leaves the counts by one seq_cst RMW (park), and only then looks at every queue once
+//  2. A worker that gives up leaves the counts by one seq_cst RMW (park), and only then looks at every queue
+//  once
 //     more (the caller does). It sleeps only if all are empty.
-//  Proof that no work is left while all sleep: take the last publication and the last park. In the single order of
-//  seq_cst operations either the park's RMW comes first: then the publisher's later load shows a sleeper
-//  and no searcher, or a searcher, who by induction parks later and looks again; or the publication comes
-//  first: then the parker's look sees it.
-//  3. A searcher that finds work stops searching; if it was the last one, it wakes the next (stop_searching returns
+//  Proof that no work is left while all sleep: take the last publication and the last park. In the single
+//  order of seq_cst operations either the park's RMW comes first: then the publisher's later load shows a
+//  sleeper and no searcher, or a searcher, who by induction parks later and looks again; or the publication
+//  comes first: then the parker's look sees it.
+//  3. A searcher that finds work stops searching; if it was the last one, it wakes the next (stop_searching
+//  returns
 //     true): there may be more work than it takes.
-//  4. The list of sleepers is guarded by the lock and changes together with the awake count; a sleeper is taken off
+//  4. The list of sleepers is guarded by the lock and changes together with the awake count; a sleeper is
+//  taken off
 //     exactly once, by a waker (take) or by itself (wake_self).
-//  5. The look of rule 2 may be left to others if the park's own RMW shows that somebody searches: each searcher counted
-//     at that moment either finds work, and the last of them wakes the next (rule 3), or parks later and looks itself.
-//     (A worker that looked all the same would find what the searcher is about to take, and spin for as long as that has
-//     no CPU.)
+//  5. The look of rule 2 may be left to others if the park's own RMW shows that somebody searches: each
+//  searcher counted
+//     at that moment either finds work, and the last of them wakes the next (rule 3), or parks later and
+//     looks itself. (A worker that looked all the same would find what the searcher is about to take, and
+//     spin for as long as that has no CPU.)
 //
 // Rejected: an event count per worker (thundering herds); skipping the look at the word by a relaxed counter
 // (brpc#2916, #3539: lost wake-ups); spinning for a while before parking (100 % CPU when idle).
@@ -68,7 +72,9 @@ class IdleSet {
     return static_cast<int>(sleeper);
   }
   // A cheap look without the guarantee of rule 1: is it worth asking?
-  [[nodiscard]] bool may_want_wake() const noexcept { return wants_wake(word_.load(std::memory_order_relaxed)); }
+  [[nodiscard]] bool may_want_wake() const noexcept {
+    return wants_wake(word_.load(std::memory_order_relaxed));
+  }
 
   // False: enough search already (half of the workers).
   [[nodiscard]] bool start_searching() noexcept {
@@ -82,8 +88,8 @@ class IdleSet {
     return searching(word_.fetch_sub(kOneSearching, std::memory_order_seq_cst)) == 1;
   }
 
-  // Goes to the sleepers. False: the caller must look at every queue after it and, if it finds work, wake_self(). True:
-  // others search, and will look (rule 5).
+  // Goes to the sleepers. False: the caller must look at every queue after it and, if it finds work,
+  // wake_self(). True: others search, and will look (rule 5).
   [[nodiscard]] bool park(std::size_t worker, bool was_searching) noexcept {
     std::lock_guard guard(lock_);
     asleep_[worker] = true;
@@ -93,8 +99,8 @@ class IdleSet {
         word_.fetch_sub(kOneAwake + (was_searching ? kOneSearching : 0), std::memory_order_seq_cst);
     return searching(before) > (was_searching ? 1U : 0U);
   }
-  // After the sleep. True: woken by itself (event, timer), it is just awake. False: a waker took it off, it counts as
-  // searching.
+  // After the sleep. True: woken by itself (event, timer), it is just awake. False: a waker took it off, it
+  // counts as searching.
   [[nodiscard]] bool wake_self(std::size_t worker) noexcept {
     std::lock_guard guard(lock_);
     if (!asleep_[worker]) return false;
@@ -116,7 +122,9 @@ class IdleSet {
   static constexpr std::uint64_t kOneAwake = std::uint64_t{1} << kAwakeShift;
 
   static std::uint32_t searching(std::uint64_t word) noexcept { return static_cast<std::uint32_t>(word); }
-  static std::uint32_t awake(std::uint64_t word) noexcept { return static_cast<std::uint32_t>(word >> kAwakeShift); }
+  static std::uint32_t awake(std::uint64_t word) noexcept {
+    return static_cast<std::uint32_t>(word >> kAwakeShift);
+  }
   [[nodiscard]] bool wants_wake(std::uint64_t word) const noexcept {
     return searching(word) == 0 && awake(word) < workers_;
   }

@@ -42,7 +42,8 @@ bool Registration::wait(Direction direction) {
   TaskCore& self = *worker.current;
   FdWait wait{this, direction, {}, wait_phase(worker)};
   wait.waiter.core = &self;
-  suspend(worker, direction == Direction::read ? WaitReason::kReadable : WaitReason::kWritable, &FdWait::commit, &wait);
+  suspend(worker, direction == Direction::read ? WaitReason::kReadable : WaitReason::kWritable,
+          &FdWait::commit, &wait);
   {
     // Also the partner of the resolver's unlock: it is done with our frame.
     std::lock_guard guard(lock_);
@@ -69,7 +70,8 @@ void Registration::take_waiters_locked(Direction direction, RunnableChain& ready
 }
 
 Reactor::~Reactor() {
-  for (std::uint32_t i = 0; i * kChunkSlots < slots_made_; ++i) delete[] chunks_[i].load(std::memory_order_relaxed);
+  for (std::uint32_t i = 0; i * kChunkSlots < slots_made_; ++i)
+    delete[] chunks_[i].load(std::memory_order_relaxed);
 }
 
 Registration* Reactor::at(std::uint32_t slot) const noexcept {
@@ -157,7 +159,8 @@ void Reactor::dispatch(const epoll_event& event, RunnableChain& ready) noexcept 
     if (listener.on_event == nullptr) {
       const bool broken = (event.events & (EPOLLHUP | EPOLLERR)) != 0;
       if (broken || (event.events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP)) != 0) {
-        registration->readiness(Direction::read).on_event(broken || (event.events & (EPOLLRDHUP | EPOLLPRI)) != 0);
+        registration->readiness(Direction::read)
+            .on_event(broken || (event.events & (EPOLLRDHUP | EPOLLPRI)) != 0);
         registration->take_waiters_locked(Direction::read, ready);
       }
       if (broken || (event.events & EPOLLOUT) != 0) {

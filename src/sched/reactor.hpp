@@ -3,16 +3,21 @@
 // Threads: any. Its worker polls it; an idle worker may too, when the owner is busy (design, D10).
 //
 // Protocol.
-//  1. An fd is registered once, edge-triggered, for its life (IN | PRI | OUT | RDHUP), and is taken out before it is
-//     closed. Its slot is of a table that is never freed or moved while the reactor lives; epoll's data is (slot,
-//     generation), and an event of another generation is dropped: a reused fd never gets a stale event.
-//  2. The registration's lock guards its list of waiters and `open`. A task waits by listing a waiter under the
+//  1. An fd is registered once, edge-triggered, for its life (IN | PRI | OUT | RDHUP), and is taken out
+//  before it is
+//     closed. Its slot is of a table that is never freed or moved while the reactor lives; epoll's data is
+//     (slot, generation), and an event of another generation is dropped: a reused fd never gets a stale
+//     event.
+//  2. The registration's lock guards its list of waiters and `open`. A task waits by listing a waiter under
+//  the
 //     lock if the direction is not ready; an event marks ready, takes the waiters and makes them ready after
 //     the lock is released.
-//  3. A waiter leaves the list before its wait returns (wait() takes the lock again if it was cancelled), so nobody
+//  3. A waiter leaves the list before its wait returns (wait() takes the lock again if it was cancelled), so
+//  nobody
 //     touches a frame that is gone.
 //
-// Rejected: re-arming per wait (a system call per wait); an epoll of the whole loop (its lock is shared by all cores).
+// Rejected: re-arming per wait (a system call per wait); an epoll of the whole loop (its lock is shared by
+// all cores).
 #pragma once
 
 #include <atomic>
@@ -50,7 +55,9 @@ struct FdListener {
 class Registration {
  public:
   [[nodiscard]] int fd() const noexcept { return fd_; }
-  [[nodiscard]] Readiness<>& readiness(Direction direction) noexcept { return sides_[index(direction)].readiness; }
+  [[nodiscard]] Readiness<>& readiness(Direction direction) noexcept {
+    return sides_[index(direction)].readiness;
+  }
   [[nodiscard]] bool is_open() const noexcept { return open_.load(std::memory_order_acquire); }
 
   // Suspends the calling task until the direction is ready (or the registration is closed: look at is_open).
@@ -89,14 +96,16 @@ class Reactor {
   ~Reactor();
 
   // Registers an open, non-blocking fd. Null and -errno in `error` if epoll refuses. Throws std::bad_alloc.
-  [[nodiscard]] Registration* add(int fd, int& error, FdListener listener = {}, std::uint32_t events = kAllEvents);
-  // Takes it out of epoll and makes its waiters ready; the caller then closes the fd. The registration must not be
-  // used any more; tasks still inside wait() get out by themselves.
+  [[nodiscard]] Registration* add(int fd, int& error, FdListener listener = {},
+                                  std::uint32_t events = kAllEvents);
+  // Takes it out of epoll and makes its waiters ready; the caller then closes the fd. The registration must
+  // not be used any more; tasks still inside wait() get out by themselves.
   static void remove(Registration* registration, RunnableChain& ready) noexcept;
   // Its slot may be used again: nobody refers to it any more.
   static void recycle(Registration* registration) noexcept;
 
-  // Polls; what became ready is appended to `ready`. Returns true if the wake-up eventfd was among the events.
+  // Polls; what became ready is appended to `ready`. Returns true if the wake-up eventfd was among the
+  // events.
   bool poll(std::int64_t timeout_ns, RunnableChain& ready) noexcept;
   [[nodiscard]] Poller& poller() noexcept { return poller_; }
 
@@ -106,7 +115,8 @@ class Reactor {
 
  private:
   static constexpr std::uint32_t kChunkSlots = 1024;
-  static constexpr std::uint32_t kChunks = 4096;  // 4 Mi fds per worker; more than fs.nr_open allows by default
+  static constexpr std::uint32_t kChunks =
+      4096;  // 4 Mi fds per worker; more than fs.nr_open allows by default
   static constexpr int kEventsPerPoll = 256;
 
   [[nodiscard]] Registration* take_slot();
@@ -119,7 +129,8 @@ class Reactor {
   Registration* free_ = nullptr;
   std::uint32_t slots_made_ = 0;
   // Writer: take_slot under the lock (release). Readers: dispatch (acquire).
-  std::unique_ptr<std::atomic<Registration*>[]> chunks_ = std::make_unique<std::atomic<Registration*>[]>(kChunks);
+  std::unique_ptr<std::atomic<Registration*>[]> chunks_ =
+      std::make_unique<std::atomic<Registration*>[]>(kChunks);
   std::atomic<std::size_t> size_{0};
 };
 

@@ -135,7 +135,8 @@ void Scheduler::drop_callbacks() noexcept {
   }
 }
 
-// --- running -----------------------------------------------------------------------------------------------------
+// --- running
+// -----------------------------------------------------------------------------------------------------
 
 void Scheduler::run() {
   idle_.reset();
@@ -276,7 +277,8 @@ Runnable* Worker::take_for_drop() noexcept {
   return solo ? local_.pop_front() : take_own();
 }
 
-// --- work --------------------------------------------------------------------------------------------------------
+// --- work
+// --------------------------------------------------------------------------------------------------------
 
 void Scheduler::schedule_anywhere(Runnable& item) noexcept {
   Worker* worker = this_worker();
@@ -302,7 +304,8 @@ void Scheduler::wake_one_for_work(Worker* caller) noexcept {
 
 bool Scheduler::has_work_anywhere() const noexcept {
   if (!inject_.is_empty_seq_cst()) return true;
-  return std::any_of(workers_.begin(), workers_.end(), [](const auto& worker) { return worker->has_work_seq_cst(); });
+  return std::any_of(workers_.begin(), workers_.end(),
+                     [](const auto& worker) { return worker->has_work_seq_cst(); });
 }
 
 bool Scheduler::has_mail_anywhere() const noexcept {
@@ -322,7 +325,8 @@ void Scheduler::arm_timer(TimerEntry& entry, std::int64_t deadline_ns) noexcept 
   leave_external();
 }
 
-// --- time --------------------------------------------------------------------------------------------------------
+// --- time
+// --------------------------------------------------------------------------------------------------------
 
 std::int64_t Scheduler::now_ns() const noexcept {
   return virtual_ ? virtual_now_.load(std::memory_order_acquire) : monotonic_ns();
@@ -344,7 +348,8 @@ void Scheduler::change_activity(int delta) noexcept {
 
 bool Scheduler::jump_virtual_time() noexcept {
   std::lock_guard guard(jump_lock_);
-  if (jump_holds_.load(std::memory_order_seq_cst) != 0) return false;  // somebody is about to wake from the last jump
+  if (jump_holds_.load(std::memory_order_seq_cst) != 0)
+    return false;  // somebody is about to wake from the last jump
   if (!solo_ && (idle_.awake() != 0 || has_work_anywhere() || has_mail_anywhere())) return false;
   if (solo_ && !inject_.is_empty_seq_cst()) return true;
   if (activity_.load(std::memory_order_seq_cst) != 0) return false;
@@ -372,7 +377,8 @@ bool Scheduler::jump_virtual_time() noexcept {
     worker->held_for_jump_.store(true, std::memory_order_seq_cst);
     worker->unpark();
   }
-  return !woke;  // who was unparked will see its own signal; if that timer was cancelled meanwhile: look again
+  return !woke;  // who was unparked will see its own signal; if that timer was cancelled meanwhile: look
+                 // again
 }
 
 }  // namespace fibrio::detail

@@ -2,13 +2,14 @@
 //
 // Threads: any, unless said otherwise.
 //
-// Protocol of a run: the calling thread is worker 0. run() opens the gate; the other workers' threads (started by the
-// first run) leave it and work. stop() sets the flag and unparks all; each worker runs what is ready with it once more,
-// leaves its loop and arrives at the gate; run() returns when all have arrived. Between runs nothing of the loop runs.
+// Protocol of a run: the calling thread is worker 0. run() opens the gate; the other workers' threads
+// (started by the first run) leave it and work. stop() sets the flag and unparks all; each worker runs what
+// is ready with it once more, leaves its loop and arrives at the gate; run() returns when all have arrived.
+// Between runs nothing of the loop runs.
 //
-// External calls (from threads that are not workers of this loop) hold the scheduler by entering: ~Scheduler waits until
-// they have left. They only enter when something else keeps the loop alive at that moment: a suspended task that the
-// call is about to make ready, or the user's promise that the loop lives.
+// External calls (from threads that are not workers of this loop) hold the scheduler by entering: ~Scheduler
+// waits until they have left. They only enter when something else keeps the loop alive at that moment: a
+// suspended task that the call is about to make ready, or the user's promise that the loop lives.
 #pragma once
 
 #include <atomic>
@@ -58,8 +59,8 @@ class Scheduler {
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
   ~Scheduler();
-  // Ends the threads, drops callbacks and timers that are left, releases stacks and fds. Every task must have ended.
-  // Idempotent; afterwards nothing can be scheduled.
+  // Ends the threads, drops callbacks and timers that are left, releases stacks and fds. Every task must have
+  // ended. Idempotent; afterwards nothing can be scheduled.
   void end() noexcept;
 
   // Works until stop(); returns with nothing running. The calling thread is worker 0 meanwhile.
@@ -99,25 +100,27 @@ class Scheduler {
   [[nodiscard]] bool is_closed() const noexcept { return closed_.load(std::memory_order_acquire); }
   void mark_closed() noexcept { closed_.store(true, std::memory_order_release); }
 
-  // For tests (FIBRIO_FORCE_MIGRATION=1): with several workers a task goes on with another worker after every wait.
+  // For tests (FIBRIO_FORCE_MIGRATION=1): with several workers a task goes on with another worker after every
+  // wait.
   bool forced_migration = false;
 
-  TaskRegistry* registry = nullptr;     // set and owned by the room above
-  EventLoop* event_loop = nullptr;      // the same
+  TaskRegistry* registry = nullptr;  // set and owned by the room above
+  EventLoop* event_loop = nullptr;   // the same
 
  private:
   friend class Worker;
 
   void run_thread(std::size_t index) noexcept;
-  void open_gate();                // throws if there is no thread to be had; then there are none
-  void close_gate() noexcept;      // ends the threads
+  void open_gate();            // throws if there is no thread to be had; then there are none
+  void close_gate() noexcept;  // ends the threads
   void run_worker(std::size_t index) noexcept;
   void wake_one_for_work(Worker* caller) noexcept;
   [[nodiscard]] bool is_stopping() const noexcept { return stopping_.load(std::memory_order_seq_cst); }
   [[nodiscard]] bool has_work_anywhere() const noexcept;
   // Tasks that one sleeping worker was unparked for, and nobody else can take.
   [[nodiscard]] bool has_mail_anywhere() const noexcept;
-  // Virtual time, all workers idle: jumps, or stops the run as deadlocked. True if there is something to do now.
+  // Virtual time, all workers idle: jumps, or stops the run as deadlocked. True if there is something to do
+  // now.
   [[nodiscard]] bool jump_virtual_time() noexcept;
 
   void end_jump() noexcept { jump_holds_.fetch_sub(1, std::memory_order_seq_cst); }
@@ -162,8 +165,8 @@ class Scheduler {
   std::vector<std::thread> threads_;
 };
 
-// The loops that live, by id: for what may outlive its loop (a late report, a completion from another thread).
-// Calls `use` with the scheduler, entered, if the loop with this id lives; returns whether it did.
+// The loops that live, by id: for what may outlive its loop (a late report, a completion from another
+// thread). Calls `use` with the scheduler, entered, if the loop with this id lives; returns whether it did.
 bool with_live_loop(Scheduler* scheduler, std::uint64_t id, void (*use)(Scheduler& scheduler, void* context),
                     void* context);
 

@@ -17,7 +17,8 @@ class Scheduler;
 enum class WaitReason : std::uint8_t { kNothing, kYield, kSleep, kFuture, kReadable, kWritable, kOther };
 
 struct TaskCore : Runnable {
-  explicit TaskCore(Scheduler* its_scheduler) noexcept : Runnable(RunnableKind::kTask), scheduler(its_scheduler) {}
+  explicit TaskCore(Scheduler* its_scheduler) noexcept
+      : Runnable(RunnableKind::kTask), scheduler(its_scheduler) {}
 
   WaitReason reason = WaitReason::kNothing;
   std::uint8_t stack_class = 0;

@@ -1,8 +1,8 @@
 // What: the one way to learn on which worker the caller runs, and the only thread-local of the library.
 //
-// Threads: any. Invariant: the answer is good until the caller's fiber is suspended; ask again after each wait.
-// The accessor is noinline and has a barrier, and returns a value: compilers keep the address of a thread-local
-// over a fiber switch, and would read the old thread's (the same goes for errno).
+// Threads: any. Invariant: the answer is good until the caller's fiber is suspended; ask again after each
+// wait. The accessor is noinline and has a barrier, and returns a value: compilers keep the address of a
+// thread-local over a fiber switch, and would read the old thread's (the same goes for errno).
 #pragma once
 
 namespace fibrio::detail {

@@ -7,11 +7,12 @@
 //  2. advance moves what is due to the due list; fire_one takes one node, decides under the lock who wins
 //     (TimerEntry::claim), and acts after it. A node in the due list can still be cancelled.
 //  3. What waits detaches (cancel takes the lock) before its frame goes, so claim never touches a dead frame.
-//  4. parked_until is the time until which the owner sleeps, or "awake". Who arms something earlier unparks it; both
+//  4. parked_until is the time until which the owner sleeps, or "awake". Who arms something earlier unparks
+//  it; both
 //     sides look under the lock, so no deadline is slept over.
 //
-// Rejected: one wheel for all workers (its lock was tokio's hottest, #6504); expiring straight from advance (the due
-// callbacks of a pass run after what was ready before them, as in asyncio).
+// Rejected: one wheel for all workers (its lock was tokio's hottest, #6504); expiring straight from advance
+// (the due callbacks of a pass run after what was ready before them, as in asyncio).
 #pragma once
 
 #include <atomic>
@@ -27,8 +28,8 @@ namespace fibrio::detail {
 class Worker;
 class Timers;
 
-// A node that knows what to do. claim runs under the lock and says whether act is to be called, after it. claim may
-// hand the frame over to somebody else: act gets the context that claim left, never the entry.
+// A node that knows what to do. claim runs under the lock and says whether act is to be called, after it.
+// claim may hand the frame over to somebody else: act gets the context that claim left, never the entry.
 struct TimerEntry : TimerNode {
   struct Action {
     void (*act)(void* context, Worker& worker) noexcept = nullptr;  // null: nothing to do
@@ -58,7 +59,8 @@ class Timers {
     entry.home = this;
     wheel_.arm(entry, deadline_ns);
     size_.store(wheel_.size(), std::memory_order_relaxed);
-    if (deadline_ns < earliest_.load(std::memory_order_relaxed)) earliest_.store(deadline_ns, std::memory_order_relaxed);
+    if (deadline_ns < earliest_.load(std::memory_order_relaxed))
+      earliest_.store(deadline_ns, std::memory_order_relaxed);
     return deadline_ns < parked_until_;
   }
   // True if it was armed or due and will now not fire.
@@ -118,8 +120,8 @@ class Timers {
 
   [[nodiscard]] std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
 
-  // For shutdown: drops one armed or due entry without firing it; null if there is none. `claim` is called, so that
-  // owners of callbacks can let go.
+  // For shutdown: drops one armed or due entry without firing it; null if there is none. `claim` is called,
+  // so that owners of callbacks can let go.
   [[nodiscard]] TimerEntry* take_any() noexcept {
     std::lock_guard guard(lock_);
     wheel_.advance(kNever, due_);

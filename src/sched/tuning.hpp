@@ -6,30 +6,34 @@
 
 namespace fibrio::detail {
 
-// Items between two looks at epoll, the clock and the inject queue: what Go, tokio and userver use. A look costs
-// about 130 ns, so 61 spread it to 2 ns each.
+// Items between two looks at epoll, the clock and the inject queue: what Go, tokio and userver use. A look
+// costs about 130 ns, so 61 spread it to 2 ns each.
 inline constexpr std::uint32_t kTicksPerPoll = 61;
 
 // Operations a task may do without suspending before it gives way (tokio).
 inline constexpr std::uint32_t kBudget = 128;
 
-// Takes from the LIFO slot in a row (tokio): enough for a message exchange, few enough for the queue not to starve.
+// Takes from the LIFO slot in a row (tokio): enough for a message exchange, few enough for the queue not to
+// starve.
 inline constexpr std::uint32_t kLifoRuns = 3;
 
-// A running worker that has not polled for so long is stalled: its neighbours run its reactor and timers. A guess
-// between the cost of a look (about 0.3 us) and what a request may wait.
+// A running worker that has not polled for so long is stalled: its neighbours run its reactor and timers. A
+// guess between the cost of a look (about 0.3 us) and what a request may wait.
 inline constexpr std::int64_t kStalledAfterNs = 1'000'000;
-// The watch over running workers: each 1 ms while it finds something, up to 10 ms while it does not (Go's sysmon).
+// The watch over running workers: each 1 ms while it finds something, up to 10 ms while it does not (Go's
+// sysmon).
 inline constexpr std::int64_t kWatchMinNs = 1'000'000;
 inline constexpr std::int64_t kWatchMaxNs = 10'000'000;
 
-// How often unused stacks and memory are looked for: given back after two to three looks, so within 2 s, also after a
-// burst of a million.
+// How often unused stacks and memory are looked for: given back after two to three looks, so within 2 s, also
+// after a burst of a million.
 inline constexpr std::int64_t kMaintenancePeriodNs = 250'000'000;
-// Stacks whose pages are given back in one go: about 0.5 ms to 2 ms during which the worker does nothing else.
+// Stacks whose pages are given back in one go: about 0.5 ms to 2 ms during which the worker does nothing
+// else.
 inline constexpr std::size_t kStacksPerTrim = 1024;
-// With so few steps in a period the allocator's memory is given back, too: a service that has a little to do all the
-// time would keep for ever what a burst took. It costs such a worker some new page faults, under 0.1 % of its time.
+// With so few steps in a period the allocator's memory is given back, too: a service that has a little to do
+// all the time would keep for ever what a burst took. It costs such a worker some new page faults, under 0.1
+// % of its time.
 inline constexpr std::uint64_t kFewSteps = 4096;
 
 // Stealing: passes over all victims; the LIFO slot only in the last (Go has 4, but pauses between them).

@@ -1,5 +1,5 @@
-// What: the one atomic word for which completion, timeout and cancellation of a task's wait race (design, D3),
-// together with the task's counted cancellation requests.
+// What: the one atomic word for which completion, timeout and cancellation of a task's wait race (design,
+// D3), together with the task's counted cancellation requests.
 //
 // Threads: arm, take_cancellation, finish, finish_anyway: the task (or who runs its commit). The rest: any.
 //
@@ -8,18 +8,22 @@
 //   waiting   a waiter of its own is listed somewhere; resolve() or request_cancel() ends the wait
 //   awaiting  it waits for a future; only resolve() ends the wait, a cancel is passed on to that future
 //   masked    as waiting, but a cancel only leaves its request
-//  1. arm: running -> waiting | awaiting | masked, after the fiber's context was saved. Exactly one transition
+//  1. arm: running -> waiting | awaiting | masked, after the fiber's context was saved. Exactly one
+//  transition
 //     back to running wins; who wins makes the task ready, once. Everybody else learns that he lost.
-//  2. A request is counted and recorded in the same step, so that uncancel() to zero and a new cancel() cannot
+//  2. A request is counted and recorded in the same step, so that uncancel() to zero and a new cancel()
+//  cannot
 //     lose each other. kRequested: to be delivered at the next wait; kCancelled: it ended the present one.
-//  3. awaiting + cancel: the word is locked for the few instructions in which the canceller takes a reference on
+//  3. awaiting + cancel: the word is locked for the few instructions in which the canceller takes a reference
+//  on
 //     the awaited future; resolve() waits for that, so the future cannot go away in between.
 //  4. After finish nothing changes but what is read: cancel() == true means the counter rose before it.
 // Every change is one compare-and-swap, acq_rel: who resolves publishes what it wrote for the task (partner:
 // the task's loads after it was resumed), who arms publishes its waiter (partner: the resolver's acquire).
 //
-// Rejected: separate words for count and state (C06: a new request could be lost between the two); a ticket per
-// wait (every source of wake-ups detaches, under its own lock, before the wait returns, so none can be stale).
+// Rejected: separate words for count and state (C06: a new request could be lost between the two); a ticket
+// per wait (every source of wake-ups detaches, under its own lock, before the wait returns, so none can be
+// stale).
 #pragma once
 
 #include <cstdint>
@@ -34,10 +38,10 @@ enum class WaitPhase : std::uint8_t { running = 0, waiting = 1, awaiting = 2, ma
 template <template <class> class Atomic = std::atomic>
 class WaitWord {
  public:
-  enum class [[nodiscard]] Armed : std::uint8_t {
-    armed,      // suspended for good
-    cancelled,  // a request was pending and has ended this wait: make the task ready
-    requested,  // (awaiting) armed; a request was pending and is taken: cancel the future
+  enum class [[nodiscard]] Armed : std::uint8_t{
+      armed,      // suspended for good
+      cancelled,  // a request was pending and has ended this wait: make the task ready
+      requested,  // (awaiting) armed; a request was pending and is taken: cancel the future
   };
   Armed arm(WaitPhase phase) noexcept {
     std::uint64_t old = word_.load(std::memory_order_relaxed);
@@ -78,11 +82,11 @@ class WaitWord {
     }
   }
 
-  enum class [[nodiscard]] Cancel : std::uint8_t {
-    finished,  // too late
-    recorded,  // will be delivered at the task's next wait
-    resolved,  // its wait has ended: make it ready
-    forward,   // the word is locked: take a reference on the awaited future, unlock(), cancel that
+  enum class [[nodiscard]] Cancel : std::uint8_t{
+      finished,  // too late
+      recorded,  // will be delivered at the task's next wait
+      resolved,  // its wait has ended: make it ready
+      forward,   // the word is locked: take a reference on the awaited future, unlock(), cancel that
   };
   Cancel request_cancel() noexcept {
     std::uint64_t old = word_.load(std::memory_order_relaxed);
@@ -111,7 +115,8 @@ class WaitWord {
   // release: partner of the acquire in the next change().
   void unlock() noexcept { word_.fetch_and(~kLocked, std::memory_order_release); }
 
-  // Records a request that is counted already (its forwarding came too late), unless it was taken back meanwhile.
+  // Records a request that is counted already (its forwarding came too late), unless it was taken back
+  // meanwhile.
   void record_request() noexcept {
     std::uint64_t old = word_.load(std::memory_order_relaxed);
     while (count_of(old) != 0 && !change(old, old | kRequested)) {
@@ -145,7 +150,9 @@ class WaitWord {
       if (change(old, now)) return count_of(now);
     }
   }
-  [[nodiscard]] std::uint32_t count() const noexcept { return count_of(word_.load(std::memory_order_acquire)); }
+  [[nodiscard]] std::uint32_t count() const noexcept {
+    return count_of(word_.load(std::memory_order_acquire));
+  }
 
   // The last step of a task that returned. False: a request came first, the task ends as cancelled.
   [[nodiscard]] bool finish() noexcept {
@@ -167,7 +174,9 @@ class WaitWord {
   static constexpr std::uint64_t kOneRequest = std::uint64_t{1} << kCountShift;
 
   static WaitPhase phase_of(std::uint64_t word) noexcept { return static_cast<WaitPhase>(word & kPhase); }
-  static std::uint32_t count_of(std::uint64_t word) noexcept { return static_cast<std::uint32_t>(word >> kCountShift); }
+  static std::uint32_t count_of(std::uint64_t word) noexcept {
+    return static_cast<std::uint32_t>(word >> kCountShift);
+  }
 
   [[nodiscard]] bool change(std::uint64_t& old, std::uint64_t now) noexcept {
     return word_.compare_exchange_weak(old, now, std::memory_order_acq_rel, std::memory_order_relaxed);

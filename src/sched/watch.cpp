@@ -1,18 +1,21 @@
-// What: the watch over running workers (design, D10): while any worker runs, somebody looks from time to time whether
-// one of them is stalled, and runs its reactor and timers; when all sleep nobody is woken, so idle CPU is zero.
+// What: the watch over running workers (design, D10): while any worker runs, somebody looks from time to time
+// whether one of them is stalled, and runs its reactor and timers; when all sleep nobody is woken, so idle
+// CPU is zero.
 //
-// Protocol. One timerfd is in every worker's epoll (exclusive, edge-triggered: an expiry wakes one sleeper, or is seen by
-// a worker that polls).
+// Protocol. One timerfd is in every worker's epoll (exclusive, edge-triggered: an expiry wakes one sleeper,
+// or is seen by a worker that polls).
 //  1. A worker that begins to run items after a sleep says so (running_) and arms it, unless it is armed.
-//  2. Whoever gets the expiry claims what is stalled, takes ready tasks from there even if it has work of its own (or
-//     nobody would, as long as everybody else is busy), and arms it again if any worker runs; if none does, it clears
-//     the switch and then looks once more. Both sides store (running_, the switch) seq_cst before they load the
-//     other's word seq_cst: one of the two sees the other (WatchSwitch).
-// So at most one wake-up per period is spent, none when the loop is idle, and a worker can be stalled unseen for at most
-// one period.
+//  2. Whoever gets the expiry claims what is stalled, takes ready tasks from there even if it has work of its
+//  own (or
+//     nobody would, as long as everybody else is busy), and arms it again if any worker runs; if none does,
+//     it clears the switch and then looks once more. Both sides store (running_, the switch) seq_cst before
+//     they load the other's word seq_cst: one of the two sees the other (WatchSwitch).
+// So at most one wake-up per period is spent, none when the loop is idle, and a worker can be stalled unseen
+// for at most one period.
 //
-// Rejected: a bounded sleep of one parked worker (when all sleep nobody may have a bound, and when one of them wakes,
-// making a bound for another costs a wake-up each time); a thread of its own (always there, for few to need).
+// Rejected: a bounded sleep of one parked worker (when all sleep nobody may have a bound, and when one of
+// them wakes, making a bound for another costs a wake-up each time); a thread of its own (always there, for
+// few to need).
 #include <sys/timerfd.h>
 
 #include <algorithm>
@@ -32,8 +35,8 @@ void Scheduler::make_watch() {
   watch_fd_.reset(fd);
   for (const auto& worker : workers_) {
     int error = 0;
-    if (worker->reactor.add(fd, error, {&Scheduler::on_watch_event, this}, EPOLLIN | EPOLLET | EPOLLEXCLUSIVE) ==
-        nullptr) {
+    if (worker->reactor.add(fd, error, {&Scheduler::on_watch_event, this},
+                            EPOLLIN | EPOLLET | EPOLLEXCLUSIVE) == nullptr) {
       throw std::system_error(-error, std::system_category(), "epoll_ctl");
     }
   }

@@ -1,6 +1,6 @@
-// What: whether the watch's timer is armed, and who arms it (rules 1 and 2 of sched/watch.cpp). Templated over the atomic
-// type for the model checker.
-// Threads: any. Both functions return whether the caller is to arm the timer.
+// What: whether the watch's timer is armed, and who arms it (rules 1 and 2 of sched/watch.cpp). Templated
+// over the atomic type for the model checker. Threads: any. Both functions return whether the caller is to
+// arm the timer.
 #pragma once
 
 #include "base/atomic.hpp"

@@ -23,7 +23,8 @@ Worker::Worker(Scheduler& its_scheduler, std::size_t its_index, std::uint64_t se
       now_ns(its_scheduler.now_ns()),
       random_state_(seed | 1) {}
 
-// --- switching ---------------------------------------------------------------------------------------------------
+// --- switching
+// ---------------------------------------------------------------------------------------------------
 
 void Worker::arrive() noexcept {
   budget_ = kBudget;
@@ -83,8 +84,8 @@ bool Worker::give_stack(TaskCore& core) noexcept {
   const TsanSection section(&stacks);
   core.stack = stacks.try_acquire(stack_class_bytes(core.stack_class), failure);
   if (core.stack == nullptr) {
-    // Perhaps on the stack of a task that is about to be suspended: a destructor that waits must be refused, or it would
-    // lose that task's commit.
+    // Perhaps on the stack of a task that is about to be suspended: a destructor that waits must be refused,
+    // or it would lose that task's commit.
     TaskCore* const before = std::exchange(current, nullptr);
     scheduler.hooks.fail_task(core, failure);
     current = before;
@@ -153,7 +154,8 @@ Worker& suspend(Worker& worker, WaitReason reason, Commit commit, void* argument
   TaskCore* next = worker.take_next();
   while (next != nullptr && !worker.give_stack(*next)) next = worker.take_next();
   worker.current = next;
-  auto& now = static_cast<Worker&>(switch_fiber(worker, self->fiber, next == nullptr ? worker.main_ : next->fiber));
+  auto& now =
+      static_cast<Worker&>(switch_fiber(worker, self->fiber, next == nullptr ? worker.main_ : next->fiber));
   now.arrive();
   tsan_acquire(static_cast<Runnable*>(self));
   return now;
@@ -162,8 +164,9 @@ Worker& suspend(Worker& worker, WaitReason reason, Commit commit, void* argument
 void yield_current(Worker& worker) noexcept {
   TaskCore* self = worker.current;
   if (!worker.solo) {
-    suspend(worker, WaitReason::kYield,
-            [](void* core, Worker& here) noexcept { here.push_yielded(*static_cast<TaskCore*>(core)); }, self);
+    suspend(
+        worker, WaitReason::kYield,
+        [](void* core, Worker& here) noexcept { here.push_yielded(*static_cast<TaskCore*>(core)); }, self);
     return;
   }
   self->reason = WaitReason::kYield;
@@ -175,10 +178,12 @@ void yield_current(Worker& worker) noexcept {
     return;
   }
   worker.current = next;
-  static_cast<Worker&>(switch_fiber(worker, self->fiber, next == nullptr ? worker.main_ : next->fiber)).arrive();
+  static_cast<Worker&>(switch_fiber(worker, self->fiber, next == nullptr ? worker.main_ : next->fiber))
+      .arrive();
 }
 
-// --- making ready ------------------------------------------------------------------------------------------------
+// --- making ready
+// ------------------------------------------------------------------------------------------------
 
 void Worker::make_ready(TaskCore& core) noexcept {
   tsan_release(static_cast<Runnable*>(&core));
@@ -231,7 +236,8 @@ void Worker::send_to_neighbour(TaskCore& core) noexcept {
 
 void Worker::push_yielded(TaskCore& core) noexcept {
   if (scheduler.forced_migration) return send_to_neighbour(core);
-  // What waits here already was announced when it came; a sleeper is worth waking only if there is more than this.
+  // What waits here already was announced when it came; a sleeper is worth waking only if there is more than
+  // this.
   const bool others = !ring_.empty();
   ring_.push_back_quiet(&core, scheduler.inject_);
   if (others && scheduler.idle_.may_want_wake()) scheduler.wake_one_for_work(this);
@@ -250,15 +256,18 @@ void make_ready_anywhere(TaskCore& core) noexcept {
 Worker& require_task(const char* what) {
   Worker* worker = this_worker();
   if (worker == nullptr) {
-    throw RuntimeError(std::string(what) + " needs a task: call it inside fibrio::run or EventLoop::create_task");
+    throw RuntimeError(std::string(what) +
+                       " needs a task: call it inside fibrio::run or EventLoop::create_task");
   }
   if (worker->current == nullptr) {
-    throw RuntimeError(std::string(what) + " is not possible in a callback: a callback must not wait; create a task");
+    throw RuntimeError(std::string(what) +
+                       " is not possible in a callback: a callback must not wait; create a task");
   }
   return *worker;
 }
 
-// --- polling, sleeping -------------------------------------------------------------------------------------------
+// --- polling, sleeping
+// -------------------------------------------------------------------------------------------
 
 std::int64_t Worker::read_clock() noexcept { return now_ns = scheduler.now_ns(); }
 
@@ -320,7 +329,8 @@ std::size_t Worker::queue_length() const noexcept {
   return solo ? local_.size() : ring_.size() + (lifo_.empty() ? 0 : 1);
 }
 
-// --- one worker --------------------------------------------------------------------------------------------------
+// --- one worker
+// --------------------------------------------------------------------------------------------------
 
 void Worker::run_solo() {
   ticks_ = kTicksPerPoll;  // look at the outside first
@@ -360,7 +370,8 @@ void Worker::sleep_solo() {
   std::int64_t timeout_ns = sleep_time(timers.park());
   static_cast<void>(scheduler.idle_.park(index, false));  // nobody else searches
   // seq_cst: partners are the pushers' publications (see IdleSet) and unpark.
-  if (!scheduler.inject_.is_empty_seq_cst() || scheduler.is_stopping() || signalled_.load(std::memory_order_seq_cst)) {
+  if (!scheduler.inject_.is_empty_seq_cst() || scheduler.is_stopping() ||
+      signalled_.load(std::memory_order_seq_cst)) {
     timeout_ns = 0;
   }
   if (timeout_ns != 0) counters.parks.add();

@@ -1,17 +1,19 @@
-// What: one worker: an OS thread with a run queue, a reactor, a timer wheel and warm stacks; and the three calls
-// between what waits and what runs (design, D2): schedule, suspend, ready.
+// What: one worker: an OS thread with a run queue, a reactor, a timer wheel and warm stacks; and the three
+// calls between what waits and what runs (design, D2): schedule, suspend, ready.
 //
 // Threads: its own, except what says otherwise. A fiber that was suspended may continue on another worker:
 // nothing here may be used after suspend() but what that returns.
 //
-// Protocol of a suspend: the task names a commit, picks what runs next, and switches straight to it. Whatever is
-// switched to first stores the task's context and then runs the commit (arrive), which publishes the waiter, puts
-// the task at the queue's tail, or gives its stack back. So no waker ever sees a half-saved fiber.
+// Protocol of a suspend: the task names a commit, picks what runs next, and switches straight to it. Whatever
+// is switched to first stores the task's context and then runs the commit (arrive), which publishes the
+// waiter, puts the task at the queue's tail, or gives its stack back. So no waker ever sees a half-saved
+// fiber.
 //
-// With one worker ("solo") there is one plain FIFO and the loop goes pass by pass, as asyncio: take what came from
-// outside, poll, move due timers, run what was ready at that moment, then the due timers in order. Tasks switch to each
-// other without visiting the loop's own context, also over the end of a pass when nothing else is to be done there.
-// With more workers there are no passes: ring, LIFO slot, inject queue, stealing, claiming, parking.
+// With one worker ("solo") there is one plain FIFO and the loop goes pass by pass, as asyncio: take what came
+// from outside, poll, move due timers, run what was ready at that moment, then the due timers in order. Tasks
+// switch to each other without visiting the loop's own context, also over the end of a pass when nothing else
+// is to be done there. With more workers there are no passes: ring, LIFO slot, inject queue, stealing,
+// claiming, parking.
 //
 // Rejected: always switching through the loop's own context (two switches per yield instead of one).
 #pragma once
@@ -62,8 +64,9 @@ class Worker : public SwitchSlot {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // --- the owner -------------------------------------------------------------------------------------------------
-  // Runs until the scheduler stops. On the worker's own thread, outside of any fiber.
+  // --- the owner
+  // ------------------------------------------------------------------------------------------------- Runs
+  // until the scheduler stops. On the worker's own thread, outside of any fiber.
   void run();
 
   // A task that was suspended may run again: behind what is ready (one worker), or next (LIFO slot).
@@ -78,12 +81,12 @@ class Worker : public SwitchSlot {
   // For the end of the loop: what is still queued, one by one.
   [[nodiscard]] Runnable* take_for_drop() noexcept;
 
-
   // Counts one operation of a task that did not have to wait; true if it should give way now.
   [[nodiscard]] bool spend_budget() noexcept { return --budget_ == 0; }
 
-  // --- any thread ------------------------------------------------------------------------------------------------
-  // The loop should look around before the next pass or item. release: partner of the acquire in run_solo.
+  // --- any thread
+  // ------------------------------------------------------------------------------------------------ The loop
+  // should look around before the next pass or item. release: partner of the acquire in run_solo.
   void want_attention() noexcept { attention_.store(true, std::memory_order_release); }
   // For who is about to park (see IdleSet).
   [[nodiscard]] bool has_work_seq_cst() const noexcept { return !ring_.is_empty_seq_cst(); }
@@ -114,7 +117,8 @@ class Worker : public SwitchSlot {
   // switching
   static void enter_fiber(SwitchSlot& slot) noexcept;
   void arrive() noexcept;
-  // What runs next if that is a task and the loop need not look at anything else first; null: the loop decides.
+  // What runs next if that is a task and the loop need not look at anything else first; null: the loop
+  // decides.
   [[nodiscard]] TaskCore* take_next() noexcept;
   [[nodiscard]] bool begin_quick_pass() noexcept;
   [[nodiscard]] bool give_stack(TaskCore& core) noexcept;
@@ -158,19 +162,19 @@ class Worker : public SwitchSlot {
   // hot
   Commit commit_ = nullptr;
   void* commit_argument_ = nullptr;
-  std::size_t pass_left_ = 0;       // solo: items of this pass not yet taken
-  std::uint32_t ticks_ = 0;         // items run since the last poll
+  std::size_t pass_left_ = 0;  // solo: items of this pass not yet taken
+  std::uint32_t ticks_ = 0;    // items run since the last poll
   std::uint32_t budget_ = 1;
   std::uint32_t lifo_streak_ = 0;
   bool searching_ = false;
   bool watch_expired_ = false;
-  bool has_due_ = false;            // solo: timers to fire at the end of this pass
+  bool has_due_ = false;  // solo: timers to fire at the end of this pass
   std::atomic<bool> attention_{false};
-  LocalQueue local_;                // solo
-  Runnable* stashed_ = nullptr;     // several: a callback that pick_next came upon
+  LocalQueue local_;             // solo
+  Runnable* stashed_ = nullptr;  // several: a callback that pick_next came upon
   AltStackMemory alt_stack_memory_;
-  Fiber main_;                      // the loop's own context
-  Fiber dead_;                      // where the context of a fiber that ended is "saved"
+  Fiber main_;  // the loop's own context
+  Fiber dead_;  // where the context of a fiber that ended is "saved"
   FiberRemains dead_remains_;
 
   RunQueue<> ring_;
@@ -179,8 +183,8 @@ class Worker : public SwitchSlot {
 
   // Who sleeps and who looks. Written by the owner (and unpark), read by all.
   alignas(kCacheLine) std::atomic<bool> signalled_{false};
-  std::atomic<bool> running_{false};            // has run something since its last sleep
-  std::atomic<std::int64_t> last_look_ns_{0};   // when it polled last
+  std::atomic<bool> running_{false};           // has run something since its last sleep
+  std::atomic<std::int64_t> last_look_ns_{0};  // when it polled last
   std::uint64_t random_state_;
   std::int64_t next_maintenance_ns_ = 0;
   std::uint64_t tasks_at_maintenance_ = 0;
@@ -188,8 +192,8 @@ class Worker : public SwitchSlot {
   std::atomic<bool> held_for_jump_{false};  // a jump of virtual time waits for this worker to wake
 };
 
-// Stops the calling task: `commit` runs once its context is saved. Returns, when the task was made ready and its
-// turn has come, the worker it is on then.
+// Stops the calling task: `commit` runs once its context is saved. Returns, when the task was made ready and
+// its turn has come, the worker it is on then.
 Worker& suspend(Worker& worker, WaitReason reason, Commit commit, void* argument) noexcept;
 // The same with the commit "to the queue's tail".
 void yield_current(Worker& worker) noexcept;
@@ -197,7 +201,8 @@ void yield_current(Worker& worker) noexcept;
 // Makes a suspended task ready from any thread. The loop cannot go away before the task has run.
 void make_ready_anywhere(TaskCore& core) noexcept;
 
-// The worker that runs the calling task; RuntimeError, saying what was tried, in a callback or a plain thread.
+// The worker that runs the calling task; RuntimeError, saying what was tried, in a callback or a plain
+// thread.
 [[nodiscard]] Worker& require_task(const char* what);
 
 // Cancellation is not delivered while the calling task unwinds or holds a mask.

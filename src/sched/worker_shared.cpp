@@ -29,7 +29,8 @@ void Worker::run_shared() {
   running_.store(false, std::memory_order_seq_cst);
 }
 
-// What is ready when the loop stops still runs, as with one worker; what that makes ready stays for the next run.
+// What is ready when the loop stops still runs, as with one worker; what that makes ready stays for the next
+// run.
 void Worker::run_last_pass() noexcept {
   look_around();
   RunnableChain pass;
@@ -42,7 +43,8 @@ void Worker::run_last_pass() noexcept {
   };
   take_all(mailbox_);
   if (index == 0) take_all(scheduler.inject_);
-  attention_.store(true, std::memory_order_relaxed);  // a task that suspends switches to nothing but this loop
+  attention_.store(true,
+                   std::memory_order_relaxed);  // a task that suspends switches to nothing but this loop
   while (Runnable* item = pass.pop_front()) run_item(*item);
 }
 
@@ -76,8 +78,8 @@ Runnable* Worker::next_shared() noexcept {
     look_around();
     // Now and then the inject queue goes first, or a busy worker would never look into it.
     if (Runnable* item = take_injected()) {
-      // What came out of the inject queue with it, or out of the poll before it, now waits behind it: unannounced, as
-      // this worker does not search.
+      // What came out of the inject queue with it, or out of the poll before it, now waits behind it:
+      // unannounced, as this worker does not search.
       if (!ring_.empty()) scheduler.wake_one_for_work(this);
       return item;
     }
@@ -97,8 +99,8 @@ void Worker::look_around() noexcept {
 
 bool Worker::fire_timers(Timers& of) noexcept {
   if (!of.advance(now_ns)) return false;
-  // Callbacks of the user's run in there: no longer a searcher, who would keep everybody else from being woken, and one
-  // who may stall.
+  // Callbacks of the user's run in there: no longer a searcher, who would keep everybody else from being
+  // woken, and one who may stall.
   begin_running();
   fire_due(of);
   return true;
@@ -126,7 +128,8 @@ Runnable* Worker::steal() noexcept {
       if (&victim == this) continue;
       Runnable* item = nullptr;
       if (victim.ring_.steal_into(ring_, item) == StealResult::got) {
-        const std::size_t taken = 1 + ring_.size();  // it was empty; thieves of ours may have been here already
+        const std::size_t taken =
+            1 + ring_.size();  // it was empty; thieves of ours may have been here already
         counters.stolen.add(taken);
         victim.stolen_from.fetch_add(taken, std::memory_order_relaxed);
         return item;
@@ -186,7 +189,8 @@ bool Worker::relieve_stalled_neighbours() noexcept {
     const std::size_t before = ring_.size();
     if (neighbour.ring_.steal_into(ring_, item) != StealResult::got) item = neighbour.lifo_.steal();
     if (item == nullptr) continue;
-    const std::size_t taken = 1 + std::max(ring_.size(), before) - before;  // thieves of ours may have been here already
+    const std::size_t taken =
+        1 + std::max(ring_.size(), before) - before;  // thieves of ours may have been here already
     counters.stolen.add(taken);
     neighbour.stolen_from.fetch_add(taken, std::memory_order_relaxed);
     push_ring(*item);
@@ -211,8 +215,9 @@ void Worker::sleep_shared() {
   poll_now(timeout_ns);
   searching_ = !scheduler.idle_.wake_self(index);
   signalled_.store(false, std::memory_order_seq_cst);
-  // After that store, and both seq_cst: a jump sets held_for_jump_ and then unparks. If its unpark found the old signal
-  // still set, and so wakes nobody, the hold is seen here; else the signal ends the next sleep, and that sees it.
+  // After that store, and both seq_cst: a jump sets held_for_jump_ and then unparks. If its unpark found the
+  // old signal still set, and so wakes nobody, the hold is seen here; else the signal ends the next sleep,
+  // and that sees it.
   if (held_for_jump_.exchange(false, std::memory_order_seq_cst)) scheduler.end_jump();
   timers.unpark();
   read_clock();

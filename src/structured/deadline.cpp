@@ -30,8 +30,10 @@ bool Deadline::finish() noexcept {
   const std::shared_ptr<Shared> shared = std::move(shared_);
   timer_->cancel();
   State expected = State::armed;
-  if (shared->state.compare_exchange_strong(expected, State::finished, std::memory_order_acq_rel)) return false;
-  // acquire: partner of the release above: the request is there to be taken back. It takes as long as one cancel().
+  if (shared->state.compare_exchange_strong(expected, State::finished, std::memory_order_acq_rel))
+    return false;
+  // acquire: partner of the release above: the request is there to be taken back. It takes as long as one
+  // cancel().
   while (shared->state.load(std::memory_order_acquire) != State::fired) spin_pause<std::atomic>();
   return shared->task.uncancel() <= requests_before_;
 }

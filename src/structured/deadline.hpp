@@ -1,6 +1,6 @@
-// What: a time limit on what the calling task does until the object goes: at the deadline the task gets one cancellation
-// request, tagged by this object, which takes exactly that one back.
-// Threads: made and destroyed by the task. Source: asyncio.timeout.
+// What: a time limit on what the calling task does until the object goes: at the deadline the task gets one
+// cancellation request, tagged by this object, which takes exactly that one back. Threads: made and destroyed
+// by the task. Source: asyncio.timeout.
 //
 //   Deadline deadline(5s);
 //   try { work(); } catch (const CancelledError&) { deadline.rethrow_as_timeout(); throw; }
@@ -23,8 +23,8 @@ class Deadline {
   Deadline(const Deadline&) = delete;
   Deadline& operator=(const Deadline&) = delete;
 
-  // In a handler of CancelledError: throws TimeoutError if the deadline alone was the reason. An external cancel is never
-  // turned into a timeout.
+  // In a handler of CancelledError: throws TimeoutError if the deadline alone was the reason. An external
+  // cancel is never turned into a timeout.
   void rethrow_as_timeout();
 
  private:

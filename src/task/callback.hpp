@@ -1,6 +1,5 @@
-// What: something queued that is not a task: call_soon, call_later, done-callbacks. Callbacks run on the loop's own
-// context; they must not wait.
-// Threads: run: the loop. The rest as said.
+// What: something queued that is not a task: call_soon, call_later, done-callbacks. Callbacks run on the
+// loop's own context; they must not wait. Threads: run: the loop. The rest as said.
 #pragma once
 
 #include <atomic>
@@ -26,8 +25,8 @@ struct QueuedCallback : Runnable {
 };
 
 // call_soon and call_later. Handles and the queue (or the wheel) hold it.
-// Protocol: one state word decides between running and cancel: waiting -> running | cancelled. Who cancels drops the
-// callable at once; the empty shell stays queued until its turn.
+// Protocol: one state word decides between running and cancel: waiting -> running | cancelled. Who cancels
+// drops the callable at once; the empty shell stays queued until its turn.
 class CallbackState final : public QueuedCallback, public std::enable_shared_from_this<CallbackState> {
  public:
   CallbackState(Scheduler& scheduler, UniqueFunction<void()> function) noexcept;
@@ -38,7 +37,9 @@ class CallbackState final : public QueuedCallback, public std::enable_shared_fro
   void schedule_at(std::int64_t deadline_ns) noexcept;
   // True: it will not run. Any thread.
   bool cancel() noexcept;
-  [[nodiscard]] bool cancelled() const noexcept { return state_.load(std::memory_order_acquire) == State::cancelled; }
+  [[nodiscard]] bool cancelled() const noexcept {
+    return state_.load(std::memory_order_acquire) == State::cancelled;
+  }
   [[nodiscard]] std::int64_t deadline_ns() const noexcept { return deadline_ns_; }
 
   void run(bool drop) noexcept override;

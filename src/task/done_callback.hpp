@@ -49,7 +49,8 @@ class DoneCallback final : public FutureWaiter, public QueuedCallback {
       try {
         function_(future_);
       } catch (...) {
-        report_exception(*loop_.scheduler, "an exception in a done-callback", std::current_exception(), future_);
+        report_exception(*loop_.scheduler, "an exception in a done-callback", std::current_exception(),
+                         future_);
       }
     }
     delete this;

@@ -22,7 +22,8 @@ using Word = FutureWord<std::atomic>;
 
 FutureState::~FutureState() = default;
 
-// --- completing --------------------------------------------------------------------------------------------------
+// --- completing
+// --------------------------------------------------------------------------------------------------
 
 bool FutureState::begin_completion() noexcept { return Word::lock(word_); }
 
@@ -54,7 +55,8 @@ bool FutureState::cancel(const std::string& message) {
   return true;
 }
 
-// --- reading -----------------------------------------------------------------------------------------------------
+// --- reading
+// -----------------------------------------------------------------------------------------------------
 
 void FutureState::require_value() {
   if (!done()) throw InvalidStateError("the result of a future was asked for before it is done");
@@ -84,20 +86,23 @@ void FutureState::last_reference_gone() noexcept {
 }
 
 void FutureState::report_if_never_retrieved() noexcept {
-  if (!done() || outcome_ != Outcome::kException || exception_retrieved_.load(std::memory_order_relaxed)) return;
+  if (!done() || outcome_ != Outcome::kException || exception_retrieved_.load(std::memory_order_relaxed))
+    return;
   // The loop may be gone: a handle can outlive it.
   with_live_loop(
       scheduler_, loop_id_,
       [](Scheduler& scheduler, void* context) {
         auto& self = *static_cast<FutureState*>(context);
         std::string message = "an exception was never retrieved";
-        if (self.kind_ == Kind::kTask) message = "the exception of task '" + task_name(self) + "' was never retrieved";
+        if (self.kind_ == Kind::kTask)
+          message = "the exception of task '" + task_name(self) + "' was never retrieved";
         report_exception(scheduler, std::move(message), self.exception_, AnyFuture());
       },
       this);
 }
 
-// --- waiting -----------------------------------------------------------------------------------------------------
+// --- waiting
+// -----------------------------------------------------------------------------------------------------
 
 bool FutureState::add_waiter(FutureWaiter& waiter) noexcept { return Word::add(word_, waiter); }
 
@@ -143,8 +148,8 @@ struct AwaitWaiter : FutureWaiter {
       if (task.word.resolve()) worker.make_ready(task);
       return;
     }
-    // A request came before the wait: it goes to the future (C01: unless that is done, then it stays here). Once the
-    // waiter is listed the task may run and be gone, and let go of the future.
+    // A request came before the wait: it goes to the future (C01: unless that is done, then it stays here).
+    // Once the waiter is listed the task may run and be gone, and let go of the future.
     AnyFuture holds_task((task.add_ref(), static_cast<FutureState*>(&task)));
     AnyFuture holds_target((target.add_ref(), &target));
     if (target.add_waiter(self)) {
@@ -242,13 +247,15 @@ void FutureState::wait() {
   if (wait_in_task(*this, worker) && cancelled()) task.throw_cancelled();
 }
 
-// --- callbacks ---------------------------------------------------------------------------------------------------
+// --- callbacks
+// ---------------------------------------------------------------------------------------------------
 
 std::uint64_t FutureState::add_done_callback(UniqueFunction<void(AnyFuture)> callback) {
   LoopIdentity loop = running_loop();
   if (loop.scheduler == nullptr) loop = {scheduler_, loop_id_};
   if (loop.scheduler == nullptr) {
-    throw RuntimeError("add_done_callback needs a loop to call it: neither the caller nor the future has one");
+    throw RuntimeError(
+        "add_done_callback needs a loop to call it: neither the caller nor the future has one");
   }
   return list_done_callback(std::move(callback), loop);
 }
@@ -257,7 +264,8 @@ std::uint64_t FutureState::add_done_callback(UniqueFunction<void(AnyFuture)> cal
   return list_done_callback(std::move(callback), {&loop, loop.id});
 }
 
-std::uint64_t FutureState::list_done_callback(UniqueFunction<void(AnyFuture)> callback, const LoopIdentity& loop) {
+std::uint64_t FutureState::list_done_callback(UniqueFunction<void(AnyFuture)> callback,
+                                              const LoopIdentity& loop) {
   auto made = std::make_unique<DoneCallback>(std::move(callback), loop);
   const std::uint64_t id = made->callback_id;
   if (Word::add(word_, *made)) {
@@ -278,7 +286,8 @@ std::size_t FutureState::remove_done_callback(std::uint64_t id) {
 }
 
 void throw_already_done(const FutureState& state) {
-  throw InvalidStateError(state.cancelled() ? "the future was cancelled already" : "the future is done already");
+  throw InvalidStateError(state.cancelled() ? "the future was cancelled already"
+                                            : "the future is done already");
 }
 
 void throw_task_completion() {

@@ -1,16 +1,19 @@
-// What: the word of a future: pending with a list of waiters, or done. Templated over the atomic type for the model
-// checker; FutureState holds the word.
+// What: the word of a future: pending with a list of waiters, or done. Templated over the atomic type for the
+// model checker; FutureState holds the word.
 //
 // Threads: any.
 //
 // Protocol. The word is a pointer to the newest waiter, or'ed with kLocked; or kDone alone.
-//  1. add pushes by compare-and-swap; it fails once kDone is set: a waiter is listed or learns "done", never neither.
-//     (A waiter that was removed and pushed again between another's load and swap does no harm: what the other
-//     linked itself before is the top again.)
-//  2. lock is set to complete or to remove; whoever wants to change the list or the state meanwhile spins. One producer
-//     that holds the lock stores outcome and value and then finishes: store of kDone, release. The value is only
-//     read after an acquire load that saw kDone.
-//  3. finish returns the whole list; each waiter is told exactly once, oldest first, by the completer. A waiter that
+//  1. add pushes by compare-and-swap; it fails once kDone is set: a waiter is listed or learns "done", never
+//  neither.
+//     (A waiter that was removed and pushed again between another's load and swap does no harm: what the
+//     other linked itself before is the top again.)
+//  2. lock is set to complete or to remove; whoever wants to change the list or the state meanwhile spins.
+//  One producer
+//     that holds the lock stores outcome and value and then finishes: store of kDone, release. The value is
+//     only read after an acquire load that saw kDone.
+//  3. finish returns the whole list; each waiter is told exactly once, oldest first, by the completer. A
+//  waiter that
 //     remove() found is never told.
 //
 // Rejected: a mutex per future (40 bytes); a second word for the producers' race.
@@ -43,8 +46,8 @@ struct FutureWord {
       }
       waiter.next = reinterpret_cast<Waiter*>(old);
       // release: partner of lock's acquire: who takes the list sees the waiter.
-      if (word.compare_exchange_weak(old, reinterpret_cast<std::uintptr_t>(&waiter), std::memory_order_release,
-                                     std::memory_order_acquire)) {
+      if (word.compare_exchange_weak(old, reinterpret_cast<std::uintptr_t>(&waiter),
+                                     std::memory_order_release, std::memory_order_acquire)) {
         return true;
       }
     }
@@ -61,7 +64,8 @@ struct FutureWord {
         continue;
       }
       // acquire: partner of add's release, and of unlock's.
-      if (word.compare_exchange_weak(old, old | kLocked, std::memory_order_acquire, std::memory_order_relaxed)) {
+      if (word.compare_exchange_weak(old, old | kLocked, std::memory_order_acquire,
+                                     std::memory_order_relaxed)) {
         return true;
       }
     }

@@ -1,7 +1,7 @@
 // What: the loop's list of tasks that are not done: it owns them, numbers them, counts them.
-// Threads: any. One shard per worker, each with a lock, so that workers do not meet here; a task goes back to the shard it
-// came from.
-// Rejected: one list (a lock all workers fight for); weak references, as asyncio has (tasks vanish).
+// Threads: any. One shard per worker, each with a lock, so that workers do not meet here; a task goes back to
+// the shard it came from. Rejected: one list (a lock all workers fight for); weak references, as asyncio has
+// (tasks vanish).
 #pragma once
 
 #include <cstddef>

@@ -14,8 +14,8 @@ namespace fibrio {
 namespace detail {
 namespace {
 
-// A sleeping task's timer, on its own stack. Nothing touches it after the wheel let go of it and the wait word was
-// resolved, both under the wheel's lock.
+// A sleeping task's timer, on its own stack. Nothing touches it after the wheel let go of it and the wait
+// word was resolved, both under the wheel's lock.
 struct SleepTimer : TimerEntry {
   SleepTimer(TaskCore& its_core, std::int64_t its_deadline_ns, WaitPhase its_phase) noexcept
       : TimerEntry(&claim_due), core(its_core), wanted_ns(its_deadline_ns), phase(its_phase) {}
@@ -26,7 +26,9 @@ struct SleepTimer : TimerEntry {
   static Action claim_due(TimerEntry& entry, bool) noexcept {
     TaskCore& core = static_cast<SleepTimer&>(entry).core;
     if (!core.word.resolve()) return {};  // cancelled: whoever did it makes the task ready
-    return {[](void* context, Worker& worker) noexcept { worker.make_ready(*static_cast<TaskCore*>(context)); }, &core};
+    return {
+        [](void* context, Worker& worker) noexcept { worker.make_ready(*static_cast<TaskCore*>(context)); },
+        &core};
   }
 
   static void commit(void* argument, Worker& worker) noexcept {
@@ -35,8 +37,8 @@ struct SleepTimer : TimerEntry {
     {
       std::lock_guard guard(worker.timers.lock());
       if (core.word.arm(self.phase) != WaitWord<>::Armed::cancelled) {
-        // A cancel may have come by now; the task then waits for this lock before it takes the timer away. (The worker
-        // is this one, and awake: nobody to unpark.)
+        // A cancel may have come by now; the task then waits for this lock before it takes the timer away.
+        // (The worker is this one, and awake: nobody to unpark.)
         static_cast<void>(worker.timers.arm_locked(self, self.wanted_ns));
         return;
       }

@@ -18,8 +18,12 @@
 
 namespace fibrio::detail {
 
-TaskControl::TaskControl(Scheduler& its_scheduler, std::uint64_t loop_id, const TaskOps& ops, void* payload) noexcept
-    : FutureState(Kind::kTask, &its_scheduler, loop_id), TaskCore(&its_scheduler), ops_(ops), payload_(payload) {
+TaskControl::TaskControl(Scheduler& its_scheduler, std::uint64_t loop_id, const TaskOps& ops,
+                         void* payload) noexcept
+    : FutureState(Kind::kTask, &its_scheduler, loop_id),
+      TaskCore(&its_scheduler),
+      ops_(ops),
+      payload_(payload) {
   set_value_place(static_cast<std::byte*>(payload) + ops.value_offset);
 }
 
@@ -33,7 +37,8 @@ void TaskControl::destroy() noexcept {
   delete this;
 }
 
-// --- running -----------------------------------------------------------------------------------------------------
+// --- running
+// -----------------------------------------------------------------------------------------------------
 
 void TaskControl::run() noexcept {
   bool returned = false;
@@ -95,7 +100,8 @@ void TaskControl::complete(Outcome outcome, std::exception_ptr exception, bool v
   release();  // the loop's reference
 }
 
-// --- cancelling --------------------------------------------------------------------------------------------------
+// --- cancelling
+// --------------------------------------------------------------------------------------------------
 
 namespace {
 constexpr int kLooksBeforeYield = 64;  // as in SpinLock
@@ -106,7 +112,8 @@ bool TaskControl::cancel_task(const std::string& message) {
   AnyFuture holds_task;             // keeps `task` alive below the first
   TaskControl* previous = nullptr;  // awaits `task`
   AnyFuture holds_previous;
-  // A cycle of tasks that await each other (C13) is found as Brent does: a marker that jumps ahead at powers of two.
+  // A cycle of tasks that await each other (C13) is found as Brent does: a marker that jumps ahead at powers
+  // of two.
   TaskControl* marker = this;
   AnyFuture holds_marker;
   AnyFuture holds_first;  // what this task awaits
@@ -184,7 +191,8 @@ std::string TaskControl::cancel_message() const {
 
 void TaskControl::throw_cancelled() { throw CancelledError(cancel_message()); }
 
-// --- names -------------------------------------------------------------------------------------------------------
+// --- names
+// -------------------------------------------------------------------------------------------------------
 
 std::string TaskControl::name() const {
   {
@@ -222,40 +230,48 @@ std::size_t TaskControl::copy_name(char* buffer, std::size_t size) const noexcep
   return static_cast<std::size_t>(end.ptr - buffer);
 }
 
-// --- for the templates in tasks.hpp ------------------------------------------------------------------------------
+// --- for the templates in tasks.hpp
+// ------------------------------------------------------------------------------
 
 namespace {
 
-constexpr std::size_t round_up(std::size_t bytes, std::size_t align) { return (bytes + align - 1) / align * align; }
+constexpr std::size_t round_up(std::size_t bytes, std::size_t align) {
+  return (bytes + align - 1) / align * align;
+}
 
 std::uint8_t stack_class_for(std::size_t wanted, const Scheduler& scheduler) {
   if (wanted == 0) return static_cast<std::uint8_t>(stack_class_of(scheduler.stack_size));
   if (wanted < kMinStackBytes || wanted > kMaxStackBytes) {
-    throw std::invalid_argument("TaskOptions::stack_size = " + std::to_string(wanted) +
-                                " is out of range; allowed: 16384 (16 KiB) to 67108864 (64 MiB), or 0 for Config's");
+    throw std::invalid_argument(
+        "TaskOptions::stack_size = " + std::to_string(wanted) +
+        " is out of range; allowed: 16384 (16 KiB) to 67108864 (64 MiB), or 0 for Config's");
   }
   return static_cast<std::uint8_t>(stack_class_of(wanted));
 }
 
 }  // namespace
 
-NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t payload_align, const TaskOps& ops,
-                      TaskOptions* options) {
+NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t payload_align,
+                      const TaskOps& ops, TaskOptions* options) {
   Scheduler* scheduler = loop.scheduler;
   if (scheduler == nullptr) {
     Worker* worker = this_worker();
     if (worker == nullptr) {
-      throw RuntimeError("create_task needs a running loop: call it inside fibrio::run, or use EventLoop::create_task");
+      throw RuntimeError(
+          "create_task needs a running loop: call it inside fibrio::run, or use EventLoop::create_task");
     }
     scheduler = &worker->scheduler;
   }
-  if (loop.scheduler != nullptr && scheduler->is_of_parent()) throw RuntimeError(std::string("create_task") + kOfParent);
+  if (loop.scheduler != nullptr && scheduler->is_of_parent())
+    throw RuntimeError(std::string("create_task") + kOfParent);
   if (scheduler->is_closed()) throw RuntimeError("create_task: the event loop is closed");
   const std::uint8_t stack_class = stack_class_for(options == nullptr ? 0 : options->stack_size, *scheduler);
-  FIBRIO_CHECK(payload_align <= alignof(std::max_align_t), "callables with extended alignment are not supported");
+  FIBRIO_CHECK(payload_align <= alignof(std::max_align_t),
+               "callables with extended alignment are not supported");
   constexpr std::size_t kPayloadAt = round_up(sizeof(TaskControl), alignof(std::max_align_t));
   auto* memory = static_cast<std::byte*>(allocate(kPayloadAt + payload_bytes));
-  auto* task = ::new (static_cast<void*>(memory)) TaskControl(*scheduler, scheduler->id, ops, memory + kPayloadAt);
+  auto* task =
+      ::new (static_cast<void*>(memory)) TaskControl(*scheduler, scheduler->id, ops, memory + kPayloadAt);
   task->stack_class = stack_class;
   if (options != nullptr && !options->name.empty()) task->set_name(std::move(options->name));
   return {task, memory + kPayloadAt};
@@ -282,7 +298,9 @@ void discard_task(FutureState& state) noexcept {
 
 std::string task_name(const FutureState& state) { return TaskControl::of(state).name(); }
 void set_task_name(FutureState& state, std::string name) { TaskControl::of(state).set_name(std::move(name)); }
-int task_cancelling(const FutureState& state) noexcept { return static_cast<int>(TaskControl::of(state).word.count()); }
+int task_cancelling(const FutureState& state) noexcept {
+  return static_cast<int>(TaskControl::of(state).word.count());
+}
 int task_uncancel(FutureState& state) { return static_cast<int>(TaskControl::of(state).word.uncancel()); }
 
 }  // namespace fibrio::detail

@@ -1,12 +1,14 @@
-// What: the control block of a task: a future's state, what the scheduler knows, name and place in the registry. The
-// callable and the result lie behind it in the same allocation (TaskPayload in fibrio/tasks.hpp).
+// What: the control block of a task: a future's state, what the scheduler knows, name and place in the
+// registry. The callable and the result lie behind it in the same allocation (TaskPayload in
+// fibrio/tasks.hpp).
 //
 // Threads: as FutureState; run() on the task's fiber.
 //
 // References: one for the handle that create_task returns, one for the loop from start to completion.
 //
-// Cancelling walks down the chain of awaits (hard_cases C11): each task on the way counts a request; the last one's
-// wait ends, or the future it awaits is cancelled. Links are held by references, never by two locks at once.
+// Cancelling walks down the chain of awaits (hard_cases C11): each task on the way counts a request; the last
+// one's wait ends, or the future it awaits is cancelled. Links are held by references, never by two locks at
+// once.
 #pragma once
 
 #include <cstdint>
@@ -46,7 +48,9 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
   std::size_t copy_name(char* buffer, std::size_t size) const noexcept;
 
   [[nodiscard]] static TaskControl& of(TaskCore& core) noexcept { return static_cast<TaskControl&>(core); }
-  [[nodiscard]] static TaskControl& of(FutureState& state) noexcept { return static_cast<TaskControl&>(state); }
+  [[nodiscard]] static TaskControl& of(FutureState& state) noexcept {
+    return static_cast<TaskControl&>(state);
+  }
   [[nodiscard]] static const TaskControl& of(const FutureState& state) noexcept {
     return static_cast<const TaskControl&>(state);
   }

@@ -9,7 +9,8 @@
 using namespace fibrio;
 using namespace fibrio::test;
 
-// --- requests and their delivery ---------------------------------------------------------------------------------
+// --- requests and their delivery
+// ---------------------------------------------------------------------------------
 
 // asyncio: test_tasks BaseTaskTests.test_cancel, test_sleep_cancel
 TEST_CASE("Cancelling a sleeping task ends it as cancelled and takes its timer away", "[cancellation]") {
@@ -173,10 +174,18 @@ TEST_CASE("A task that cancels itself gets the error at its next wait that suspe
         current_task().cancel();
         TASK_CHECK(await(done) == 1);  // C14: does not suspend
         switch (way) {
-          case 0: sleep(100s); break;
-          case 1: yield(); break;
-          case 2: await(loop.create_future()); break;
-          case 3: await(create_task([] { sleep(100s); })); break;
+          case 0:
+            sleep(100s);
+            break;
+          case 1:
+            yield();
+            break;
+          case 2:
+            await(loop.create_future());
+            break;
+          case 3:
+            await(create_task([] { sleep(100s); }));
+            break;
         }
         TASK_CHECK(false);
       });
@@ -186,7 +195,8 @@ TEST_CASE("A task that cancels itself gets the error at its next wait that suspe
   });
 }
 
-// --- the hard cases ----------------------------------------------------------------------------------------------
+// --- the hard cases
+// ----------------------------------------------------------------------------------------------
 
 TEST_CASE("C01: a cancel after the awaited future completed, before the task resumed, replaces the value",
           "[cancellation]") {
@@ -239,7 +249,8 @@ TEST_CASE("C03: a task that is cancelled before it starts never runs", "[cancell
   });
 }
 
-TEST_CASE("C03: a task cancelled at its start either never runs or gets to its first wait", "[cancellation]") {
+TEST_CASE("C03: a task cancelled at its start either never runs or gets to its first wait",
+          "[cancellation]") {
   on_parallel_loops([](EventLoop& loop) {
     loop.run_until_complete([] {
       for (int i = 0; i < 200; ++i) {
@@ -405,7 +416,8 @@ TEST_CASE("A hand-written timeout block turns its own cancellation into TimeoutE
       TASK_CHECK(throws<TimeoutError>([&] { with_timeout(1s, [] { sleep(10s); }); }));
       TASK_CHECK(current_task().cancelling() == 0);
       with_timeout(10s, [] { sleep(1s); });
-      TASK_CHECK(throws<TimeoutError>([&] { with_timeout(1s, [&] { with_timeout(5s, [] { sleep(10s); }); }); }));
+      TASK_CHECK(
+          throws<TimeoutError>([&] { with_timeout(1s, [&] { with_timeout(5s, [] { sleep(10s); }); }); }));
       TASK_CHECK(current_task().cancelling() == 0);
       sleep(1s);
     });
@@ -518,7 +530,8 @@ TEST_CASE("C11: a cancel is passed on down the chain of awaited tasks", "[cancel
   });
 }
 
-TEST_CASE("C12: the waiter gets the value of a task that swallows the cancel passed on to it", "[cancellation]") {
+TEST_CASE("C12: the waiter gets the value of a task that swallows the cancel passed on to it",
+          "[cancellation]") {
   in_tasks([](EventLoop&) {
     Task<int> inner = create_task([] {
       try {
@@ -564,7 +577,8 @@ TEST_CASE("C13: a cycle of awaiting tasks is broken where the cancel came from",
   }
 }
 
-// --- waiting without the result ----------------------------------------------------------------------------------
+// --- waiting without the result
+// ----------------------------------------------------------------------------------
 
 TEST_CASE("Future::wait throws CancelledError when its own task is cancelled", "[cancellation]") {
   in_tasks([](EventLoop& loop) {
@@ -590,7 +604,8 @@ TEST_CASE("Future::wait throws CancelledError when its own task is cancelled", "
   });
 }
 
-// --- messages ----------------------------------------------------------------------------------------------------
+// --- messages
+// ----------------------------------------------------------------------------------------------------
 
 // asyncio: test_tasks BaseTaskTests.test_cancel_with_message_then_future_result,
 // asyncio: test_cancel_with_message_then_future_exception, test_task_cancel_message_getter
@@ -604,9 +619,15 @@ TEST_CASE("The message of a cancel reaches the task and whoever asks for its res
           waiting.set_result();
           try {
             switch (way) {
-              case 0: sleep(100s); break;
-              case 1: await(loop.create_future()); break;
-              case 2: await(create_task([] { sleep(100s); })); break;
+              case 0:
+                sleep(100s);
+                break;
+              case 1:
+                await(loop.create_future());
+                break;
+              case 2:
+                await(create_task([] { sleep(100s); }));
+                break;
             }
           } catch (const CancelledError& error) {
             inside = error.message();
@@ -632,10 +653,18 @@ TEST_CASE("The message of a self-cancel reaches the next wait, whatever it is", 
         current_task().cancel("from myself");
         TASK_CHECK(cancel_message([&] {
                      switch (way) {
-                       case 0: sleep(100s); break;
-                       case 1: yield(); break;
-                       case 2: await(loop.create_future()); break;
-                       case 3: await(create_task([] { sleep(100s); })); break;
+                       case 0:
+                         sleep(100s);
+                         break;
+                       case 1:
+                         yield();
+                         break;
+                       case 2:
+                         await(loop.create_future());
+                         break;
+                       case 3:
+                         await(create_task([] { sleep(100s); }));
+                         break;
                      }
                    }) == "from myself");
         throw CancelledError("another");
@@ -669,7 +698,8 @@ TEST_CASE("The latest message before delivery is the one that is delivered", "[c
   });
 }
 
-// --- masks -------------------------------------------------------------------------------------------------------
+// --- masks
+// -------------------------------------------------------------------------------------------------------
 
 TEST_CASE("CancelMask holds every kind of wait together and delivers afterwards", "[cancellation]") {
   in_tasks([](EventLoop& loop) {
@@ -815,7 +845,8 @@ TEST_CASE("Arguments that wait in their destructors are not interrupted", "[canc
   });
 }
 
-// --- races -------------------------------------------------------------------------------------------------------
+// --- races
+// -------------------------------------------------------------------------------------------------------
 
 TEST_CASE("A cancel from another worker races with completion: it is told the truth", "[cancellation]") {
   on_parallel_loops([](EventLoop& loop) {
@@ -841,21 +872,23 @@ TEST_CASE("A cancel from another worker races with completion: it is told the tr
 }
 
 TEST_CASE("A cancel from another worker races with a timer: the sleep ends once", "[cancellation]") {
-  on_parallel_loops([](EventLoop& loop) {
-    loop.run_until_complete([] {
-      for (int i = 0; i < 200; ++i) {
-        Task<> task = spawn([] { sleep(10us); });
-        Task<bool> canceller = spawn([task] {
-          sleep(10us);
-          return task.cancel();
+  on_parallel_loops(
+      [](EventLoop& loop) {
+        loop.run_until_complete([] {
+          for (int i = 0; i < 200; ++i) {
+            Task<> task = spawn([] { sleep(10us); });
+            Task<bool> canceller = spawn([task] {
+              sleep(10us);
+              return task.cancel();
+            });
+            task.wait();
+            const bool asked = await(canceller);
+            if (!asked) TASK_CHECK(!task.cancelled());
+            TASK_CHECK(task.cancelling() == (asked ? 1 : 0));
+          }
         });
-        task.wait();
-        const bool asked = await(canceller);
-        if (!asked) TASK_CHECK(!task.cancelled());
-        TASK_CHECK(task.cancelling() == (asked ? 1 : 0));
-      }
-    });
-  }, false);
+      },
+      false);
 }
 
 TEST_CASE("A cancel passed on to a task that ends at that moment is not lost", "[cancellation]") {
@@ -883,27 +916,30 @@ TEST_CASE("A cancel passed on to a task that ends at that moment is not lost", "
 }
 
 TEST_CASE("Threads cancel tasks of a loop they do not belong to", "[cancellation]") {
-  on_loops([](EventLoop& loop) {
-    constexpr int kTasks = 40;
-    std::vector<Task<>> tasks;
-    for (int i = 0; i < kTasks; ++i) tasks.push_back(loop.create_task([] { sleep(1000s); }));
-    std::atomic<bool> started{false};
-    std::vector<std::thread> threads;
-    for (int t = 0; t < 2; ++t) {
-      threads.emplace_back([&, t] {
-        while (!started) std::this_thread::yield();
-        for (std::size_t i = static_cast<std::size_t>(t); i < kTasks; i += 2) TASK_CHECK(tasks[i].cancel("by a thread"));
-      });
-    }
-    loop.run_until_complete([&] {
-      started = true;
-      for (const Task<>& task : tasks) {
-        task.wait();
-        TASK_CHECK(task.cancelled());
-      }
-    });
-    for (std::thread& thread : threads) thread.join();
-  }, false);
+  on_loops(
+      [](EventLoop& loop) {
+        constexpr int kTasks = 40;
+        std::vector<Task<>> tasks;
+        for (int i = 0; i < kTasks; ++i) tasks.push_back(loop.create_task([] { sleep(1000s); }));
+        std::atomic<bool> started{false};
+        std::vector<std::thread> threads;
+        for (int t = 0; t < 2; ++t) {
+          threads.emplace_back([&, t] {
+            while (!started) std::this_thread::yield();
+            for (std::size_t i = static_cast<std::size_t>(t); i < kTasks; i += 2)
+              TASK_CHECK(tasks[i].cancel("by a thread"));
+          });
+        }
+        loop.run_until_complete([&] {
+          started = true;
+          for (const Task<>& task : tasks) {
+            task.wait();
+            TASK_CHECK(task.cancelled());
+          }
+        });
+        for (std::thread& thread : threads) thread.join();
+      },
+      false);
 }
 
 TEST_CASE("Cancels with messages race with the end of the task without harm", "[cancellation]") {
@@ -914,8 +950,10 @@ TEST_CASE("Cancels with messages race with the end of the task without harm", "[
           current_task().cancel("own");
           yield();
         });
-        Task<> first = spawn([task] { task.cancel("a rather long message from the first of two cancellers"); });
-        Task<> second = spawn([task] { task.cancel("a rather long message from the second of two cancellers"); });
+        Task<> first =
+            spawn([task] { task.cancel("a rather long message from the first of two cancellers"); });
+        Task<> second =
+            spawn([task] { task.cancel("a rather long message from the second of two cancellers"); });
         TASK_CHECK(!cancel_message([&] { await(task); }).empty());
         await(first), await(second);
       }

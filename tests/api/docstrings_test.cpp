@@ -38,7 +38,8 @@ TEST_CASE("wait throws CancelledError when the cancel it passed on ended the fut
     before.cancel("late");
     before.wait();
     during.wait();
-    if (!before.cancelled() || !during.cancelled() || !future.cancelled()) throw std::logic_error("not cancelled");
+    if (!before.cancelled() || !during.cancelled() || !future.cancelled())
+      throw std::logic_error("not cancelled");
   });
 }
 
@@ -84,7 +85,8 @@ TEST_CASE("add_reader drops the callback it replaces without holding a lock", "[
   bool dropped = false;
   {
     fibrio::EventLoop loop(Config{.workers = 1});
-    loop.add_reader(fds[0], [held = std::shared_ptr<CallsTheLoop>(new CallsTheLoop{loop, fds[1], dropped})] {});
+    loop.add_reader(fds[0],
+                    [held = std::shared_ptr<CallsTheLoop>(new CallsTheLoop{loop, fds[1], dropped})] {});
     loop.add_reader(fds[0], [] {});
     CHECK(dropped);
     CHECK(loop.remove_reader(fds[0]));
@@ -98,8 +100,9 @@ TEST_CASE("A loop made inside a task and not used can be closed there", "[event_
   fibrio::run(
       [&report] {
         fibrio::EventLoop inner(Config{.workers = 2});
-        inner.set_exception_handler(
-            [&report](fibrio::EventLoop&, const fibrio::ExceptionContext& context) { report = context.message; });
+        inner.set_exception_handler([&report](fibrio::EventLoop&, const fibrio::ExceptionContext& context) {
+          report = context.message;
+        });
         inner.call_later(1h, [] {});
         inner.close();
         if (!inner.is_closed()) throw std::logic_error("not closed");

@@ -15,7 +15,8 @@
 using namespace fibrio;
 using namespace fibrio::test;
 
-// --- running -----------------------------------------------------------------------------------------------------
+// --- running
+// -----------------------------------------------------------------------------------------------------
 
 // asyncio: test_events EventLoopTestsMixin.test_run_until_complete
 TEST_CASE("run_until_complete returns the value or throws what the callable throws", "[event_loop]") {
@@ -147,43 +148,48 @@ TEST_CASE("run_forever runs until stop, again and again", "[event_loop]") {
 }
 
 TEST_CASE("stop from another thread ends run_forever", "[event_loop]") {
-  on_loops([](EventLoop& loop) {
-    for (int round = 0; round < 20; ++round) {
-      std::thread thread([&] {
-        TASK_CHECK(eventually([&] { return loop.is_running(); }));
-        loop.stop();
-      });
-      loop.run_forever();
-      thread.join();
-    }
-  }, false);
+  on_loops(
+      [](EventLoop& loop) {
+        for (int round = 0; round < 20; ++round) {
+          std::thread thread([&] {
+            TASK_CHECK(eventually([&] { return loop.is_running(); }));
+            loop.stop();
+          });
+          loop.run_forever();
+          thread.join();
+        }
+      },
+      false);
 }
 
 // asyncio: test_base_events BaseEventLoopTests.test_run_forever_pre_stopped
 TEST_CASE("stop before the run: what is ready runs once, on any number of workers", "[event_loop]") {
-  on_loops([](EventLoop& loop) {
-    std::atomic<int> calls{0};
-    std::vector<Task<>> tasks;
-    for (int i = 0; i < 50; ++i) {
-      loop.call_soon([&] { ++calls; });
-      tasks.push_back(loop.create_task([&] {
-        ++calls;
-        sleep(1h);
-        ++calls;
-      }));
-    }
-    loop.stop();
-    loop.run_forever();
-    CHECK(calls == 100);
-    for (const Task<>& task : tasks) task.cancel();
-    loop.run_until_complete([&] {
-      for (const Task<>& task : tasks) task.wait();
-    });
-    CHECK(calls == 100);
-  }, false);
+  on_loops(
+      [](EventLoop& loop) {
+        std::atomic<int> calls{0};
+        std::vector<Task<>> tasks;
+        for (int i = 0; i < 50; ++i) {
+          loop.call_soon([&] { ++calls; });
+          tasks.push_back(loop.create_task([&] {
+            ++calls;
+            sleep(1h);
+            ++calls;
+          }));
+        }
+        loop.stop();
+        loop.run_forever();
+        CHECK(calls == 100);
+        for (const Task<>& task : tasks) task.cancel();
+        loop.run_until_complete([&] {
+          for (const Task<>& task : tasks) task.wait();
+        });
+        CHECK(calls == 100);
+      },
+      false);
 }
 
-TEST_CASE("What is ready when stop is called runs before the run ends, on any number of workers", "[event_loop]") {
+TEST_CASE("What is ready when stop is called runs before the run ends, on any number of workers",
+          "[event_loop]") {
   on_loops([](EventLoop& loop) {
     for (int round = 0; round < 20; ++round) {
       static std::atomic<int> calls;  // whatever goes wrong, the callbacks find it
@@ -224,7 +230,8 @@ TEST_CASE("A run that is stopped leaves suspended tasks as they are", "[event_lo
   });
 }
 
-// --- closing -----------------------------------------------------------------------------------------------------
+// --- closing
+// -----------------------------------------------------------------------------------------------------
 
 // asyncio: test_events EventLoopTestsMixin.test_close; test_base_events BaseEventLoopTests.test_close
 TEST_CASE("A closed loop refuses everything but questions", "[event_loop]") {
@@ -276,7 +283,8 @@ TEST_CASE("Closing a loop cancels what is left and unwinds it", "[event_loop]") 
         }));
       }
       loop.run_until_complete([] { sleep(1ms); });
-      for (int i = 0; i < 5; ++i) tasks.push_back(loop.create_task([] { TASK_CHECK(false); }));  // never started
+      for (int i = 0; i < 5; ++i)
+        tasks.push_back(loop.create_task([] { TASK_CHECK(false); }));  // never started
       loop.close();
       CHECK(unwound == 20);
       CHECK(loop.stats().tasks_alive == 0);
@@ -315,7 +323,8 @@ TEST_CASE("What the destructor of a dropped callback does at close is harmless",
     Future<> future = loop.create_future();
     struct Hostile {
       Hostile(EventLoop& its_loop, Future<> its_future) : loop(&its_loop), future(std::move(its_future)) {}
-      Hostile(Hostile&& from) noexcept : loop(std::exchange(from.loop, nullptr)), future(std::move(from.future)) {}
+      Hostile(Hostile&& from) noexcept
+          : loop(std::exchange(from.loop, nullptr)), future(std::move(from.future)) {}
       ~Hostile() {
         if (loop == nullptr) return;
         TASK_CHECK(throws<RuntimeError>([&] { loop->call_soon([] {}); }));
@@ -340,7 +349,8 @@ TEST_CASE("Tasks that a cleanup spawns while the loop closes are cancelled too",
   for (const std::size_t workers : {1, 2, 4, 8}) {
     std::atomic<int> late{0};
     EventLoop loop(test_config(workers));
-    { const auto task = loop.create_task([&] {
+    {
+      const auto task = loop.create_task([&] {
         try {
           sleep(1h);
         } catch (const CancelledError&) {
@@ -356,7 +366,8 @@ TEST_CASE("Tasks that a cleanup spawns while the loop closes are cancelled too",
           sleep(1s);
           throw;
         }
-      }); }
+      });
+    }
     loop.run_until_complete([] { sleep(1ms); });
     loop.close();
     CHECK(late == 1);
@@ -369,7 +380,8 @@ TEST_CASE("A thousand loops come and go and leave nothing", "[event_loop]") {
   const int rounds = 1000 / kSlowdown;
   for (int i = 0; i < rounds; ++i) {
     EventLoop loop(test_config(1 + static_cast<std::size_t>(i % 3)));
-    if (i % 2 == 0) CHECK(loop.run_until_complete([i] { return await(create_task([i] { return i; })); }) == i);
+    if (i % 2 == 0)
+      CHECK(loop.run_until_complete([i] { return await(create_task([i] { return i; })); }) == i);
   }
   const std::size_t mappings = count_mappings();
   for (int i = 0; i < rounds / 4; ++i) {
@@ -379,7 +391,8 @@ TEST_CASE("A thousand loops come and go and leave nothing", "[event_loop]") {
   CHECK(count_mappings() < mappings + 50);
 }
 
-// --- several loops -----------------------------------------------------------------------------------------------
+// --- several loops
+// -----------------------------------------------------------------------------------------------
 
 // asyncio: test_free_threading TestFreeThreading.test_all_tasks_race
 TEST_CASE("Every thread may have its loop, and each sees only its own tasks", "[event_loop]") {
@@ -465,7 +478,8 @@ TEST_CASE("A forked child has no running loop and may make its own", "[event_loo
   CHECK(result.errors.empty());
 }
 
-// --- callbacks and handles ---------------------------------------------------------------------------------------
+// --- callbacks and handles
+// ---------------------------------------------------------------------------------------
 
 TEST_CASE("call_soon passes its arguments, decayed", "[event_loop]") {
   on_loops([](EventLoop& loop) {
@@ -473,8 +487,10 @@ TEST_CASE("call_soon passes its arguments, decayed", "[event_loop]") {
     int counter = 0;
     loop.call_soon([&](int a, std::unique_ptr<int> b) { sum += a + *b; }, 1, std::make_unique<int>(2));
     loop.call_soon([&](int& given) { ++given; }, std::ref(counter));
-    loop.call_later(1s, [&](const std::string& text) { sum += static_cast<int>(text.size()); }, "four");
-    loop.call_at(loop.time() + 1s, [&](int a) { sum += a; }, 100);
+    loop.call_later(
+        1s, [&](const std::string& text) { sum += static_cast<int>(text.size()); }, "four");
+    loop.call_at(
+        loop.time() + 1s, [&](int a) { sum += a; }, 100);
     loop.call_soon([&, owned = std::make_unique<int>(1000)] { sum += *owned; });
     loop.run_until_complete([] { sleep(2s); });
     CHECK(sum == 1107);
@@ -545,101 +561,123 @@ TEST_CASE("A callback that cancels its own handle comes too late", "[event_loop]
 
 // asyncio: test_events EventLoopTestsMixin.test_call_soon_threadsafe_handle_cancel_other_thread
 TEST_CASE("Of a cancel from another thread and the callback exactly one wins", "[event_loop]") {
-  on_loops([](EventLoop& loop) {
-    for (int i = 0; i < 100; ++i) {
-      std::atomic<int> ran{0};
-      Handle handle = loop.call_soon([&] { ++ran; });
-      TimerHandle timer = loop.call_later(10us, [&] { ++ran; });
-      std::atomic<int> cancelled{0};
-      std::thread thread([&] {
-        cancelled += handle.cancel() ? 1 : 0;
-        cancelled += timer.cancel() ? 1 : 0;
-      });
-      loop.run_until_complete([] {
-        yield();
-        sleep(20us);
-      });
-      thread.join();
-      loop.run_until_complete([&] { TASK_CHECK(eventually_in_task([&] { return ran + cancelled == 2; })); });
-      CHECK(ran + cancelled == 2);
-    }
-  }, false);
+  on_loops(
+      [](EventLoop& loop) {
+        for (int i = 0; i < 100; ++i) {
+          std::atomic<int> ran{0};
+          Handle handle = loop.call_soon([&] { ++ran; });
+          TimerHandle timer = loop.call_later(10us, [&] { ++ran; });
+          std::atomic<int> cancelled{0};
+          std::thread thread([&] {
+            cancelled += handle.cancel() ? 1 : 0;
+            cancelled += timer.cancel() ? 1 : 0;
+          });
+          loop.run_until_complete([] {
+            yield();
+            sleep(20us);
+          });
+          thread.join();
+          loop.run_until_complete(
+              [&] { TASK_CHECK(eventually_in_task([&] { return ran + cancelled == 2; })); });
+          CHECK(ran + cancelled == 2);
+        }
+      },
+      false);
 }
 
 // asyncio: test_events EventLoopTestsMixin.test_call_soon_threadsafe
 TEST_CASE("call_soon from another thread wakes a loop that sleeps", "[event_loop]") {
-  on_loops([](EventLoop& loop) {
-    for (int i = 0; i < 20; ++i) {
-      std::thread thread([&] {
-        TASK_CHECK(eventually([&] { return loop.is_running(); }));
-        loop.call_soon([&] { loop.stop(); });
-      });
-      loop.run_forever();
-      thread.join();
-    }
-  }, false);
+  on_loops(
+      [](EventLoop& loop) {
+        for (int i = 0; i < 20; ++i) {
+          std::thread thread([&] {
+            TASK_CHECK(eventually([&] { return loop.is_running(); }));
+            loop.call_soon([&] { loop.stop(); });
+          });
+          loop.run_forever();
+          thread.join();
+        }
+      },
+      false);
 }
 
 TEST_CASE("Many threads feed one loop at once", "[event_loop]") {
-  on_loops([](EventLoop& loop) {
-    constexpr int kThreads = 4;
-    constexpr int kEach = 500;
-    std::atomic<int> calls{0};
-    std::vector<std::thread> threads;
-    for (int t = 0; t < kThreads; ++t) {
-      threads.emplace_back([&] {
-        for (int i = 0; i < kEach; ++i) {
-          switch (i % 3) {
-            case 0: loop.call_soon([&] { ++calls; }); break;
-            case 1: loop.call_later(1us, [&] { ++calls; }); break;
-            case 2: { const auto task = loop.create_task([&] { ++calls; }); break; }
-          }
+  on_loops(
+      [](EventLoop& loop) {
+        constexpr int kThreads = 4;
+        constexpr int kEach = 500;
+        std::atomic<int> calls{0};
+        std::vector<std::thread> threads;
+        for (int t = 0; t < kThreads; ++t) {
+          threads.emplace_back([&] {
+            for (int i = 0; i < kEach; ++i) {
+              switch (i % 3) {
+                case 0:
+                  loop.call_soon([&] { ++calls; });
+                  break;
+                case 1:
+                  loop.call_later(1us, [&] { ++calls; });
+                  break;
+                case 2: {
+                  const auto task = loop.create_task([&] { ++calls; });
+                  break;
+                }
+              }
+            }
+          });
         }
-      });
-    }
-    loop.run_until_complete([&] { TASK_CHECK(eventually_in_task([&] { return calls == kThreads * kEach; })); });
-    for (std::thread& thread : threads) thread.join();
-    CHECK(calls == kThreads * kEach);
-    loop.run_until_complete([] { TASK_CHECK(eventually_in_task([] { return all_tasks().size() == 1; })); });
-  }, false);
+        loop.run_until_complete(
+            [&] { TASK_CHECK(eventually_in_task([&] { return calls == kThreads * kEach; })); });
+        for (std::thread& thread : threads) thread.join();
+        CHECK(calls == kThreads * kEach);
+        loop.run_until_complete(
+            [] { TASK_CHECK(eventually_in_task([] { return all_tasks().size() == 1; })); });
+      },
+      false);
 }
 
 // asyncio: test_tasks RunCoroutineThreadsafeTests.test_run_coroutine_threadsafe,
 // asyncio: test_run_coroutine_threadsafe_with_exception, test_run_coroutine_threadsafe_task_cancelled,
 // asyncio: test_run_coroutine_threadsafe_and_cancel
-// asyncio: test_free_threading TestFreeThreading.test_run_coroutine_threadsafe, test_run_coroutine_threadsafe_exception
+// asyncio: test_free_threading TestFreeThreading.test_run_coroutine_threadsafe,
+// test_run_coroutine_threadsafe_exception
 TEST_CASE("A thread creates a task on a running loop and blocks for its result", "[event_loop]") {
-  on_loops([](EventLoop& loop) {
-    std::vector<std::thread> threads;
-    std::atomic<int> left{5};
-    for (int t = 0; t < 5; ++t) {
-      threads.emplace_back([&, t] {
-        TASK_CHECK(eventually([&] { return loop.is_running(); }));
-        TASK_CHECK(await(loop.create_task([t] {
-                     sleep(1ms);
-                     return t;
-                   })) == t);
-        TASK_CHECK(throws<std::runtime_error>([&] { await(loop.create_task([] { throw std::runtime_error("x"); })); }));
-        TASK_CHECK(throws<CancelledError>([&] {
-          await(loop.create_task([] {
-            current_task().cancel();
-            sleep(1h);
-          }));
-        }));
-        Task<> endless = loop.create_task([] { sleep(1h); });
-        endless.cancel();
-        endless.wait();
-        TASK_CHECK(endless.cancelled());
-        if (--left == 0) loop.stop();
-      });
-    }
-    loop.run_forever();
-    for (std::thread& thread : threads) thread.join();
-    loop.run_until_complete([] { TASK_CHECK(eventually_in_task([] { return all_tasks().size() == 1; })); });
-  }, false);
+  on_loops(
+      [](EventLoop& loop) {
+        std::vector<std::thread> threads;
+        std::atomic<int> left{5};
+        for (int t = 0; t < 5; ++t) {
+          threads.emplace_back([&, t] {
+            TASK_CHECK(eventually([&] { return loop.is_running(); }));
+            TASK_CHECK(await(loop.create_task([t] {
+                         sleep(1ms);
+                         return t;
+                       })) == t);
+            TASK_CHECK(throws<std::runtime_error>(
+                [&] { await(loop.create_task([] { throw std::runtime_error("x"); })); }));
+            TASK_CHECK(throws<CancelledError>([&] {
+              await(loop.create_task([] {
+                current_task().cancel();
+                sleep(1h);
+              }));
+            }));
+            Task<> endless = loop.create_task([] { sleep(1h); });
+            endless.cancel();
+            endless.wait();
+            TASK_CHECK(endless.cancelled());
+            if (--left == 0) loop.stop();
+          });
+        }
+        loop.run_forever();
+        for (std::thread& thread : threads) thread.join();
+        loop.run_until_complete(
+            [] { TASK_CHECK(eventually_in_task([] { return all_tasks().size() == 1; })); });
+      },
+      false);
 }
 
-// --- reports -----------------------------------------------------------------------------------------------------
+// --- reports
+// -----------------------------------------------------------------------------------------------------
 
 // asyncio: test_base_events BaseEventLoopTests.test_default_exc_handler_callback, test_set_exc_handler_custom
 // asyncio: test_events HandleTests.test_callback_with_exception
@@ -666,7 +704,8 @@ TEST_CASE("A failing callback is reported with its exception, and the loop goes 
 TEST_CASE("A failing exception handler harms nobody", "[event_loop]") {
   const ChildResult result = run_in_child([] {
     EventLoop loop(test_config(1));
-    loop.set_exception_handler([](EventLoop&, const ExceptionContext&) { throw std::runtime_error("the handler"); });
+    loop.set_exception_handler(
+        [](EventLoop&, const ExceptionContext&) { throw std::runtime_error("the handler"); });
     loop.call_soon([] { throw std::logic_error("the callback"); });
     loop.run_until_complete([] { sleep(1s); });
   });
@@ -678,11 +717,13 @@ TEST_CASE("A failing exception handler harms nobody", "[event_loop]") {
 TEST_CASE("The default exception handler writes message, task and error to stderr", "[event_loop]") {
   const ChildResult result = run_in_child([] {
     EventLoop loop(test_config(1));
-    const Task<> task = loop.create_task(TaskOptions{.name = "poor"}, [] { throw std::runtime_error("why not"); });
+    const Task<> task =
+        loop.create_task(TaskOptions{.name = "poor"}, [] { throw std::runtime_error("why not"); });
     loop.run_until_complete([&] { task.wait(); });
     loop.call_exception_handler({"something odd", task.exception(), task});
     loop.call_exception_handler({"something else", std::make_exception_ptr(5), AnyFuture()});
-    loop.call_exception_handler({"asked to stop", std::make_exception_ptr(CancelledError("enough")), AnyFuture()});
+    loop.call_exception_handler(
+        {"asked to stop", std::make_exception_ptr(CancelledError("enough")), AnyFuture()});
   });
   CHECK(result.exit_code == 0);
   CHECK(result.errors.find("something odd (task 'poor'): why not") != std::string::npos);
@@ -740,7 +781,8 @@ TEST_CASE("A loop refuses a configuration out of range", "[event_loop]") {
   CHECK_THROWS_AS(Runner(config), ConfigError);
 }
 
-// --- stats -------------------------------------------------------------------------------------------------------
+// --- stats
+// -------------------------------------------------------------------------------------------------------
 
 TEST_CASE("LoopStats counts tasks, timers, stacks and steps", "[event_loop]") {
   on_loops([](EventLoop& loop) {

@@ -1,4 +1,5 @@
-// Offload as tasks see it: to_thread, run_in_executor, the default executor. The pool's inside: tests/unit/offload.
+// Offload as tasks see it: to_thread, run_in_executor, the default executor. The pool's inside:
+// tests/unit/offload.
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -47,12 +48,14 @@ TEST_CASE("to_thread returns what the call returns on another thread", "[offload
   in_tasks([](EventLoop&) {
     const std::thread::id here = std::this_thread::get_id();
     std::atomic<int> calls{0};
-    TASK_CHECK(to_thread([&](int a, const std::string& b) {
-                 ++calls;
-                 TASK_CHECK(std::this_thread::get_id() != here);
-                 TASK_CHECK(throws<RuntimeError>([] { get_running_loop(); }));
-                 return a + static_cast<int>(b.size());
-               }, 40, "ab") == 42);
+    TASK_CHECK(to_thread(
+                   [&](int a, const std::string& b) {
+                     ++calls;
+                     TASK_CHECK(std::this_thread::get_id() != here);
+                     TASK_CHECK(throws<RuntimeError>([] { get_running_loop(); }));
+                     return a + static_cast<int>(b.size());
+                   },
+                   40, "ab") == 42);
     TASK_CHECK(calls == 1);
     to_thread([] {});
     TASK_CHECK(*to_thread([](std::unique_ptr<int> p) { return p; }, std::make_unique<int>(3)) == 3);
@@ -88,19 +91,22 @@ TEST_CASE("Offloaded calls run beside each other, up to the executor's threads",
 
 // asyncio: test_events EventLoopTestsMixin.test_run_in_executor
 TEST_CASE("run_in_executor submits at once, to the default executor or a given one", "[offload]") {
-  in_tasks([](EventLoop& loop) {
-    ThreadPool own(1, 1s, "own");
-    Future<int> by_own = loop.run_in_executor(&own, [] { return 1; });
-    Future<int> by_default = loop.run_in_executor(nullptr, [](int a) { return a; }, 2);
-    TASK_CHECK(&by_own.get_loop() == &loop);
-    TASK_CHECK(await(by_own) == 1);
-    TASK_CHECK(await(by_default) == 2);
-    TASK_CHECK(own.threads() == 1);
-    Future<int> submitted = own.submit([] { return 3; });
-    TASK_CHECK(await(submitted) == 3);
-    TASK_CHECK(own.shutdown() == 0);
-    TASK_CHECK(throws<RuntimeError>([&] { static_cast<void>(loop.run_in_executor(&own, [] {})); }));
-  }, false);  // with virtual time only the default executor's calls hold the clock
+  in_tasks(
+      [](EventLoop& loop) {
+        ThreadPool own(1, 1s, "own");
+        Future<int> by_own = loop.run_in_executor(&own, [] { return 1; });
+        Future<int> by_default = loop.run_in_executor(
+            nullptr, [](int a) { return a; }, 2);
+        TASK_CHECK(&by_own.get_loop() == &loop);
+        TASK_CHECK(await(by_own) == 1);
+        TASK_CHECK(await(by_default) == 2);
+        TASK_CHECK(own.threads() == 1);
+        Future<int> submitted = own.submit([] { return 3; });
+        TASK_CHECK(await(submitted) == 3);
+        TASK_CHECK(own.shutdown() == 0);
+        TASK_CHECK(throws<RuntimeError>([&] { static_cast<void>(loop.run_in_executor(&own, [] {})); }));
+      },
+      false);  // with virtual time only the default executor's calls hold the clock
 }
 
 TEST_CASE("run_in_executor works from a plain thread and before the loop runs", "[offload]") {
@@ -112,10 +118,12 @@ TEST_CASE("run_in_executor works from a plain thread and before the loop runs", 
 }
 
 TEST_CASE("run_until_complete takes a future of a pool that has no loop", "[offload]") {
-  on_loops([](EventLoop& loop) {
-    ThreadPool pool(1);
-    CHECK(loop.run_until_complete(pool.submit([] { return 6; })) == 6);
-  }, false);
+  on_loops(
+      [](EventLoop& loop) {
+        ThreadPool pool(1);
+        CHECK(loop.run_until_complete(pool.submit([] { return 6; })) == 6);
+      },
+      false);
 }
 
 TEST_CASE("Cancelling a task in to_thread frees it at once, the call goes on unseen", "[offload]") {
@@ -145,21 +153,23 @@ TEST_CASE("Cancelling a task in to_thread frees it at once, the call goes on uns
 
 // asyncio: test_events EventLoopTestsMixin.test_run_in_executor_cancel
 TEST_CASE("Cancelling an offloaded call that waits for a thread takes it back and destroys it", "[offload]") {
-  in_tasks([](EventLoop& loop) {
-    Gate gate;
-    ThreadPool pool(1);
-    Future<> running = loop.run_in_executor(&pool, [&] { gate.enter(); });
-    TASK_CHECK(eventually_in_task([&] { return gate.entered() == 1; }));
-    const auto token = std::make_shared<int>(1);
-    Future<> queued = loop.run_in_executor(&pool, [token] { TASK_CHECK(false); });
-    TASK_CHECK(pool.queued() == 1);
-    TASK_CHECK(queued.cancel());
-    TASK_CHECK(pool.queued() == 0);
-    TASK_CHECK(token.use_count() == 1);
-    gate.open();
-    await(running);
-    pool.shutdown();
-  }, false);  // with virtual time only the default executor's calls hold the clock
+  in_tasks(
+      [](EventLoop& loop) {
+        Gate gate;
+        ThreadPool pool(1);
+        Future<> running = loop.run_in_executor(&pool, [&] { gate.enter(); });
+        TASK_CHECK(eventually_in_task([&] { return gate.entered() == 1; }));
+        const auto token = std::make_shared<int>(1);
+        Future<> queued = loop.run_in_executor(&pool, [token] { TASK_CHECK(false); });
+        TASK_CHECK(pool.queued() == 1);
+        TASK_CHECK(queued.cancel());
+        TASK_CHECK(pool.queued() == 0);
+        TASK_CHECK(token.use_count() == 1);
+        gate.open();
+        await(running);
+        pool.shutdown();
+      },
+      false);  // with virtual time only the default executor's calls hold the clock
 }
 
 TEST_CASE("A task cancelled before it offloads calls nothing or drops the result", "[offload]") {
@@ -235,40 +245,44 @@ TEST_CASE("The default executor can be replaced", "[offload]") {
 }
 
 TEST_CASE("After shutdown_default_executor offloads are refused", "[offload]") {
-  on_loops([](EventLoop& loop) {
-    const Reports reports(loop);
-    loop.run_until_complete([&] {
-      to_thread([] {});
-      loop.shutdown_default_executor(10s);
-      TASK_CHECK(loop.stats().blocking_threads == 0);
-      TASK_CHECK(throws<RuntimeError>([] { to_thread([] {}); }));
-      TASK_CHECK(throws<RuntimeError>([&] { static_cast<void>(loop.run_in_executor(nullptr, [] {})); }));
-      loop.shutdown_default_executor(10s);
-    });
-    CHECK(reports.size() == 0);
-  }, false);
+  on_loops(
+      [](EventLoop& loop) {
+        const Reports reports(loop);
+        loop.run_until_complete([&] {
+          to_thread([] {});
+          loop.shutdown_default_executor(10s);
+          TASK_CHECK(loop.stats().blocking_threads == 0);
+          TASK_CHECK(throws<RuntimeError>([] { to_thread([] {}); }));
+          TASK_CHECK(throws<RuntimeError>([&] { static_cast<void>(loop.run_in_executor(nullptr, [] {})); }));
+          loop.shutdown_default_executor(10s);
+        });
+        CHECK(reports.size() == 0);
+      },
+      false);
 }
 
 // asyncio: test_base_events BaseEventLoopTests.test_shutdown_default_executor_timeout
 TEST_CASE("shutdown_default_executor gives up after its timeout and reports what still runs", "[offload]") {
-  on_loops([](EventLoop& loop) {
-    const Reports reports(loop);
-    Gate gate;
-    std::atomic<bool> ended{false};
-    loop.run_until_complete([&] {
-      Future<> call = loop.run_in_executor(nullptr, [&] {
-        gate.enter();
-        ended = true;
-      });
-      TASK_CHECK(eventually_in_task([&] { return gate.entered() == 1; }));
-      loop.shutdown_default_executor(1ms);
-      TASK_CHECK(!ended);
-      gate.open();
-      await(call);
-    });
-    REQUIRE(reports.size() == 1);
-    CHECK(reports.messages()[0].find("1 blocking call") != std::string::npos);
-  }, false);
+  on_loops(
+      [](EventLoop& loop) {
+        const Reports reports(loop);
+        Gate gate;
+        std::atomic<bool> ended{false};
+        loop.run_until_complete([&] {
+          Future<> call = loop.run_in_executor(nullptr, [&] {
+            gate.enter();
+            ended = true;
+          });
+          TASK_CHECK(eventually_in_task([&] { return gate.entered() == 1; }));
+          loop.shutdown_default_executor(1ms);
+          TASK_CHECK(!ended);
+          gate.open();
+          await(call);
+        });
+        REQUIRE(reports.size() == 1);
+        CHECK(reports.messages()[0].find("1 blocking call") != std::string::npos);
+      },
+      false);
 }
 
 TEST_CASE("Many tasks offload many short calls", "[offload]") {

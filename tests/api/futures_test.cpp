@@ -34,7 +34,8 @@ struct CountsLife {
 
 }  // namespace
 
-// --- states ------------------------------------------------------------------------------------------------------
+// --- states
+// ------------------------------------------------------------------------------------------------------
 
 // asyncio: test_futures BaseFutureTests.test_initial_state
 TEST_CASE("A new future is pending", "[futures]") {
@@ -199,7 +200,8 @@ TEST_CASE("A future made outside of any loop says so", "[futures]") {
   CHECK(await(future) == 1);
 }
 
-// --- values ------------------------------------------------------------------------------------------------------
+// --- values
+// ------------------------------------------------------------------------------------------------------
 
 TEST_CASE("A future holds a value that can only be moved", "[futures]") {
   in_tasks([](EventLoop& loop) {
@@ -304,7 +306,8 @@ TEST_CASE("A future may outlive its loop", "[futures]") {
   report_failures();
 }
 
-// --- awaiting ----------------------------------------------------------------------------------------------------
+// --- awaiting
+// ----------------------------------------------------------------------------------------------------
 
 TEST_CASE("Awaiting a done future returns at once", "[futures]") {
   in_tasks([](EventLoop& loop) {
@@ -359,23 +362,25 @@ TEST_CASE("Future::wait waits and never throws what the future holds", "[futures
 }
 
 TEST_CASE("A plain thread blocks in wait and await until the future is done", "[futures]") {
-  on_loops([](EventLoop& loop) {
-    Future<int> go = loop.create_future<int>();
-    Future<int> answer = loop.create_future<int>();
-    Future<int> failed = loop.create_future<int>();
-    std::thread thread([=]() mutable {
-      const int value = await(go);
-      answer.set_result(value + 1);
-      failed.wait();
-      TASK_CHECK(throws<std::runtime_error>([&] { await(failed); }));
-    });
-    loop.run_until_complete([&] {
-      go.set_result(41);
-      TASK_CHECK(await(answer) == 42);
-      failed.set_exception(error_of("for the thread"));
-    });
-    thread.join();
-  }, false);
+  on_loops(
+      [](EventLoop& loop) {
+        Future<int> go = loop.create_future<int>();
+        Future<int> answer = loop.create_future<int>();
+        Future<int> failed = loop.create_future<int>();
+        std::thread thread([=]() mutable {
+          const int value = await(go);
+          answer.set_result(value + 1);
+          failed.wait();
+          TASK_CHECK(throws<std::runtime_error>([&] { await(failed); }));
+        });
+        loop.run_until_complete([&] {
+          go.set_result(41);
+          TASK_CHECK(await(answer) == 42);
+          failed.set_exception(error_of("for the thread"));
+        });
+        thread.join();
+      },
+      false);
 }
 
 TEST_CASE("Awaiting in a callback throws RuntimeError if it would have to wait", "[futures]") {
@@ -455,10 +460,12 @@ TEST_CASE("Waiting tasks and callbacks that leave a future early do not disturb 
   });
 }
 
-// --- callbacks ---------------------------------------------------------------------------------------------------
+// --- callbacks
+// ---------------------------------------------------------------------------------------------------
 
 // asyncio: test_futures BaseFutureDoneCallbackTests.test_callbacks_invoked_on_set_result
-TEST_CASE("A future's callbacks run after set_result, not inside it, in the order of registration", "[futures]") {
+TEST_CASE("A future's callbacks run after set_result, not inside it, in the order of registration",
+          "[futures]") {
   on_one_worker([](EventLoop& loop) {
     loop.run_until_complete([&] {
       Future<int> future = loop.create_future<int>();
@@ -505,7 +512,8 @@ TEST_CASE("A future's callbacks each run exactly once, however it ends and where
     std::vector<Future<int>> futures;
     for (int i = 0; i < 3; ++i) {
       futures.push_back(loop.create_future<int>());
-      for (int k = 0; k < kCallbacks; ++k) futures.back().add_done_callback([&calls](const AnyFuture&) { ++calls; });
+      for (int k = 0; k < kCallbacks; ++k)
+        futures.back().add_done_callback([&calls](const AnyFuture&) { ++calls; });
     }
     futures[0].set_result(1);
     futures[1].set_exception(error_of("seen"));
@@ -590,7 +598,8 @@ TEST_CASE("A callback whose destructor removes others does not corrupt the list"
       AnyFuture future;
       CallbackId id;
     };
-    const CallbackId first = future.add_done_callback([remover = Remover(future, other)](const AnyFuture&) {});
+    const CallbackId first =
+        future.add_done_callback([remover = Remover(future, other)](const AnyFuture&) {});
     future.add_done_callback([&calls](const AnyFuture&) { ++calls; });
     CHECK(future.remove_done_callback(first) == 1);
     CHECK(future.remove_done_callback(other) == 0);
@@ -674,7 +683,8 @@ TEST_CASE("A callback is told of completion by another thread while it is being 
   });
 }
 
-// --- several producers -------------------------------------------------------------------------------------------
+// --- several producers
+// -------------------------------------------------------------------------------------------
 
 TEST_CASE("Of many producers that race for a future exactly one wins", "[futures]") {
   on_parallel_loops([](EventLoop& loop) {
@@ -700,31 +710,35 @@ TEST_CASE("Of many producers that race for a future exactly one wins", "[futures
 }
 
 TEST_CASE("Plain threads complete futures that tasks wait for", "[futures]") {
-  on_loops([](EventLoop& loop) {
-    constexpr int kFutures = 50;
-    std::vector<Future<int>> futures;
-    for (int i = 0; i < kFutures; ++i) futures.push_back(loop.create_future<int>());
-    std::atomic<bool> started{false};
-    std::thread thread([&] {
-      while (!started) std::this_thread::yield();
-      for (int i = 0; i < kFutures; ++i) futures[static_cast<std::size_t>(i)].set_result(i);
-    });
-    // Real time: with virtual time a loop that only waits for a thread it does not know is a deadlock.
-    loop.run_until_complete([&] {
-      started = true;
-      int sum = 0;
-      for (const Future<int>& future : futures) sum += await(future);
-      TASK_CHECK(sum == kFutures * (kFutures - 1) / 2);
-    });
-    thread.join();
-  }, false);
+  on_loops(
+      [](EventLoop& loop) {
+        constexpr int kFutures = 50;
+        std::vector<Future<int>> futures;
+        for (int i = 0; i < kFutures; ++i) futures.push_back(loop.create_future<int>());
+        std::atomic<bool> started{false};
+        std::thread thread([&] {
+          while (!started) std::this_thread::yield();
+          for (int i = 0; i < kFutures; ++i) futures[static_cast<std::size_t>(i)].set_result(i);
+        });
+        // Real time: with virtual time a loop that only waits for a thread it does not know is a deadlock.
+        loop.run_until_complete([&] {
+          started = true;
+          int sum = 0;
+          for (const Future<int>& future : futures) sum += await(future);
+          TASK_CHECK(sum == kFutures * (kFutures - 1) / 2);
+        });
+        thread.join();
+      },
+      false);
 }
 
-// --- exceptions nobody retrieved ---------------------------------------------------------------------------------
+// --- exceptions nobody retrieved
+// ---------------------------------------------------------------------------------
 
 // asyncio: test_futures BaseFutureTests.test_tb_logger_exception_unretrieved
 // asyncio: test_futures BaseFutureTests.test_future_exception_never_retrieved
-TEST_CASE("A future's exception that nobody retrieved is reported once, when the last handle goes", "[futures]") {
+TEST_CASE("A future's exception that nobody retrieved is reported once, when the last handle goes",
+          "[futures]") {
   on_loops([](EventLoop& loop) {
     const Reports reports(loop);
     const std::exception_ptr error = error_of("unseen");

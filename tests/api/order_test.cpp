@@ -39,7 +39,8 @@ struct PassCounter {
 }  // namespace
 
 // asyncio: test_events EventLoopTestsMixin.test_call_soon
-TEST_CASE("C50: call_soon is first in, first out, and what a callback schedules runs in the next pass", "[order]") {
+TEST_CASE("C50: call_soon is first in, first out, and what a callback schedules runs in the next pass",
+          "[order]") {
   CHECK(order_of([](EventLoop& loop, Log& log) {
           loop.call_soon([&] {
             log.add("a");
@@ -90,7 +91,8 @@ TEST_CASE("C50: timers with equal deadlines run in the order of the calls", "[or
         }) == "before 0 1 2 3 4 5 6 7 8 9 10 11");
 }
 
-TEST_CASE("Timers that are due together run in the order of their deadlines, sleeping tasks among them", "[order]") {
+TEST_CASE("Timers that are due together run in the order of their deadlines, sleeping tasks among them",
+          "[order]") {
   CHECK(order_of([](EventLoop& loop, Log& log) {
           std::vector<Task<>> tasks;
           for (const int ms : {5, 1, 3}) {
@@ -98,7 +100,8 @@ TEST_CASE("Timers that are due together run in the order of their deadlines, sle
               sleep(std::chrono::milliseconds(ms));
               log.add("task" + std::to_string(ms));
             }));
-            loop.call_later(std::chrono::milliseconds(ms), [&log, ms] { log.add("call" + std::to_string(ms)); });
+            loop.call_later(std::chrono::milliseconds(ms),
+                            [&log, ms] { log.add("call" + std::to_string(ms)); });
           }
           for (const Task<>& task : tasks) await(task);
         }) == "call1 task1 call3 task3 call5 task5");
@@ -270,23 +273,25 @@ TEST_CASE("run_until_complete stops one pass after the end of its task", "[order
 
 // asyncio: test_base_events BaseEventLoopTests.test_run_forever_pre_stopped
 TEST_CASE("stop before the run: one pass without waiting", "[order]") {
-  on_one_worker([](EventLoop& loop) {
-    Log log;
-    loop.stop();
-    loop.run_forever();
-    loop.call_soon([&] {
-      log.add("ready");
-      loop.call_soon([&] { log.add("next"); });
-    });
-    TimerHandle timer = loop.call_later(1h, [&] { log.add("timer"); });
-    loop.stop();
-    loop.run_forever();
-    CHECK(log.text() == "ready");
-    loop.stop();
-    loop.run_forever();
-    CHECK(log.text() == "ready next");
-    timer.cancel();
-  }, false);
+  on_one_worker(
+      [](EventLoop& loop) {
+        Log log;
+        loop.stop();
+        loop.run_forever();
+        loop.call_soon([&] {
+          log.add("ready");
+          loop.call_soon([&] { log.add("next"); });
+        });
+        TimerHandle timer = loop.call_later(1h, [&] { log.add("timer"); });
+        loop.stop();
+        loop.run_forever();
+        CHECK(log.text() == "ready");
+        loop.stop();
+        loop.run_forever();
+        CHECK(log.text() == "ready next");
+        timer.cancel();
+      },
+      false);
 }
 
 TEST_CASE("A callback queued by another thread keeps that thread's order", "[order]") {

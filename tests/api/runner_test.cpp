@@ -62,15 +62,18 @@ int outcome_of(F&& call) {
 
 }  // namespace
 
-// --- results -----------------------------------------------------------------------------------------------------
+// --- results
+// -----------------------------------------------------------------------------------------------------
 
 // asyncio: test_runners RunTests.test_asyncio_run_return, test_asyncio_run_raises
 TEST_CASE("run returns what main returns and throws what it throws", "[runner]") {
   with_configs([](const Config& config) {
-    CHECK(fibrio::run([] {
-      sleep(1s);
-      return 42;
-    }, config) == 42);
+    CHECK(fibrio::run(
+              [] {
+                sleep(1s);
+                return 42;
+              },
+              config) == 42);
     fibrio::run([] {}, config);
     CHECK(*fibrio::run([] { return std::make_unique<int>(3); }, config) == 3);
     CHECK_THROWS_WITH(fibrio::run([] { throw std::runtime_error("spam"); }, config), "spam");
@@ -95,10 +98,12 @@ TEST_CASE("run passes the configuration on to its loop", "[runner]") {
   with_configs([](Config config) {
     for (const bool debug : {false, true}) {
       config.debug = debug;
-      fibrio::run([&] {
-        TASK_CHECK(get_running_loop().get_debug() == debug);
-        TASK_CHECK(get_running_loop().workers() == config.workers);
-      }, config);
+      fibrio::run(
+          [&] {
+            TASK_CHECK(get_running_loop().get_debug() == debug);
+            TASK_CHECK(get_running_loop().workers() == config.workers);
+          },
+          config);
     }
   });
 }
@@ -145,27 +150,30 @@ TEST_CASE("A task left by one run of a runner goes on in the next", "[runner]") 
   });
 }
 
-// --- shutdown ----------------------------------------------------------------------------------------------------
+// --- shutdown
+// ----------------------------------------------------------------------------------------------------
 
 // asyncio: test_runners RunTests.test_asyncio_run_cancels_hanging_tasks
 TEST_CASE("run cancels what is left and waits for its cleanup", "[runner]") {
   with_configs([](const Config& config) {
     std::atomic<int> cleaned{0};
     Task<> left;
-    CHECK(fibrio::run([&] {
-      left = create_task([&] {
-        try {
-          await(get_running_loop().create_future());
-        } catch (const CancelledError&) {
-          for (int i = 0; i < 3; ++i) sleep(1s);  // cleanup may wait
-          ++cleaned;
-          throw;
-        }
-      });
-      const auto never_started = create_task([] { sleep(1h); });
-      yield();
-      return 7;
-    }, config) == 7);
+    CHECK(fibrio::run(
+              [&] {
+                left = create_task([&] {
+                  try {
+                    await(get_running_loop().create_future());
+                  } catch (const CancelledError&) {
+                    for (int i = 0; i < 3; ++i) sleep(1s);  // cleanup may wait
+                    ++cleaned;
+                    throw;
+                  }
+                });
+                const auto never_started = create_task([] { sleep(1h); });
+                yield();
+                return 7;
+              },
+              config) == 7);
     CHECK(cleaned == 1);
     CHECK(left.cancelled());
     CHECK(left.cancelling() == 1);  // C56: cancelled once
@@ -175,18 +183,20 @@ TEST_CASE("run cancels what is left and waits for its cleanup", "[runner]") {
 TEST_CASE("run waits for leftovers that swallow the cancellation and end", "[runner]") {
   with_configs([](const Config& config) {
     Task<int> left;
-    fibrio::run([&] {
-      left = create_task([] {
-        try {
-          sleep(1h);
-        } catch (const CancelledError&) {
-        }
-        sleep(1s);
-        return 3;
-      });
-      yield();
-      sleep(1ms);
-    }, config);
+    fibrio::run(
+        [&] {
+          left = create_task([] {
+            try {
+              sleep(1h);
+            } catch (const CancelledError&) {
+            }
+            sleep(1s);
+            return 3;
+          });
+          yield();
+          sleep(1ms);
+        },
+        config);
     CHECK_FALSE(left.cancelled());
     CHECK(left.result() == 3);
   });
@@ -219,28 +229,30 @@ TEST_CASE("Errors of tasks while run shuts down are reported, the result of main
 TEST_CASE("C56: tasks that a cleanup spawns are cancelled in their turn", "[runner]") {
   with_configs([](const Config& config) {
     Log log;
-    fibrio::run([&] {
-      const auto left = create_task([&] {
-        try {
-          sleep(1h);
-        } catch (const CancelledError&) {
-          const auto late = create_task([&] {
-            log.add("late ran");
+    fibrio::run(
+        [&] {
+          const auto left = create_task([&] {
             try {
               sleep(1h);
             } catch (const CancelledError&) {
-              log.add("late cancelled");
+              const auto late = create_task([&] {
+                log.add("late ran");
+                try {
+                  sleep(1h);
+                } catch (const CancelledError&) {
+                  log.add("late cancelled");
+                  throw;
+                }
+              });
+              yield();
+              sleep(1ms);
               throw;
             }
           });
           yield();
           sleep(1ms);
-          throw;
-        }
-      });
-      yield();
-      sleep(1ms);
-    }, config);
+        },
+        config);
     CHECK(log.text() == "late ran late cancelled");
   });
 }
@@ -248,22 +260,24 @@ TEST_CASE("C56: tasks that a cleanup spawns are cancelled in their turn", "[runn
 TEST_CASE("run shuts down tasks first, then the executor, then the loop", "[runner]") {
   with_configs([](const Config& config) {
     Log log;
-    fibrio::run([&] {
-      to_thread([] {});
-      const auto left = create_task([&] {
-        try {
-          sleep(1h);
-        } catch (const CancelledError&) {
-          // The executor still works.
-          TASK_CHECK(to_thread([] { return 5; }) == 5);
-          log.add("cleaned");
-          throw;
-        }
-      });
-      get_running_loop().run_in_executor(nullptr, [&] { log.add("offloaded"); });
-      yield();
-      sleep(1ms);
-    }, config);
+    fibrio::run(
+        [&] {
+          to_thread([] {});
+          const auto left = create_task([&] {
+            try {
+              sleep(1h);
+            } catch (const CancelledError&) {
+              // The executor still works.
+              TASK_CHECK(to_thread([] { return 5; }) == 5);
+              log.add("cleaned");
+              throw;
+            }
+          });
+          get_running_loop().run_in_executor(nullptr, [&] { log.add("offloaded"); });
+          yield();
+          sleep(1ms);
+        },
+        config);
     CHECK(log.size() == 2);  // both before run returned
   });
 }
@@ -273,16 +287,18 @@ TEST_CASE("run waits for offloaded calls that still run", "[runner]") {
     std::atomic<bool> release{false};
     std::atomic<bool> ended{false};
     std::thread releaser;
-    fibrio::run([&] {
-      std::atomic<bool> started{false};
-      get_running_loop().run_in_executor(nullptr, [&] {
-        started = true;
-        while (!release) std::this_thread::yield();
-        ended = true;
-      });
-      TASK_CHECK(eventually_in_task([&] { return started.load(); }));
-      releaser = std::thread([&] { release = true; });
-    }, config);
+    fibrio::run(
+        [&] {
+          std::atomic<bool> started{false};
+          get_running_loop().run_in_executor(nullptr, [&] {
+            started = true;
+            while (!release) std::this_thread::yield();
+            ended = true;
+          });
+          TASK_CHECK(eventually_in_task([&] { return started.load(); }));
+          releaser = std::thread([&] { release = true; });
+        },
+        config);
     CHECK(ended);
     releaser.join();
   });
@@ -303,187 +319,233 @@ TEST_CASE("Main's error comes out of run although leftovers fail too", "[runner]
       yield();
       sleep(1ms);
       throw std::runtime_error("first");
-    }), "first");
+    }),
+                      "first");
     runner.close();
     CHECK(reports.size() == 1);
   });
 }
 
-// --- SIGINT ------------------------------------------------------------------------------------------------------
+// --- SIGINT
+// ------------------------------------------------------------------------------------------------------
 
 // asyncio: test_runners RunnerTests.test_interrupt_wait
 TEST_CASE("C55: SIGINT while main waits cancels it and run throws KeyboardInterrupt", "[runner][sigint]") {
-  in_child([](const Config& config) {
-    return outcome_of([&] {
-      fibrio::run([] {
-        get_running_loop().call_soon([] { ::kill(::getpid(), SIGINT); });
-        sleep(1h);
-      }, config);
-      return 0;
-    });
-  }, kInterrupted);
+  in_child(
+      [](const Config& config) {
+        return outcome_of([&] {
+          fibrio::run(
+              [] {
+                get_running_loop().call_soon([] { ::kill(::getpid(), SIGINT); });
+                sleep(1h);
+              },
+              config);
+          return 0;
+        });
+      },
+      kInterrupted);
 }
 
 // asyncio: test_runners RunnerTests.test_interrupt_call_soon
 TEST_CASE("C55: SIGINT while the loop is busy cancels main", "[runner][sigint]") {
-  in_child([](const Config& config) {
-    return outcome_of([&] {
-      fibrio::run([] {
-        ::kill(::getpid(), SIGINT);
-        for (;;) yield();
-      }, config);
-      return 0;
-    });
-  }, kInterrupted);
+  in_child(
+      [](const Config& config) {
+        return outcome_of([&] {
+          fibrio::run(
+              [] {
+                ::kill(::getpid(), SIGINT);
+                for (;;) yield();
+              },
+              config);
+          return 0;
+        });
+      },
+      kInterrupted);
 }
 
 TEST_CASE("C55: main that absorbs the interrupt returns its value", "[runner][sigint]") {
-  in_child([](const Config& config) {
-    return outcome_of([&] {
-      return fibrio::run([] {
-        ::kill(::getpid(), SIGINT);
-        try {
-          sleep(1h);
-        } catch (const CancelledError&) {
-        }
-        return 5;
-      }, config);
-    });
-  }, 5);
+  in_child(
+      [](const Config& config) {
+        return outcome_of([&] {
+          return fibrio::run(
+              [] {
+                ::kill(::getpid(), SIGINT);
+                try {
+                  sleep(1h);
+                } catch (const CancelledError&) {
+                }
+                return 5;
+              },
+              config);
+        });
+      },
+      5);
 }
 
 // asyncio: test_runners RunnerTests.test_interrupt_cancelled_task
 TEST_CASE("C55: an interrupt beside an independent cancel is CancelledError", "[runner][sigint]") {
-  in_child([](const Config& config) {
-    return outcome_of([&] {
-      fibrio::run([] {
-        current_task().cancel();
-        {
-          const CancelMask mask;
-          ::kill(::getpid(), SIGINT);
-          while (current_task().cancelling() < 2) yield();
-        }
-        sleep(1h);
-      }, config);
-      return 0;
-    });
-  }, kCancelled);
+  in_child(
+      [](const Config& config) {
+        return outcome_of([&] {
+          fibrio::run(
+              [] {
+                current_task().cancel();
+                {
+                  const CancelMask mask;
+                  ::kill(::getpid(), SIGINT);
+                  while (current_task().cancelling() < 2) yield();
+                }
+                sleep(1h);
+              },
+              config);
+          return 0;
+        });
+      },
+      kCancelled);
 }
 
 TEST_CASE("C55: main that fails on its interrupt fails with that", "[runner][sigint]") {
-  in_child([](const Config& config) {
-    return outcome_of([&] {
-      fibrio::run([] {
-        ::kill(::getpid(), SIGINT);
-        try {
-          sleep(1h);
-        } catch (const CancelledError&) {
-          throw std::runtime_error("instead");
-        }
-      }, config);
-      return 0;
-    });
-  }, kOtherError);
+  in_child(
+      [](const Config& config) {
+        return outcome_of([&] {
+          fibrio::run(
+              [] {
+                ::kill(::getpid(), SIGINT);
+                try {
+                  sleep(1h);
+                } catch (const CancelledError&) {
+                  throw std::runtime_error("instead");
+                }
+              },
+              config);
+          return 0;
+        });
+      },
+      kOtherError);
 }
 
 TEST_CASE("C55: a second SIGINT ends the process at once", "[runner][sigint]") {
-  in_child([](const Config& config) {
-    return outcome_of([&] {
-      fibrio::run([] {
-        ::kill(::getpid(), SIGINT);
-        try {
-          sleep(1h);
-        } catch (const CancelledError&) {
-        }
-        ::kill(::getpid(), SIGINT);
-        for (;;) {  // hangs without ever waiting
-        }
-      }, config);
-      return 0;
-    });
-  }, -1, SIGINT);
+  in_child(
+      [](const Config& config) {
+        return outcome_of([&] {
+          fibrio::run(
+              [] {
+                ::kill(::getpid(), SIGINT);
+                try {
+                  sleep(1h);
+                } catch (const CancelledError&) {
+                }
+                ::kill(::getpid(), SIGINT);
+                for (;;) {  // hangs without ever waiting
+                }
+              },
+              config);
+          return 0;
+        });
+      },
+      -1, SIGINT);
 }
 
 TEST_CASE("C55: SIGINT ends a program whose leftovers clean up", "[runner][sigint]") {
-  in_child([](const Config& config) {
-    bool cleaned = false;
-    const int outcome = outcome_of([&] {
-      fibrio::run([&] {
-        Task<> child = create_task([&] {
-          try {
-            sleep(1h);
-          } catch (const CancelledError&) {
-            sleep(1ms);
-            cleaned = true;
-            throw;
-          }
+  in_child(
+      [](const Config& config) {
+        bool cleaned = false;
+        const int outcome = outcome_of([&] {
+          fibrio::run(
+              [&] {
+                Task<> child = create_task([&] {
+                  try {
+                    sleep(1h);
+                  } catch (const CancelledError&) {
+                    sleep(1ms);
+                    cleaned = true;
+                    throw;
+                  }
+                });
+                yield();
+                ::kill(::getpid(), SIGINT);
+                await(child);
+              },
+              config);
+          return 0;
         });
-        yield();
-        ::kill(::getpid(), SIGINT);
-        await(child);
-      }, config);
-      return 0;
-    });
-    return cleaned ? outcome : kWrong;
-  }, kInterrupted);
+        return cleaned ? outcome : kWrong;
+      },
+      kInterrupted);
 }
 
 TEST_CASE("SIGINT has its default action again after run", "[runner][sigint]") {
-  in_child([](const Config& config) {
-    fibrio::run([] { yield(); }, config);
-    struct sigaction action {};
-    ::sigaction(SIGINT, nullptr, &action);
-    if (action.sa_handler != SIG_DFL) return kWrong;
-    // And a second run can be interrupted as the first.
-    return outcome_of([&] {
-      fibrio::run([] {
-        ::kill(::getpid(), SIGINT);
-        sleep(1h);
-      }, config);
-      return 0;
-    });
-  }, kInterrupted);
+  in_child(
+      [](const Config& config) {
+        fibrio::run([] { yield(); }, config);
+        struct sigaction action {};
+        ::sigaction(SIGINT, nullptr, &action);
+        if (action.sa_handler != SIG_DFL) return kWrong;
+        // And a second run can be interrupted as the first.
+        return outcome_of([&] {
+          fibrio::run(
+              [] {
+                ::kill(::getpid(), SIGINT);
+                sleep(1h);
+              },
+              config);
+          return 0;
+        });
+      },
+      kInterrupted);
 }
 
 TEST_CASE("run leaves a SIGINT handler of the program alone", "[runner][sigint]") {
-  in_child([](const Config& config) {
-    static volatile sig_atomic_t seen = 0;
-    ::signal(SIGINT, [](int) { seen = 1; });
-    return outcome_of([&] {
-      return fibrio::run([] {
-        ::kill(::getpid(), SIGINT);
-        sleep(1ms);
-        return seen == 1 ? 6 : kWrong;
-      }, config);
-    });
-  }, 6);
+  in_child(
+      [](const Config& config) {
+        static volatile sig_atomic_t seen = 0;
+        ::signal(SIGINT, [](int) { seen = 1; });
+        return outcome_of([&] {
+          return fibrio::run(
+              [] {
+                ::kill(::getpid(), SIGINT);
+                sleep(1ms);
+                return seen == 1 ? 6 : kWrong;
+              },
+              config);
+        });
+      },
+      6);
 }
 
 TEST_CASE("run in a thread that is not the main one leaves SIGINT alone", "[runner][sigint]") {
-  in_child([](const Config& config) {
-    int code = kWrong;
-    std::thread([&] {
-      fibrio::run([&] {
-        struct sigaction action {};
-        ::sigaction(SIGINT, nullptr, &action);
-        code = action.sa_handler == SIG_DFL ? 0 : kWrong;
-      }, config);
-    }).join();
-    return code;
-  }, 0);
+  in_child(
+      [](const Config& config) {
+        int code = kWrong;
+        std::thread([&] {
+          fibrio::run(
+              [&] {
+                struct sigaction action {};
+                ::sigaction(SIGINT, nullptr, &action);
+                code = action.sa_handler == SIG_DFL ? 0 : kWrong;
+              },
+              config);
+        }).join();
+        return code;
+      },
+      0);
 }
 
 TEST_CASE("A program's own handler for SIGINT on the loop replaces run's", "[runner][sigint]") {
-  in_child([](const Config& config) {
-    return outcome_of([&] {
-      return fibrio::run([] {
-        Future<> seen = get_running_loop().create_future();
-        get_running_loop().add_signal_handler(SIGINT, [seen]() mutable { seen.try_set_result(); });
-        ::kill(::getpid(), SIGINT);
-        await(seen);
-        get_running_loop().remove_signal_handler(SIGINT);
-        return 6;
-      }, config);
-    });
-  }, 6);
+  in_child(
+      [](const Config& config) {
+        return outcome_of([&] {
+          return fibrio::run(
+              [] {
+                Future<> seen = get_running_loop().create_future();
+                get_running_loop().add_signal_handler(SIGINT, [seen]() mutable { seen.try_set_result(); });
+                ::kill(::getpid(), SIGINT);
+                await(seen);
+                get_running_loop().remove_signal_handler(SIGINT);
+                return 6;
+              },
+              config);
+        });
+      },
+      6);
 }

@@ -31,7 +31,8 @@ struct Tracer {
 
 }  // namespace
 
-// --- results -----------------------------------------------------------------------------------------------------
+// --- results
+// -----------------------------------------------------------------------------------------------------
 
 // asyncio: test_tasks BaseTaskTests.test_task_class, test_task_basics
 TEST_CASE("A task returns what its callable returns", "[tasks]") {
@@ -46,7 +47,8 @@ TEST_CASE("A task returns what its callable returns", "[tasks]") {
     int& result = *await(create_task([&target] { return &target; }));
     TASK_CHECK(&result == &target);
     // Nested waits hand values up.
-    TASK_CHECK(await(create_task([] { return await(create_task([] { return await(create_task(twice, 4)); })); })) == 8);
+    TASK_CHECK(await(create_task(
+                   [] { return await(create_task([] { return await(create_task(twice, 4)); })); })) == 8);
   });
 }
 
@@ -112,7 +114,8 @@ TEST_CASE("A task is a future and converts to the handles without a type", "[tas
   });
 }
 
-// --- errors ------------------------------------------------------------------------------------------------------
+// --- errors
+// ------------------------------------------------------------------------------------------------------
 
 TEST_CASE("A task keeps the exception of its callable for everyone who asks", "[tasks]") {
   in_tasks([](EventLoop&) {
@@ -136,7 +139,9 @@ TEST_CASE("A task's exception that nobody retrieved is reported once, with the t
       }
       // The task's own worker may still hold it for a moment.
       TASK_CHECK(eventually_in_task([&] { return reports.size() == 1; }));
-      { const auto dropped = create_task([] { throw std::runtime_error("handle dropped first"); }); }
+      {
+        const auto dropped = create_task([] { throw std::runtime_error("handle dropped first"); });
+      }
       TASK_CHECK(eventually_in_task([&] { return reports.size() == 2; }));
       Task<> seen = create_task([] { throw std::runtime_error("seen"); });
       TASK_CHECK(throws<std::runtime_error>([&] { await(seen); }));
@@ -160,7 +165,8 @@ TEST_CASE("A failed task that is cancelled later is not reported", "[tasks]") {
   });
 }
 
-// --- arguments and lifetimes -------------------------------------------------------------------------------------
+// --- arguments and lifetimes
+// -------------------------------------------------------------------------------------
 
 TEST_CASE("A task decay-copies its callable and arguments", "[tasks]") {
   in_tasks([](EventLoop&) {
@@ -169,7 +175,8 @@ TEST_CASE("A task decay-copies its callable and arguments", "[tasks]") {
     int counter = 0;
     Task<> referred = create_task([](int& given) { ++given; }, std::ref(counter));
     Task<int> array = create_task([](const char* given) { return given[1] - 'a'; }, "abc");
-    Task<int> moved = create_task([](std::unique_ptr<int> given) { return *given; }, std::make_unique<int>(6));
+    Task<int> moved =
+        create_task([](std::unique_ptr<int> given) { return *given; }, std::make_unique<int>(6));
     struct Object {
       int add(int n) { return value += n; }
       int value = 1;
@@ -194,7 +201,8 @@ TEST_CASE("A task whose arguments cannot be copied is not created", "[tasks]") {
   on_loops([](EventLoop& loop) {
     loop.run_until_complete([&] {
       const Throws argument;
-      TASK_CHECK(throws<std::runtime_error>([&] { auto task = create_task([](const Throws&) {}, argument); }));
+      TASK_CHECK(
+          throws<std::runtime_error>([&] { auto task = create_task([](const Throws&) {}, argument); }));
       TASK_CHECK(all_tasks().size() == 1);
     });
     CHECK(loop.stats().tasks_spawned == 1);
@@ -258,13 +266,15 @@ TEST_CASE("A task's callable may be large", "[tasks]") {
 
 TEST_CASE("A task's stack size can be chosen and is checked", "[tasks]") {
   in_tasks([](EventLoop&) {
-    for (const std::size_t size : {16UL * 1024, 64UL * 1024, 256UL * 1024, 1024UL * 1024 + 1, 64UL * 1024 * 1024}) {
+    for (const std::size_t size :
+         {16UL * 1024, 64UL * 1024, 256UL * 1024, 1024UL * 1024 + 1, 64UL * 1024 * 1024}) {
       TaskOptions options;
       options.stack_size = size;
       TASK_CHECK(await(create_task(options, [] { return 5; })) == 5);
       TASK_CHECK(await(spawn(options, [] { return 6; })) == 6);
     }
-    for (const std::size_t size : {std::size_t{1}, std::size_t{16} * 1024 - 1, std::size_t{64} * 1024 * 1024 + 1, SIZE_MAX}) {
+    for (const std::size_t size :
+         {std::size_t{1}, std::size_t{16} * 1024 - 1, std::size_t{64} * 1024 * 1024 + 1, SIZE_MAX}) {
       TaskOptions options;
       options.stack_size = size;
       TASK_CHECK(throws<std::invalid_argument>([&] { auto task = create_task(options, [] {}); }));
@@ -293,7 +303,8 @@ TEST_CASE("A task created on a closed loop is refused and its callable destroyed
   CHECK(log.text() == "~callable");
 }
 
-// --- names -------------------------------------------------------------------------------------------------------
+// --- names
+// -------------------------------------------------------------------------------------------------------
 
 // asyncio: test_tasks BaseTaskTests.test_task_repr_autogenerated, test_bare_create_named_task
 // asyncio: test_base_events BaseEventLoopTests.test_create_named_task_with_default_factory
@@ -316,7 +327,7 @@ TEST_CASE("A task has the name it was given, or one of its own", "[tasks]") {
       renamed.set_name("second");
       TASK_CHECK(current_task().get_name() == "second");
     });
-        await(renamed);
+    await(renamed);
     TASK_CHECK(renamed.get_name() == "second");
     for (const Task<>& task : tasks) await(task);
   });
@@ -335,9 +346,11 @@ TEST_CASE("Tasks are numbered from 1 in the order of their creation with one wor
   });
 }
 
-// --- who is running ----------------------------------------------------------------------------------------------
+// --- who is running
+// ----------------------------------------------------------------------------------------------
 
-// asyncio: test_tasks BaseTaskTests.test_current_task, BaseCurrentLoopTests.test_current_task_with_implicit_loop
+// asyncio: test_tasks BaseTaskTests.test_current_task,
+// BaseCurrentLoopTests.test_current_task_with_implicit_loop
 TEST_CASE("current_task names the running task, and nobody in a callback", "[tasks]") {
   in_tasks([](EventLoop& loop) {
     Future<> called = loop.create_future();
@@ -386,7 +399,8 @@ TEST_CASE("all_tasks lists exactly what is not done", "[tasks]") {
     for (int i = 0; i < 30; ++i) tasks.push_back(create_task([release] { await(release); }));
     std::vector<AnyTask> all = all_tasks();
     TASK_CHECK(all.size() == 31);
-    for (const Task<>& task : tasks) TASK_CHECK(std::find(all.begin(), all.end(), AnyTask(task)) != all.end());
+    for (const Task<>& task : tasks)
+      TASK_CHECK(std::find(all.begin(), all.end(), AnyTask(task)) != all.end());
     all.clear();
     release.set_result();
     for (const Task<>& task : tasks) await(task);
@@ -400,7 +414,8 @@ TEST_CASE("all_tasks lists exactly what is not done", "[tasks]") {
   });
 }
 
-// --- awaiting ----------------------------------------------------------------------------------------------------
+// --- awaiting
+// ----------------------------------------------------------------------------------------------------
 
 // asyncio: test_tasks BaseTaskTests.test_task_awaits_on_itself
 TEST_CASE("A task that awaits itself gets RuntimeError", "[tasks]") {
@@ -436,7 +451,9 @@ TEST_CASE("A hundred thousand short tasks run and leave nothing", "[tasks]") {
     std::atomic<int> ran{0};
     loop.run_until_complete([&] {
       for (int i = 0; i < kTasks; ++i) {
-        { const auto task = create_task([&ran] { ran.fetch_add(1, std::memory_order_relaxed); }); }
+        {
+          const auto task = create_task([&ran] { ran.fetch_add(1, std::memory_order_relaxed); });
+        }
         if (i % 1000 == 0) yield();
       }
       TASK_CHECK(eventually_in_task([&] { return ran == kTasks && all_tasks().size() == 1; }));
@@ -484,7 +501,8 @@ TEST_CASE("yield and sleep of nothing let others run", "[tasks]") {
   });
 }
 
-// --- exceptions in flight ----------------------------------------------------------------------------------------
+// --- exceptions in flight
+// ----------------------------------------------------------------------------------------
 
 TEST_CASE("A task may wait inside a catch block and rethrow, wherever it goes on", "[tasks]") {
   in_tasks([](EventLoop&) {
@@ -548,7 +566,8 @@ TEST_CASE("An exception awaited inside a catch block leaves the outer one alone"
     try {
       throw std::runtime_error("outer");
     } catch (const std::runtime_error& outer) {
-      TASK_CHECK(throws<std::logic_error>([] { await(create_task([] { throw std::logic_error("inner"); })); }));
+      TASK_CHECK(
+          throws<std::logic_error>([] { await(create_task([] { throw std::logic_error("inner"); })); }));
       TASK_CHECK(std::string(outer.what()) == "outer");
     }
   });

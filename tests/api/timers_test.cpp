@@ -10,7 +10,8 @@ using namespace fibrio::test;
 
 using Steady = std::chrono::steady_clock;
 
-// --- the clock ---------------------------------------------------------------------------------------------------
+// --- the clock
+// ---------------------------------------------------------------------------------------------------
 
 TEST_CASE("The loop's clock is the steady clock", "[timers]") {
   const NothingLeft nothing_left;
@@ -22,37 +23,40 @@ TEST_CASE("The loop's clock is the steady clock", "[timers]") {
   CHECK(now <= after);
 }
 
-// asyncio: test_base_events BaseEventLoopTests.test_time_and_call_at; test_events EventLoopTestsMixin.test_call_later
+// asyncio: test_base_events BaseEventLoopTests.test_time_and_call_at; test_events
+// EventLoopTestsMixin.test_call_later
 TEST_CASE("Timers never fire early", "[timers]") {
-  on_loops([](EventLoop& loop) {
-    std::atomic<int> fired{0};
-    std::atomic<int> early{0};
-    for (int i = 0; i < 200; ++i) {
-      const TimePoint when = loop.time() + std::chrono::microseconds(37 * i % 5000);
-      loop.call_at(when, [&, when] {
-        if (loop.time() < when) ++early;
-        ++fired;
-      });
-    }
-    loop.run_until_complete([&] {
-      std::vector<Task<>> tasks;
-      for (int i = 0; i < 50; ++i) {
-        tasks.push_back(create_task([&, i] {
-          const Duration delay = std::chrono::microseconds(50 * i);
-          const auto start = Steady::now();
-          sleep(delay);
-          if (Steady::now() - start < delay) ++early;
-          const TimePoint deadline = loop.time() + delay;
-          sleep_until(deadline);
-          if (loop.time() < deadline) ++early;
-        }));
-      }
-      for (const Task<>& task : tasks) await(task);
-      while (fired < 200) sleep(100us);
-    });
-    CHECK(fired == 200);
-    CHECK(early == 0);
-  }, false);
+  on_loops(
+      [](EventLoop& loop) {
+        std::atomic<int> fired{0};
+        std::atomic<int> early{0};
+        for (int i = 0; i < 200; ++i) {
+          const TimePoint when = loop.time() + std::chrono::microseconds(37 * i % 5000);
+          loop.call_at(when, [&, when] {
+            if (loop.time() < when) ++early;
+            ++fired;
+          });
+        }
+        loop.run_until_complete([&] {
+          std::vector<Task<>> tasks;
+          for (int i = 0; i < 50; ++i) {
+            tasks.push_back(create_task([&, i] {
+              const Duration delay = std::chrono::microseconds(50 * i);
+              const auto start = Steady::now();
+              sleep(delay);
+              if (Steady::now() - start < delay) ++early;
+              const TimePoint deadline = loop.time() + delay;
+              sleep_until(deadline);
+              if (loop.time() < deadline) ++early;
+            }));
+          }
+          for (const Task<>& task : tasks) await(task);
+          while (fired < 200) sleep(100us);
+        });
+        CHECK(fired == 200);
+        CHECK(early == 0);
+      },
+      false);
 }
 
 // asyncio: test_events EventLoopTestsMixin.test_timeout_rounding
@@ -152,20 +156,22 @@ TEST_CASE("Deadlines at the ends of time are taken as past and as never", "[time
 }
 
 TEST_CASE("A timer set from outside wakes a loop that sleeps longer or for ever", "[timers]") {
-  on_loops([](EventLoop& loop) {
-    for (const bool forever : {true, false}) {
-      TimerHandle far;
-      if (!forever) far = loop.call_later(1h, [] {});
-      std::thread thread([&] {
-        TASK_CHECK(eventually([&] { return loop.is_running(); }));
-        std::this_thread::sleep_for(2ms);  // so that it is likely asleep; nothing depends on it
-        loop.call_later(1ms, [&] { loop.stop(); });
-      });
-      loop.run_forever();
-      thread.join();
-      if (!forever) far.cancel();
-    }
-  }, false);
+  on_loops(
+      [](EventLoop& loop) {
+        for (const bool forever : {true, false}) {
+          TimerHandle far;
+          if (!forever) far = loop.call_later(1h, [] {});
+          std::thread thread([&] {
+            TASK_CHECK(eventually([&] { return loop.is_running(); }));
+            std::this_thread::sleep_for(2ms);  // so that it is likely asleep; nothing depends on it
+            loop.call_later(1ms, [&] { loop.stop(); });
+          });
+          loop.run_forever();
+          thread.join();
+          if (!forever) far.cancel();
+        }
+      },
+      false);
 }
 
 TEST_CASE("Thousands of sleepers of all lengths wake in their order", "[timers]") {
@@ -189,7 +195,8 @@ TEST_CASE("Thousands of sleepers of all lengths wake in their order", "[timers]"
   });
 }
 
-// --- virtual time ------------------------------------------------------------------------------------------------
+// --- virtual time
+// ------------------------------------------------------------------------------------------------
 
 TEST_CASE("Virtual time starts at zero and jumps exactly to the next deadline", "[virtual_time]") {
   on_loops([](EventLoop& loop) {
@@ -254,7 +261,8 @@ TEST_CASE("With virtual time a wait that can never end is a DeadlockError", "[vi
     CHECK_THROWS_AS(loop.run_until_complete([&] {
       sleep(1s);
       await(loop.create_future());
-    }), DeadlockError);
+    }),
+                    DeadlockError);
     // The loop is as good as before.
     CHECK(loop.run_until_complete([] {
       sleep(1s);
@@ -294,7 +302,8 @@ TEST_CASE("With virtual time an offloaded call holds the clock", "[virtual_time]
   });
 }
 
-TEST_CASE("With virtual time run says deadlock too, in the main thread with its SIGINT handler", "[virtual_time]") {
+TEST_CASE("With virtual time run says deadlock too, in the main thread with its SIGINT handler",
+          "[virtual_time]") {
   const NothingLeft nothing_left;
   for (const std::size_t workers : {1, 2, 4}) {
     CHECK_THROWS_AS(fibrio::run([] { await(get_running_loop().create_future()); }, test_config(workers)),
@@ -307,18 +316,21 @@ TEST_CASE("With virtual time and a seed two runs on one worker are the same", "[
     Config config = test_config(1);
     config.seed = 42;
     Log log;
-    fibrio::run([&] {
-      std::vector<Task<>> tasks;
-      for (int t = 0; t < 20; ++t) {
-        tasks.push_back(create_task([&, t] {
-          for (int i = 0; i < 20; ++i) {
-            sleep(std::chrono::microseconds((t * 7 + i * 13) % 17));
-            log.add(std::to_string(t) + "@" + std::to_string(get_running_loop().time().time_since_epoch().count()));
+    fibrio::run(
+        [&] {
+          std::vector<Task<>> tasks;
+          for (int t = 0; t < 20; ++t) {
+            tasks.push_back(create_task([&, t] {
+              for (int i = 0; i < 20; ++i) {
+                sleep(std::chrono::microseconds((t * 7 + i * 13) % 17));
+                log.add(std::to_string(t) + "@" +
+                        std::to_string(get_running_loop().time().time_since_epoch().count()));
+              }
+            }));
           }
-        }));
-      }
-      for (const Task<>& task : tasks) await(task);
-    }, config);
+          for (const Task<>& task : tasks) await(task);
+        },
+        config);
     return log.text();
   };
   const std::string first = trace();

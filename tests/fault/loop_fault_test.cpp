@@ -21,7 +21,9 @@ std::string construct(std::size_t workers) {
   return {};
 }
 
-bool begins_with(const std::string& text, const std::string& start) { return text.compare(0, start.size(), start) == 0; }
+bool begins_with(const std::string& text, const std::string& start) {
+  return text.compare(0, start.size(), start) == 0;
+}
 
 }  // namespace
 
@@ -31,7 +33,8 @@ TEST_CASE("EventLoop that cannot be made names the call and leaks nothing", "[fa
   Fault<&sys::Syscalls::eventfd> eventfd;
   Fault<&sys::Syscalls::timerfd_create> timerfd_create;
   Fault<&sys::Syscalls::epoll_ctl> epoll_ctl;
-  Fault<&sys::Syscalls::mmap> mmap([](void*, std::size_t bytes, int, int, int, off_t) { return bytes >= 32U << 10; });
+  Fault<&sys::Syscalls::mmap> mmap(
+      [](void*, std::size_t bytes, int, int, int, off_t) { return bytes >= 32U << 10; });
   const std::size_t fds = count_fds();
   for (const std::size_t workers : {1, 2, 4}) {
     for (int k = 1; k <= static_cast<int>(workers); ++k) {
@@ -109,7 +112,8 @@ TEST_CASE("EventLoop goes on when its sleep is interrupted by signals", "[fault]
   });
 }
 
-TEST_CASE("A task that gets no stack ends with an error that names the call, and the others go on", "[fault]") {
+TEST_CASE("A task that gets no stack ends with an error that names the call, and the others go on",
+          "[fault]") {
   const ScopedSyscalls table;
   Fault<&sys::Syscalls::mmap> mmap;
   Fault<&sys::Syscalls::madvise> madvise([](void*, std::size_t, int advice) {
@@ -141,7 +145,8 @@ TEST_CASE("A task that gets no stack ends with an error that names the call, and
     madvise.arm(-ENOMEM, {.first = 1, .times = kAlways});
     const std::string text = text_of();
     madvise.disarm();
-    expect(text.empty() || text.find("no memory for a stack of 1024 KiB (madvise") == 0, "madvise named in: " + text);
+    expect(text.empty() || text.find("no memory for a stack of 1024 KiB (madvise") == 0,
+           "madvise named in: " + text);
     expect(text_of().empty(), "a stack, once there is memory again");
     const int before = rounds->load();
     wait_until([&] { return rounds->load() > before + 3; }, "the other task goes on");

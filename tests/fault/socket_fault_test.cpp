@@ -57,7 +57,8 @@ void run_echo(Outcome& outcome, int clients, int rounds) {
         TcpStream stream = TcpStream::connect(address);
         const std::string text(2000, 'e');
         for (int k = 0; k < rounds; ++k) {
-          stream.write_all(std::as_bytes(std::span(text)).first(500), std::as_bytes(std::span(text)).subspan(500));
+          stream.write_all(std::as_bytes(std::span(text)).first(500),
+                           std::as_bytes(std::span(text)).subspan(500));
           if (read_text(stream, text.size()) != text) return;
           ++outcome.echoed;
         }
@@ -75,7 +76,8 @@ constexpr int kRounds = 10;
 // Arms `fault` with `error` at the k-th call, lets clients and servers meet it and looks at what they say.
 // `harmless`: nobody may notice.
 template <class AnyFault>
-void sweep(AnyFault& fault, const char* call, std::initializer_list<int> errors, bool harmless, int times = 1) {
+void sweep(AnyFault& fault, const char* call, std::initializer_list<int> errors, bool harmless,
+           int times = 1) {
   for (const LoopShape shape : {LoopShape{1, false}, LoopShape{2, false}, LoopShape{2, true}}) {
     for (const int error : errors) {
       for (const int k : {1, 2, 5, 17}) {
@@ -93,7 +95,8 @@ void sweep(AnyFault& fault, const char* call, std::initializer_list<int> errors,
             named |= number == error && text.find(call) != std::string::npos;
           }
           if (harmless) {
-            expect(outcome.errors.empty(), "nobody notices, not " + (named ? outcome.errors.front().second : "another"));
+            expect(outcome.errors.empty(),
+                   "nobody notices, not " + (named ? outcome.errors.front().second : "another"));
             expect_equal(outcome.echoed.load(), kClients * kRounds, "echoes");
           } else if (hits > 0) {
             expect(named, std::string("somebody is told, and of ") + call);
@@ -185,7 +188,8 @@ TEST_CASE("connect that fails is named with the address, and an interrupted one 
 
 TEST_CASE("epoll_ctl that refuses a socket is named, the socket stays usable", "[fault]") {
   const ScopedSyscalls table;
-  Fault<&sys::Syscalls::epoll_ctl> fault([](int, int operation, int, epoll_event*) { return operation == EPOLL_CTL_ADD; });
+  Fault<&sys::Syscalls::epoll_ctl> fault(
+      [](int, int operation, int, epoll_event*) { return operation == EPOLL_CTL_ADD; });
   sweep(fault, "epoll_ctl", {ENOSPC, ENOMEM, EPERM}, false);
   on_loops([&] {
     StreamPair pair = connect_pair();
@@ -290,7 +294,8 @@ TEST_CASE("accept without fds or memory backs off, reports once and recovers", "
             std::vector<std::string> texts = reports.take();
             expect_equal(texts.size(), 1, "reports");
             expect(texts.front().find("accept4") != std::string::npos, "the call in: " + texts.front());
-            expect(texts.front().find("RLIMIT_NOFILE") != std::string::npos, "the limit in: " + texts.front());
+            expect(texts.front().find("RLIMIT_NOFILE") != std::string::npos,
+                   "the limit in: " + texts.front());
             listener.close();
             expect_equal(error_of([&] { await(acceptor); }), ECANCELED, "errno");
             get_running_loop().set_exception_handler(nullptr);
@@ -321,7 +326,8 @@ TEST_CASE("accept that backs off can be cancelled and closed", "[fault]") {
       true);
 }
 
-TEST_CASE("accept that fails for ever with a passing error can still be closed and starves nobody", "[fault]") {
+TEST_CASE("accept that fails for ever with a passing error can still be closed and starves nobody",
+          "[fault]") {
   const ScopedSyscalls table;
   Fault<&sys::Syscalls::accept4> fault;
   on_loops([&] {
@@ -343,7 +349,8 @@ int counting_accept(int fd, sockaddr* address, socklen_t* bytes, int flags) {
 }
 }  // namespace
 
-TEST_CASE("accept with a lowered RLIMIT_NOFILE backs off, reports once and recovers when fds are freed", "[fault]") {
+TEST_CASE("accept with a lowered RLIMIT_NOFILE backs off, reports once and recovers when fds are freed",
+          "[fault]") {
   const ScopedSyscalls table;
   sys::syscalls.accept4 = counting_accept;
   rlimit old_limit{};

@@ -30,7 +30,8 @@ struct CatchesInDestructor {
 
 }  // namespace
 
-TEST_CASE("A destructor that throws at the end of a task's scope ends the task with that exception", "[destructors]") {
+TEST_CASE("A destructor that throws at the end of a task's scope ends the task with that exception",
+          "[destructors]") {
   with_all_setups([](const Setup& setup) {
     Expect expect;
     run_with(setup, [&] {
@@ -121,8 +122,8 @@ TEST_CASE("A result's destructor runs exactly once, wherever the last handle goe
           fibrio::yield();
           return Counted(alive);
         });
-        if (i % 4 == 0) tasks.push_back(task);               // read below
-        if (i % 4 == 1) task.cancel();                       // its value, if any, is lost
+        if (i % 4 == 0) tasks.push_back(task);                              // read below
+        if (i % 4 == 1) task.cancel();                                      // its value, if any, is lost
         if (i % 4 == 2) static_cast<void>(fibrio::await(std::move(task)));  // moved out
       }
       for (auto& task : tasks) static_cast<void>(fibrio::await(task).alive);

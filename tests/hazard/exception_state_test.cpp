@@ -1,5 +1,5 @@
-// The C++ runtime keeps the exceptions being caught, and how many are in flight, per thread; the switch keeps them per
-// fiber. Without that: abort on `throw;`, or another fiber's exception, silently.
+// The C++ runtime keeps the exceptions being caught, and how many are in flight, per thread; the switch keeps
+// them per fiber. Without that: abort on `throw;`, or another fiber's exception, silently.
 #include <exception>
 #include <stdexcept>
 #include <string>
@@ -58,7 +58,8 @@ struct WaitsInDestructor {
 
 }  // namespace
 
-TEST_CASE("A task that waits in a catch block rethrows its own exception, wherever it goes on", "[exceptions]") {
+TEST_CASE("A task that waits in a catch block rethrows its own exception, wherever it goes on",
+          "[exceptions]") {
   with_all_setups([](const Setup& setup) {
     Expect expect;
     in_many_tasks(setup, [&](int number, int round) {
@@ -183,7 +184,8 @@ TEST_CASE("current_exception is the same object before and after a wait", "[exce
   });
 }
 
-TEST_CASE("One exception_ptr is rethrown by many tasks at once, each of which waits in its handler", "[exceptions]") {
+TEST_CASE("One exception_ptr is rethrown by many tasks at once, each of which waits in its handler",
+          "[exceptions]") {
   with_all_setups([](const Setup& setup) {
     Expect expect;
     const std::exception_ptr shared = std::make_exception_ptr(std::runtime_error("shared"));

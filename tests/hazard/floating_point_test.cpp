@@ -1,6 +1,6 @@
-// The floating-point environment. Control bits (rounding, traps, flush-to-zero) travel with a task; a new task begins
-// with those of the thread that runs the worker. Status flags (fetestexcept) mean nothing after a wait: workers set all of
-// them, as switches between contexts with different flags are slow.
+// The floating-point environment. Control bits (rounding, traps, flush-to-zero) travel with a task; a new
+// task begins with those of the thread that runs the worker. Status flags (fetestexcept) mean nothing after a
+// wait: workers set all of them, as switches between contexts with different flags are slow.
 #include <cfenv>
 #include <cmath>
 

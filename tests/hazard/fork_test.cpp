@@ -1,5 +1,5 @@
-// fork: the child has the parent's loops in its memory but not their threads, and shares their epoll instances. It gets
-// clear errors, may make loops of its own, and does the parent no harm.
+// fork: the child has the parent's loops in its memory but not their threads, and shares their epoll
+// instances. It gets clear errors, may make loops of its own, and does the parent no harm.
 #include <csignal>
 #include <cstring>
 
@@ -92,7 +92,8 @@ void uses_of_the_parents_loop(Child& child, fibrio::EventLoop& loop, const fibri
   child.throws_runtime_error([&] { loop.call_soon([] {}); }, "call_soon");
   child.throws_runtime_error([&] { loop.call_later(1ms, [] {}); }, "call_later");
   child.throws_runtime_error([&] { static_cast<void>(loop.create_task([] {})); }, "create_task on the loop");
-  child.throws_runtime_error([&] { static_cast<void>(loop.run_in_executor(nullptr, [] {})); }, "run_in_executor");
+  child.throws_runtime_error([&] { static_cast<void>(loop.run_in_executor(nullptr, [] {})); },
+                             "run_in_executor");
   child.throws_runtime_error([&] { loop.add_reader(0, [] {}); }, "add_reader");
   child.throws_runtime_error([&] { loop.add_signal_handler(SIGUSR1, [] {}); }, "add_signal_handler");
   child.throws_runtime_error([&] { pending.wait(); }, "waiting for a future of the loop");
@@ -137,7 +138,8 @@ TEST_CASE("A forked child makes a loop of its own", "[fork]") {
     int outside = -1;
     const auto body = [](Child& child) {
       if (!kThreadSanitizer) child.expect(run_own_loop(kChildWorkers) == 21, "its own loop does not work");
-      child.expect(fibrio::run([] { return 3; }, config_of({1, false})) == 3, "its own lone worker does not work");
+      child.expect(fibrio::run([] { return 3; }, config_of({1, false})) == 3,
+                   "its own lone worker does not work");
     };
     run_with(setup, [&] { inside = in_forked_child(body); });
     outside = in_forked_child(body);

@@ -51,7 +51,8 @@ TEST_CASE("Loops run at the same time in several threads", "[loops]") {
 TEST_CASE("A task of one loop runs a second loop in another thread and waits for it", "[loops]") {
   with_all_setups([](const Setup& setup) {
     int sum = 0;
-    run_with(setup, [&] { sum = fibrio::to_thread([&] { return fibrio::run(some_work, config_of(setup)); }); });
+    run_with(setup,
+             [&] { sum = fibrio::to_thread([&] { return fibrio::run(some_work, config_of(setup)); }); });
     CHECK(sum == 10);
   });
 }

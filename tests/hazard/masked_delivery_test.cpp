@@ -1,5 +1,5 @@
-// While a task unwinds, or holds a CancelMask, a request of cancellation is counted but not delivered: an exception out of
-// a destructor would end the program.
+// While a task unwinds, or holds a CancelMask, a request of cancellation is counted but not delivered: an
+// exception out of a destructor would end the program.
 #include <exception>
 #include <stdexcept>
 

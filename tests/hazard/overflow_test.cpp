@@ -1,7 +1,7 @@
-// A task that outgrows its stack dies by SIGSEGV with a report that names it; each case dies in a child. Under
-// AddressSanitizer the report is that of the tool.
-#include <cstdint>
+// A task that outgrows its stack dies by SIGSEGV with a report that names it; each case dies in a child.
+// Under AddressSanitizer the report is that of the tool.
 #include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <string>
 
@@ -124,7 +124,10 @@ TEST_CASE("A wild pointer in a task is no stack overflow", "[overflow]") {
   if (kAnySanitizer) return;
   const auto child = run_in_child([] {
     drop_handlers();
-    fibrio::run([] { volatile std::uintptr_t nowhere = 8; *reinterpret_cast<volatile int*>(nowhere) = 1; });
+    fibrio::run([] {
+      volatile std::uintptr_t nowhere = 8;
+      *reinterpret_cast<volatile int*>(nowhere) = 1;
+    });
   });
   CHECK(child.signal == SIGSEGV);
   CHECK_THAT(child.errors, !Catch::Contains("stack overflow"));

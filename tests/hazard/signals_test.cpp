@@ -1,5 +1,5 @@
-// Signals on a fiber: a handler with SA_ONSTACK runs on the worker's own alternate stack, not on the task's (a frame with
-// AVX-512 or AMX state takes 3 to 12 KiB).
+// Signals on a fiber: a handler with SA_ONSTACK runs on the worker's own alternate stack, not on the task's
+// (a frame with AVX-512 or AMX state takes 3 to 12 KiB).
 #include <csignal>
 
 #include <pthread.h>
@@ -17,8 +17,8 @@ namespace {
 std::atomic<const void*> handler_frame{nullptr};
 std::atomic<int> handled{0};
 
-// A worker's fibers share its alternate stack. ThreadSanitizer, which is not told of an order between them (that would
-// hide races), takes their handlers' frames there for a race.
+// A worker's fibers share its alternate stack. ThreadSanitizer, which is not told of an order between them
+// (that would hide races), takes their handlers' frames there for a race.
 __attribute__((no_sanitize("thread"))) void on_signal(int) {
   const volatile char here = 0;
   handler_frame.store(const_cast<const char*>(&here));

@@ -468,7 +468,8 @@ TEST_CASE("Model checker sees exactly the interleavings of two threads of two st
   CHECK(model::explore({.preemption_bound = 0}, two_increments).schedules == 2);
 }
 
-TEST_CASE("Model checker lets a thread come before the first operation of the body that started it", "[model]") {
+TEST_CASE("Model checker lets a thread come before the first operation of the body that started it",
+          "[model]") {
   bool came_first = false;
   const auto result = model::explore([&](model::Execution& execution) {
     model::Atomic<int> word{0};

@@ -1,5 +1,6 @@
-// What: no wake-up is lost: IdleSet with the real queues and a parking thread, whose eventfd is a model::Event. The loop of
-// a worker here is that of sched/worker_shared.cpp (search, park, look again, sleep) without what has no part in it.
+// What: no wake-up is lost: IdleSet with the real queues and a parking thread, whose eventfd is a
+// model::Event. The loop of a worker here is that of sched/worker_shared.cpp (search, park, look again,
+// sleep) without what has no part in it.
 #include <array>
 #include <functional>
 #include <utility>
@@ -335,7 +336,8 @@ TEST_CASE("A worker that is unparked twice at once sees both senders' mail", "[m
   require_killed(unpark<NoSeqCst>);
 }
 
-TEST_CASE("A jump of virtual time is not held for ever by a worker that woke just before", "[model][idle_set]") {
+TEST_CASE("A jump of virtual time is not held for ever by a worker that woke just before",
+          "[model][idle_set]") {
   require_holds(held_for_jump<model::Atomic>);
   require_killed(held_for_jump<model::Atomic, false>);
 }

@@ -1,5 +1,5 @@
-// What: what the model tests of the queues and protocols share: searches of the same size for all, and atomics that are
-// too weak, to show that a test can fail.
+// What: what the model tests of the queues and protocols share: searches of the same size for all, and
+// atomics that are too weak, to show that a test can fail.
 #pragma once
 
 #include <cstdint>
@@ -40,8 +40,8 @@ inline void require_killed(const Body& body, Options options = {}) {
   CHECK(result.failure != Failure::kNondeterministic);
 }
 
-// As Atomic, but each operation asks for less than the code under test does. `Weaken` maps the order of loads, of stores
-// and of read-modify-writes.
+// As Atomic, but each operation asks for less than the code under test does. `Weaken` maps the order of
+// loads, of stores and of read-modify-writes.
 template <class T, class Weaken>
 class WeakAtomic : public Atomic<T> {
   using Base = Atomic<T>;

@@ -69,8 +69,8 @@ void push_pop_steal(model::Execution& execution) {
   f.drain_and_check();
 }
 
-// Protocol 4: what a thief has read is not overwritten before. One try of the thief only: the checker's report of a
-// possible load buffering cannot tell a guess that was dropped.
+// Protocol 4: what a thief has read is not overwritten before. One try of the thief only: the checker's
+// report of a possible load buffering cannot tell a guess that was dropped.
 template <template <class> class Atomic>
 void reuse_of_a_stolen_slot(model::Execution& execution) {
   RingFixture<Atomic, 4> f;

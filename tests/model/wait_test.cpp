@@ -17,7 +17,8 @@ using fibrio::detail::WaitWord;
 
 namespace {
 
-// --- WaitWord ----------------------------------------------------------------------------------------------------
+// --- WaitWord
+// ----------------------------------------------------------------------------------------------------
 
 // One wait, a waker with a value, and a canceller.
 template <template <class> class Atomic>
@@ -32,7 +33,8 @@ void wake_against_cancel(model::Execution& execution) {
     const auto armed = word.arm(WaitPhase::waiting);
     listed.signal();
     if (armed == Word::Armed::armed) {
-      // The run queue that would bring the task back orders more than the word does; so it looks at the word alone.
+      // The run queue that would bring the task back orders more than the word does; so it looks at the word
+      // alone.
       while (word.phase() != WaitPhase::running) model::yield();
     } else {
       model::check(armed == Word::Armed::cancelled, "the request that came first ends the wait");
@@ -168,8 +170,8 @@ void forward(model::Execution& execution) {
   model::check(delivered == 1, "the request is delivered once, or still there");
 }
 
-// The task is resumed while a cancel is passed on to the future it waited for, and takes the request back before the
-// canceller has learned that it came too late.
+// The task is resumed while a cancel is passed on to the future it waited for, and takes the request back
+// before the canceller has learned that it came too late.
 template <class Word>
 void forward_taken_back(model::Execution& execution) {
   Word word;
@@ -243,7 +245,8 @@ struct BlindRecord {  // a request that was passed on too late is recorded, what
   bool resolve() { return (word.fetch_and(~kAwaiting, kSeqCst) & kAwaiting) != 0; }
   Cancel request_cancel() {
     unsigned old = word.load(kSeqCst);
-    while (!word.compare_exchange_strong(old, old + kOne + ((old & kAwaiting) != 0 ? 0 : kRequested), kSeqCst)) {
+    while (
+        !word.compare_exchange_strong(old, old + kOne + ((old & kAwaiting) != 0 ? 0 : kRequested), kSeqCst)) {
     }
     return (old & kAwaiting) != 0 ? Cancel::forward : Cancel::recorded;
   }
@@ -262,14 +265,16 @@ struct BlindRecord {  // a request that was passed on too late is recorded, what
   unsigned count() { return word.load(kSeqCst) / kOne; }
 };
 
-// --- FutureWord --------------------------------------------------------------------------------------------------
+// --- FutureWord
+// --------------------------------------------------------------------------------------------------
 
 struct Waiter {
   Waiter* next = nullptr;
   model::Var<int> told{0};
 };
 
-// `OneSection` false: a producer that takes the list in one critical section, and says that it is done in a second one.
+// `OneSection` false: a producer that takes the list in one critical section, and says that it is done in a
+// second one.
 template <template <class> class Atomic, bool OneSection = true>
 struct Future {
   using Word = FutureWord<Atomic, Waiter>;
@@ -354,7 +359,8 @@ void abandon(model::Execution& execution) {
   model::check(waiter.told.get() + learned == 1, "told, or learned that it is done");
 }
 
-// --- Readiness ---------------------------------------------------------------------------------------------------
+// --- Readiness
+// ---------------------------------------------------------------------------------------------------
 
 // A clear that does not look whether an event came since.
 struct BlindReadiness {
@@ -367,8 +373,8 @@ struct BlindReadiness {
   void would_block(Seen) { word.store(0, kRelease); }
 };
 
-// The kernel makes data arrive twice, each time with one edge; a task reads both. The lock and the list are those of
-// Registration.
+// The kernel makes data arrive twice, each time with one edge; a task reads both. The lock and the list are
+// those of Registration.
 template <class Ready>
 void readiness(model::Execution& execution) {
   Ready ready;
@@ -411,7 +417,9 @@ TEST_CASE("WaitWord lets one of waker and canceller end a wait", "[model][wait_w
   require_killed([](model::Execution& execution) { wake_against_cancel<NoRelease>(execution); });
 }
 
-TEST_CASE("WaitWord keeps a request that comes in a masked wait", "[model][wait_word]") { require_holds(masked); }
+TEST_CASE("WaitWord keeps a request that comes in a masked wait", "[model][wait_word]") {
+  require_holds(masked);
+}
 
 TEST_CASE("WaitWord loses no new request to an uncancel", "[model][wait_word]") {
   require_holds(uncancel_against_cancel<WaitWord<model::Atomic>>);
@@ -437,7 +445,8 @@ TEST_CASE("A cancel that was taken back while it was passed on does not come bac
   require_killed(forward_taken_back<BlindRecord>);
 }
 
-TEST_CASE("FutureWord lets one of two producers complete it, and tells each waiter once", "[model][future_word]") {
+TEST_CASE("FutureWord lets one of two producers complete it, and tells each waiter once",
+          "[model][future_word]") {
   require_holds(two_producers<model::Atomic>);
   require_killed(two_producers<model::Atomic, false>);
   require_killed([](model::Execution& execution) { two_producers<NoRelease>(execution); });

@@ -183,7 +183,8 @@ TEST_CASE("wait_readable refuses regular files with EPERM and closed fds with EB
     for (int i = 0; i < 3; ++i) {
       std::string text;
       expect_equal(error_of([&] { wait_readable(file.fd()); }, &text), EPERM, "errno");
-      expect(text.find("epoll_ctl on fd " + std::to_string(file.fd())) != std::string::npos, "the call and fd in: " + text);
+      expect(text.find("epoll_ctl on fd " + std::to_string(file.fd())) != std::string::npos,
+             "the call and fd in: " + text);
       expect_equal(error_of([&] { wait_writable(file.fd()); }), EPERM, "errno");
       expect_equal(error_of([&] { get_running_loop().add_reader(file.fd(), [] {}); }), EPERM, "errno");
       expect_equal(error_of([] { wait_readable(-1); }), EBADF, "errno");

@@ -17,7 +17,8 @@ void fill(TcpStream& stream) {
   stream.set_option(SOL_SOCKET, SO_SNDBUF, 16'384);  // or it grows while we look
   for (int quiet = 0; quiet < 2; sleep(1ms)) {
     ++quiet;
-    while (::send(stream.native_handle(), text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0) quiet = 0;
+    while (::send(stream.native_handle(), text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+      quiet = 0;
   }
 }
 
@@ -39,7 +40,8 @@ TEST_CASE("TcpStream close wakes its reader and its writer with ECANCELED", "[tc
     expect(text.find("send") == 0, "the call in: " + text);
     expect(!pair.client.is_open(), "closed");
     expect_equal(error_of([&] { (void)read_once(pair.client); }), ECANCELED, "errno of a later read");
-    expect_equal(error_of([&] { (void)pair.client.local_address(); }), ECANCELED, "errno of a later question");
+    expect_equal(error_of([&] { (void)pair.client.local_address(); }), ECANCELED,
+                 "errno of a later question");
     expect_equal(get_running_loop().stats().fds, 0, "registered fds");
   });
 }
@@ -96,7 +98,8 @@ TEST_CASE("TcpStream destroyed while tasks wait in it ends their waits", "[tcp]"
       let_others_wait();
       client.reset();
       listener = TcpListener();
-      for (auto* task : {&reader, &writer, &acceptor}) expect_equal(error_of([&] { await(*task); }), ECANCELED, "errno");
+      for (auto* task : {&reader, &writer, &acceptor})
+        expect_equal(error_of([&] { await(*task); }), ECANCELED, "errno");
     }
   });
 }

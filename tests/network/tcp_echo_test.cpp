@@ -66,7 +66,8 @@ TEST_CASE("TcpStream connect tries every address of a name", "[tcp]") {
         continue;
       }
       bool has_it = false;
-      for (const Address& address : getaddrinfo("localhost", std::uint16_t{1})) has_it |= address.host() == host;
+      for (const Address& address : getaddrinfo("localhost", std::uint16_t{1}))
+        has_it |= address.host() == host;
       if (!has_it) continue;
       TcpStream client = TcpStream::connect("localhost", listener->local_address().port());
       TcpStream server = listener->accept();
@@ -75,7 +76,8 @@ TEST_CASE("TcpStream connect tries every address of a name", "[tcp]") {
   });
 }
 
-TEST_CASE("TcpStream connect to a port where nobody listens throws ECONNREFUSED naming the address", "[tcp]") {
+TEST_CASE("TcpStream connect to a port where nobody listens throws ECONNREFUSED naming the address",
+          "[tcp]") {
   on_loops([] {
     std::uint16_t port = 0;
     {
@@ -84,11 +86,12 @@ TEST_CASE("TcpStream connect to a port where nobody listens throws ECONNREFUSED 
     }
     std::string text;
     for (int i = 0; i < 20; ++i) {
-      expect_equal(error_of([&] { (void)TcpStream::connect(Address::parse("127.0.0.1", port)); }, &text), ECONNREFUSED,
-                   "errno");
+      expect_equal(error_of([&] { (void)TcpStream::connect(Address::parse("127.0.0.1", port)); }, &text),
+                   ECONNREFUSED, "errno");
       expect(text.find("127.0.0.1:" + std::to_string(port)) != std::string::npos, "the address in: " + text);
     }
-    expect_equal(error_of([&] { (void)TcpStream::connect("localhost", port); }), ECONNREFUSED, "errno by name");
+    expect_equal(error_of([&] { (void)TcpStream::connect("localhost", port); }), ECONNREFUSED,
+                 "errno by name");
   });
 }
 
@@ -170,7 +173,8 @@ TEST_CASE("TcpStream connect that times out just as it succeeds ends as one of b
     });
     for (int i = 0; i < 300 / kSlowdown; ++i) {
       try {
-        TcpStream stream = TcpStream::connect(listener.local_address(), {.timeout = std::chrono::microseconds(i % 60)});
+        TcpStream stream =
+            TcpStream::connect(listener.local_address(), {.timeout = std::chrono::microseconds(i % 60)});
         stream.abort();
       } catch (const TimeoutError&) {
       } catch (const std::system_error&) {  // reset by the acceptor before it was told that it is connected
@@ -187,7 +191,8 @@ TEST_CASE("TcpListener bind to a port in use throws EADDRINUSE naming the addres
   on_loops([] {
     TcpListener listener = TcpListener::bind(loopback());
     std::string text;
-    expect_equal(error_of([&] { (void)TcpListener::bind(listener.local_address()); }, &text), EADDRINUSE, "errno");
+    expect_equal(error_of([&] { (void)TcpListener::bind(listener.local_address()); }, &text), EADDRINUSE,
+                 "errno");
     expect(text.find(listener.local_address().to_string()) != std::string::npos, "the address in: " + text);
   });
 }

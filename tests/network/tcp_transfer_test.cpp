@@ -18,7 +18,8 @@ TEST_CASE("TcpStream carries 64 MiB both ways at once, a reading and a writing t
     });
     auto server_writes = create_task([&] {
       for (std::size_t at = 0; at < down.size();) {
-        at += pair.server.write_some(std::span(down).subspan(at, std::min<std::size_t>(100'000, down.size() - at)));
+        at += pair.server.write_some(
+            std::span(down).subspan(at, std::min<std::size_t>(100'000, down.size() - at)));
       }
       pair.server.shutdown_write();
     });
@@ -76,7 +77,8 @@ TEST_CASE("TcpStream reports the end of the stream as often as it is asked", "[t
   });
 }
 
-TEST_CASE("TcpStream sees data and the end that came in one segment, while waiting and after a short read", "[tcp]") {
+TEST_CASE("TcpStream sees data and the end that came in one segment, while waiting and after a short read",
+          "[tcp]") {
   on_loops([] {
     for (int i = 0; i < 50; ++i) {
       RawPair pair = connect_raw();
@@ -197,7 +199,8 @@ TEST_CASE("TcpStream closes its halves one by one", "[tcp]") {
     expect(read_once(pair.server).empty(), "the end at the server");
     pair.server.write_all("answer after the end");
     expect(read_text(pair.client, 20) == "answer after the end", "the other direction goes on");
-    expect_equal(error_of([&] { pair.client.write_all("x"); }), EPIPE, "errno of a write after shutdown_write");
+    expect_equal(error_of([&] { pair.client.write_all("x"); }), EPIPE,
+                 "errno of a write after shutdown_write");
     auto reader = create_task([&] { return read_once(pair.client); });
     let_others_wait();
     pair.server.shutdown_write();
@@ -217,7 +220,8 @@ TEST_CASE("TcpStream write to a closed peer fails without SIGPIPE", "[tcp]") {
       const auto data = std::as_bytes(std::span(text));
       int error = 0;
       for (int i = 0; i < 1000 && error == 0; ++i) {
-        error = error_of([&] { two_buffers ? pair.stream.write_all(data, data) : pair.stream.write_all(text); });
+        error =
+            error_of([&] { two_buffers ? pair.stream.write_all(data, data) : pair.stream.write_all(text); });
         sleep(Duration::zero());
       }
       expect(error == EPIPE || error == ECONNRESET, "EPIPE or ECONNRESET, not " + std::to_string(error));
@@ -273,14 +277,16 @@ TEST_CASE("TcpStream with a full error queue does not spin while it waits", "[tc
   on_loops([] {
     StreamPair pair = connect_pair();
     // Each send leaves a time stamp in the error queue: EPOLLERR on a connection that is sound.
-    pair.client.set_option(SOL_SOCKET, SO_TIMESTAMPING, SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE);
+    pair.client.set_option(SOL_SOCKET, SO_TIMESTAMPING,
+                           SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE);
     auto reader = create_task([&] { return read_text(pair.client, 3); });
     let_others_wait();
     pair.client.write_all("stamped");
     expect(read_text(pair.server, 7) == "stamped", "the text");
     const auto steps = [] {
       std::uint64_t count = 0;
-      for (const WorkerStats& worker : get_running_loop().stats().workers) count += worker.tasks_run + worker.polls;
+      for (const WorkerStats& worker : get_running_loop().stats().workers)
+        count += worker.tasks_run + worker.polls;
       return count;
     };
     const std::uint64_t before = steps();

@@ -59,14 +59,18 @@ int live(Victim& victim, fibrio::Future<> shared, int way, int micros) {
       }
       break;
     default:
-      static_cast<void>(fibrio::to_thread([micros] { std::this_thread::sleep_for(std::chrono::microseconds(micros)); return 0; }));
+      static_cast<void>(fibrio::to_thread([micros] {
+        std::this_thread::sleep_for(std::chrono::microseconds(micros));
+        return 0;
+      }));
   }
   return 0;
 }
 
 }  // namespace
 
-TEST_CASE("Cancel-a-lot: every task ends exactly once, and a cancel that returns true is counted", "[stress]") {
+TEST_CASE("Cancel-a-lot: every task ends exactly once, and a cancel that returns true is counted",
+          "[stress]") {
   const int rounds = scaled(60);
   stress("cancel-a-lot", [&](Watchdog& watchdog) {
     Expect expect;
@@ -125,8 +129,10 @@ TEST_CASE("Cancel-a-lot: every task ends exactly once, and a cancel that returns
           if (victim.task.done()) break;
         }
         expect(victim.bodies_ended <= 1, "a body ended twice");
-        expect(victim.bodies_ended == 1 || victim.task.cancelled(), "a body never ran, and the task is not cancelled");
-        expect(victim.task.cancelling() == victim.requests, "the count is not that of the cancels that returned true");
+        expect(victim.bodies_ended == 1 || victim.task.cancelled(),
+               "a body never ran, and the task is not cancelled");
+        expect(victim.task.cancelling() == victim.requests,
+               "the count is not that of the cancels that returned true");
       }
       for (Victim& victim : victims) {
         while (victim.told == 0) fibrio::yield();
@@ -163,7 +169,8 @@ TEST_CASE("Cancel-a-lot: chains and cycles of awaiting tasks", "[stress]") {
       }
       go.set_result();
       for (int i = random.below(4); i > 0; --i) fibrio::yield();
-      auto killer = fibrio::create_task([&, at = static_cast<std::size_t>(random.below(kLength))] { chain[at].cancel(); });
+      auto killer = fibrio::create_task(
+          [&, at = static_cast<std::size_t>(random.below(kLength))] { chain[at].cancel(); });
       chain[static_cast<std::size_t>(random.below(kLength))].cancel();
       fibrio::await(killer);
       for (auto& task : chain) task.cancel();

@@ -1,5 +1,5 @@
-// The promise about a task that computes without end: what is homed at its worker goes on with the others. Prints the
-// latencies; the bounds are wide, for machines that do other things too.
+// The promise about a task that computes without end: what is homed at its worker goes on with the others.
+// Prints the latencies; the bounds are wide, for machines that do other things too.
 #include <algorithm>
 #include <thread>
 
@@ -26,8 +26,8 @@ class Latencies {
   void print(const char* what) {
     std::sort(all_.begin(), all_.end());
     if (all_.empty()) return;
-    std::printf("  %-8s %6zu samples: p50 %8.0f us, p99 %8.0f us, max %8.0f us\n", what, all_.size(), at(0.5), at(0.99),
-                all_.back());
+    std::printf("  %-8s %6zu samples: p50 %8.0f us, p99 %8.0f us, max %8.0f us\n", what, all_.size(), at(0.5),
+                at(0.99), all_.back());
   }
   [[nodiscard]] std::size_t size() const { return all_.size(); }
   [[nodiscard]] double worst() const { return all_.empty() ? 0 : all_.back(); }
@@ -49,7 +49,8 @@ void compute_until(Clock::time_point end) {
 
 }  // namespace
 
-TEST_CASE("While one task computes for 2 s, 1,000 tasks, 100 sockets and 100 timers of its worker go on", "[stress]") {
+TEST_CASE("While one task computes for 2 s, 1,000 tasks, 100 sockets and 100 timers of its worker go on",
+          "[stress]") {
   const auto length = kSlowdown > 1 ? 500ms : 2000ms;
   constexpr int kTasks = scaled(1000);
   constexpr int kSockets = 100;
@@ -85,7 +86,8 @@ TEST_CASE("While one task computes for 2 s, 1,000 tasks, 100 sockets and 100 tim
     }
     auto hog = fibrio::create_task([&] {
       fibrio::detail::Worker* home = this_worker();
-      // All this is created, and its timers are armed, here; then the worker looks at nothing for the whole time.
+      // All this is created, and its timers are armed, here; then the worker looks at nothing for the whole
+      // time.
       const Clock::time_point start = Clock::now();
       for (int i = 0; i < kTasks; ++i) {
         all.push_back(fibrio::create_task([&, start] {
@@ -121,9 +123,8 @@ TEST_CASE("While one task computes for 2 s, 1,000 tasks, 100 sockets and 100 tim
       for (int i = 0; i < kTimers; ++i) {
         const auto delay = length * (i + 1) / (kTimers + 10);
         const fibrio::TimePoint due = fibrio::get_running_loop().time() + delay;
-        fibrio::get_running_loop().call_later(delay, [&, due] {
-          timers.add(fibrio::get_running_loop().time() - due);
-        });
+        fibrio::get_running_loop().call_later(
+            delay, [&, due] { timers.add(fibrio::get_running_loop().time() - due); });
       }
       homed_well = this_worker() == home && home->timers.size() >= kTimers;
       compute_until(Clock::now() + length);

@@ -45,8 +45,8 @@ void measure(std::size_t workers, int timers, const char* what) {
     for (auto& handle : handles) handle.cancel();
   });
   const double share = used / std::chrono::duration<double>(kLength).count();
-  std::printf("idle, %zu workers, %s: %.3f %% of a CPU, %llu looks at epoll in 5 s\n", workers, what, 100 * share,
-              static_cast<unsigned long long>(polls));
+  std::printf("idle, %zu workers, %s: %.3f %% of a CPU, %llu looks at epoll in 5 s\n", workers, what,
+              100 * share, static_cast<unsigned long long>(polls));
   std::fflush(stdout);
   CHECK(share < 0.01 * (kSlowdown > 1 ? 3 : 1));
   CHECK(polls < 200);
@@ -54,9 +54,15 @@ void measure(std::size_t workers, int timers, const char* what) {
 
 }  // namespace
 
-TEST_CASE("An idle loop with 1 worker uses less than 1 % of a CPU", "[stress]") { measure(1, 0, "no timers"); }
-TEST_CASE("An idle loop with 2 workers uses less than 1 % of a CPU", "[stress]") { measure(2, 0, "no timers"); }
-TEST_CASE("An idle loop with 4 workers uses less than 1 % of a CPU", "[stress]") { measure(4, 0, "no timers"); }
+TEST_CASE("An idle loop with 1 worker uses less than 1 % of a CPU", "[stress]") {
+  measure(1, 0, "no timers");
+}
+TEST_CASE("An idle loop with 2 workers uses less than 1 % of a CPU", "[stress]") {
+  measure(2, 0, "no timers");
+}
+TEST_CASE("An idle loop with 4 workers uses less than 1 % of a CPU", "[stress]") {
+  measure(4, 0, "no timers");
+}
 TEST_CASE("1,000 timers an hour away cost an idle loop nothing", "[stress]") {
   measure(1, 1000, "1,000 timers an hour away");
   measure(4, 1000, "1,000 timers an hour away");

@@ -89,7 +89,8 @@ TEST_CASE("Handles of futures and tasks outlive their loop", "[stress]") {
   }
 }
 
-// --- shutdown ----------------------------------------------------------------------------------------------------
+// --- shutdown
+// ----------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -115,7 +116,8 @@ void busy(std::atomic<int>& alive) {
 
 void blocked_pool(std::atomic<int>& alive) {
   for (int i = 0; i < 4; ++i) {
-    fibrio::create_task([counted = Counted(alive)] { fibrio::to_thread([] { std::this_thread::sleep_for(2ms); }); });
+    fibrio::create_task(
+        [counted = Counted(alive)] { fibrio::to_thread([] { std::this_thread::sleep_for(2ms); }); });
   }
   fibrio::sleep(500us);
 }
@@ -128,7 +130,8 @@ void sleeping(std::atomic<int>& alive) {
 
 void timers(std::atomic<int>& alive) {
   auto& loop = fibrio::get_running_loop();
-  for (int i = 0; i < 50; ++i) loop.call_later(std::chrono::microseconds(i * 50), [counted = Counted(alive)] {});
+  for (int i = 0; i < 50; ++i)
+    loop.call_later(std::chrono::microseconds(i * 50), [counted = Counted(alive)] {});
   for (int i = 0; i < 50; ++i) loop.call_later(1h, [counted = Counted(alive)] {});
   for (int i = 0; i < 50; ++i) loop.call_soon([counted = Counted(alive)] {});
 }
@@ -195,7 +198,8 @@ void stubborn(std::atomic<int>& alive) {
 }  // namespace
 
 TEST_CASE("Shutdown ends, destroys everything and leaves nothing, whatever goes on", "[stress]") {
-  const Scene scenes[] = {idle, busy, blocked_pool, sleeping, timers, accepting, mid_cancel, failing, stubborn};
+  const Scene scenes[] = {idle,      busy,       blocked_pool, sleeping, timers,
+                          accepting, mid_cancel, failing,      stubborn};
   const int rounds = scaled(30);
   Watchdog watchdog("shutdown");
   const std::size_t fds = open_fds();

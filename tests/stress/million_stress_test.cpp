@@ -1,5 +1,5 @@
-// The promise about memory: a million parked tasks, all with guards, without touching vm.max_map_count; what they took is
-// given back when they end, and a second burst takes no more than the first.
+// The promise about memory: a million parked tasks, all with guards, without touching vm.max_map_count; what
+// they took is given back when they end, and a second burst takes no more than the first.
 #include <fstream>
 
 #include "stress/stress.hpp"
@@ -76,11 +76,13 @@ Burst burst(int count, Watchdog& watchdog) {
 }
 
 void print(const char* what, int count, const Burst& burst) {
-  std::printf("%s, %d parked tasks: %.0f bytes of RSS each; RSS %.1f -> %.1f -> %.1f MiB, back after %.1f s; "
-              "mappings %zu -> %zu; spawned and parked in %.2f s, ended in %.2f s\n",
-              what, count, static_cast<double>(burst.peak - burst.base) / count, static_cast<double>(burst.base) / kMiB,
-              static_cast<double>(burst.peak) / kMiB, static_cast<double>(burst.after) / kMiB, burst.given_back_s,
-              burst.maps_base, burst.maps_peak, burst.spawn_s, burst.end_s);
+  std::printf(
+      "%s, %d parked tasks: %.0f bytes of RSS each; RSS %.1f -> %.1f -> %.1f MiB, back after %.1f s; "
+      "mappings %zu -> %zu; spawned and parked in %.2f s, ended in %.2f s\n",
+      what, count, static_cast<double>(burst.peak - burst.base) / count,
+      static_cast<double>(burst.base) / kMiB, static_cast<double>(burst.peak) / kMiB,
+      static_cast<double>(burst.after) / kMiB, burst.given_back_s, burst.maps_base, burst.maps_peak,
+      burst.spawn_s, burst.end_s);
   std::fflush(stdout);
 }
 
@@ -119,8 +121,10 @@ void run_bursts(std::size_t workers, int count) {
 
 }  // namespace
 
-TEST_CASE("1,000,000 parked tasks fit into memory, and it is given back within 2 s, twice (2 workers)", "[stress]") {
-  if (!kAnySanitizer && available_bytes() < std::size_t{8} << 30) skip("less than 8 GiB of memory is available");
+TEST_CASE("1,000,000 parked tasks fit into memory, and it is given back within 2 s, twice (2 workers)",
+          "[stress]") {
+  if (!kAnySanitizer && available_bytes() < std::size_t{8} << 30)
+    skip("less than 8 GiB of memory is available");
   run_bursts(2, kAnySanitizer ? 1000 : 1'000'000);
 }
 

@@ -15,9 +15,10 @@ namespace fibrio::test {
 inline std::uint64_t test_seed() {
   static const std::uint64_t seed = [] {
     const char* text = std::getenv("FIBRIO_TEST_SEED");
-    const std::uint64_t made = text != nullptr ? std::strtoull(text, nullptr, 10)
-                                               : static_cast<std::uint64_t>(
-                                                     std::chrono::steady_clock::now().time_since_epoch().count());
+    const std::uint64_t made =
+        text != nullptr
+            ? std::strtoull(text, nullptr, 10)
+            : static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
     std::printf("FIBRIO_TEST_SEED=%llu\n", static_cast<unsigned long long>(made));
     std::fflush(stdout);
     return made;
@@ -36,8 +37,8 @@ class Random {
   std::mt19937_64 engine_;
 };
 
-// Runs `body(watchdog)` as the main task on a fresh loop for each setup; every task has ended, each once, and no fd is
-// left.
+// Runs `body(watchdog)` as the main task on a fresh loop for each setup; every task has ended, each once, and
+// no fd is left.
 template <class Body>
 void stress(const char* name, Body&& body, const std::vector<Setup>& setups = all_setups()) {
   for (const Setup& setup : setups) {

@@ -13,7 +13,8 @@ long skynet(long number, long size) {
   if (size == 1) return number;
   std::vector<fibrio::Task<long>> children;
   children.reserve(10);
-  for (long i = 0; i < 10; ++i) children.push_back(fibrio::create_task(skynet, number + i * size / 10, size / 10));
+  for (long i = 0; i < 10; ++i)
+    children.push_back(fibrio::create_task(skynet, number + i * size / 10, size / 10));
   long sum = 0;
   for (auto& child : children) sum += fibrio::await(child);
   return sum;
@@ -175,12 +176,15 @@ TEST_CASE("Park-a-lot: workers go to sleep and are woken all the time, no wake-u
       auto gate = loop.create_future<int>();
       std::vector<fibrio::Task<int>> waiting;
       const int waiters = 1 + random.below(4);
-      for (int i = 0; i < waiters; ++i) waiting.push_back(fibrio::create_task([gate] { return fibrio::await(gate); }));
+      for (int i = 0; i < waiters; ++i)
+        waiting.push_back(fibrio::create_task([gate] { return fibrio::await(gate); }));
       const int way = random.below(3);
-      if (way != 0) loop.call_later(std::chrono::microseconds(random.below(200)), [gate]() mutable {
-        static_cast<void>(gate.try_set_result(1));
-      });
-      if (way != 1) static_cast<void>(loop.run_in_executor(nullptr, [gate]() mutable { static_cast<void>(gate.try_set_result(1)); }));
+      if (way != 0)
+        loop.call_later(std::chrono::microseconds(random.below(200)),
+                        [gate]() mutable { static_cast<void>(gate.try_set_result(1)); });
+      if (way != 1)
+        static_cast<void>(
+            loop.run_in_executor(nullptr, [gate]() mutable { static_cast<void>(gate.try_set_result(1)); }));
       for (auto& task : waiting) expect(fibrio::await(task) == 1, "a wrong value");
       watchdog.progress();
     }

@@ -1,5 +1,6 @@
 // What: makes one entry of the system-call table fail, from its k-th use on, so many times.
-// Threads: install (the constructor) and destruction only while nothing else of the library runs; arm, disarm, hits: any.
+// Threads: install (the constructor) and destruction only while nothing else of the library runs; arm,
+// disarm, hits: any.
 //
 //   Fault<&sys::Syscalls::recv> recv;          // goes through to the real call
 //   recv.arm(-ECONNRESET, {.first = 5});       // the fifth call from now fails
@@ -15,8 +16,8 @@
 namespace fibrio::test {
 
 struct FaultPlan {
-  int first = 1;   // which call from now is the first to fail
-  int times = 1;   // how many fail
+  int first = 1;  // which call from now is the first to fail
+  int times = 1;  // how many fail
 };
 
 template <auto kMember>

@@ -1,6 +1,8 @@
-// What: loops for tests of behaviour: each test runs on 1, 2, 4 and 8 workers, as it comes and with forced migration,
+// What: loops for tests of behaviour: each test runs on 1, 2, 4 and 8 workers, as it comes and with forced
+// migration,
 //   and must leave no task, timer, stack or fd behind.
-// Threads: on_loops and report belong to the test's own thread. TASK_CHECK is for every thread: Catch2's assertions are not
+// Threads: on_loops and report belong to the test's own thread. TASK_CHECK is for every thread: Catch2's
+// assertions are not
 //   thread-safe, so it only collects, and on_loops asserts afterwards.
 #pragma once
 
@@ -23,7 +25,8 @@ namespace fibrio::test {
 
 using namespace std::chrono_literals;
 
-// --- assertions from tasks and threads ------------------------------------------------------------------------------
+// --- assertions from tasks and threads
+// ------------------------------------------------------------------------------
 
 class Failures {
  public:
@@ -83,7 +86,8 @@ std::string cancel_message(F&& call) {
   return "no: nothing was thrown";
 }
 
-// --- what happened, in order ----------------------------------------------------------------------------------------
+// --- what happened, in order
+// ----------------------------------------------------------------------------------------
 
 class Log {
  public:
@@ -134,7 +138,8 @@ class Reports {
   std::vector<std::exception_ptr> exceptions_;
 };
 
-// --- loops ----------------------------------------------------------------------------------------------------------
+// --- loops
+// ----------------------------------------------------------------------------------------------------------
 
 // Sets an environment variable as long as it lives.
 class ScopedVariable {
@@ -176,7 +181,8 @@ struct LoopKind {
   bool migrates;  // FIBRIO_FORCE_MIGRATION: every wait ends on another worker
 };
 
-inline constexpr LoopKind kAllKinds[] = {{1, false}, {2, false}, {4, false}, {8, false}, {2, true}, {4, true}, {8, true}};
+inline constexpr LoopKind kAllKinds[] = {{1, false}, {2, false}, {4, false}, {8, false},
+                                         {2, true},  {4, true},  {8, true}};
 inline constexpr LoopKind kParallelKinds[] = {{2, false}, {4, false}, {8, false}, {2, true}, {4, true}};
 
 inline Config test_config(std::size_t workers, bool virtual_time = true) {
@@ -256,7 +262,8 @@ void in_tasks(Main main, bool virtual_time = true) {
   on_loops([&](EventLoop& loop) { loop.run_until_complete([&] { main(loop); }); }, virtual_time);
 }
 
-// --- waiting for other threads --------------------------------------------------------------------------------------
+// --- waiting for other threads
+// --------------------------------------------------------------------------------------
 
 // Polls from a plain thread for what others are about to do; false after a long while.
 template <class Condition>

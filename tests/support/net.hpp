@@ -54,7 +54,8 @@ class RawPeer {
   }
   [[nodiscard]] int fd() const { return fd_; }
   void send(std::string_view text, int flags = 0) const {
-    expect(::send(fd_, text.data(), text.size(), flags | MSG_NOSIGNAL) == static_cast<ssize_t>(text.size()), "a raw send");
+    expect(::send(fd_, text.data(), text.size(), flags | MSG_NOSIGNAL) == static_cast<ssize_t>(text.size()),
+           "a raw send");
   }
   // What is there now, at most `bytes`.
   [[nodiscard]] std::string receive_now(std::size_t bytes = 65536) const {

@@ -1,7 +1,7 @@
-// What: runs one test body as the main task of loops of 1, 2 and 4 workers, with and without forced migration, and
-// looks afterwards whether anything is left: tasks, registered fds, stacks, open fds.
-// Threads: on_loops on the test's own thread. Inside the body (a task, on any worker) Catch's assertions are not allowed:
-// expect() throws instead, and the test's thread reports it.
+// What: runs one test body as the main task of loops of 1, 2 and 4 workers, with and without forced
+// migration, and looks afterwards whether anything is left: tasks, registered fds, stacks, open fds. Threads:
+// on_loops on the test's own thread. Inside the body (a task, on any worker) Catch's assertions are not
+// allowed: expect() throws instead, and the test's thread reports it.
 #pragma once
 
 #include <dirent.h>

@@ -1,6 +1,6 @@
-// What: the ways in which a test of behaviour is run (numbers of workers, forced migration), and what tasks may use
-// instead of Catch2's assertions, which are not thread-safe.
-// Threads: Expect any; the rest the test's own thread.
+// What: the ways in which a test of behaviour is run (numbers of workers, forced migration), and what tasks
+// may use instead of Catch2's assertions, which are not thread-safe. Threads: Expect any; the rest the test's
+// own thread.
 #pragma once
 
 #include <dirent.h>

@@ -1,7 +1,8 @@
 // What: ends a test that hangs, with what its loops were doing.
 // Threads: progress any; construction and destruction one.
-// Protocol: whoever gets on calls progress(); a thread that sees no progress for 20 s (times the slowdown of the build)
-// prints the statistics of the watched loop, and aborts, so that a core or a debugger shows the rest.
+// Protocol: whoever gets on calls progress(); a thread that sees no progress for 20 s (times the slowdown of
+// the build) prints the statistics of the watched loop, and aborts, so that a core or a debugger shows the
+// rest.
 #pragma once
 
 #include <atomic>
@@ -22,17 +23,21 @@ namespace fibrio::test {
 
 inline void print_stats(const EventLoop& loop) {
   const LoopStats stats = loop.stats();
-  std::fprintf(stderr, "tasks: %zu alive, %llu spawned, %llu finished, %llu cancelled; timers %zu, fds %zu, stacks %zu\n",
-               stats.tasks_alive, static_cast<unsigned long long>(stats.tasks_spawned),
-               static_cast<unsigned long long>(stats.tasks_finished),
-               static_cast<unsigned long long>(stats.tasks_cancelled), stats.timers, stats.fds, stats.stacks_in_use);
+  std::fprintf(
+      stderr,
+      "tasks: %zu alive, %llu spawned, %llu finished, %llu cancelled; timers %zu, fds %zu, stacks %zu\n",
+      stats.tasks_alive, static_cast<unsigned long long>(stats.tasks_spawned),
+      static_cast<unsigned long long>(stats.tasks_finished),
+      static_cast<unsigned long long>(stats.tasks_cancelled), stats.timers, stats.fds, stats.stacks_in_use);
   for (const WorkerStats& worker : stats.workers) {
-    std::fprintf(stderr, "  worker: queue %zu, timers %zu, fds %zu, ran %llu, stole %llu, lost %llu, claims %llu, "
-                         "polls %llu, parks %llu, unparks %llu\n",
-                 worker.queue_length, worker.timers, worker.fds, static_cast<unsigned long long>(worker.tasks_run),
-                 static_cast<unsigned long long>(worker.stolen), static_cast<unsigned long long>(worker.stolen_from),
-                 static_cast<unsigned long long>(worker.claims), static_cast<unsigned long long>(worker.polls),
-                 static_cast<unsigned long long>(worker.parks), static_cast<unsigned long long>(worker.unparks));
+    std::fprintf(
+        stderr,
+        "  worker: queue %zu, timers %zu, fds %zu, ran %llu, stole %llu, lost %llu, claims %llu, "
+        "polls %llu, parks %llu, unparks %llu\n",
+        worker.queue_length, worker.timers, worker.fds, static_cast<unsigned long long>(worker.tasks_run),
+        static_cast<unsigned long long>(worker.stolen), static_cast<unsigned long long>(worker.stolen_from),
+        static_cast<unsigned long long>(worker.claims), static_cast<unsigned long long>(worker.polls),
+        static_cast<unsigned long long>(worker.parks), static_cast<unsigned long long>(worker.unparks));
   }
 }
 

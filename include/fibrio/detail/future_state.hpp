@@ -60,7 +60,8 @@ class FutureState {
   [[nodiscard]] void* value() const noexcept { return value_; }
 
   // Completion in two steps, so that the value is moved in by the one producer that won: begin (false if
-  // somebody else completes or has completed it), then store the value, then finish. abandon takes begin back.
+  // somebody else completes or has completed it), then store the value, then finish. abandon takes begin
+  // back.
   [[nodiscard]] bool begin_completion() noexcept;
   void finish_completion(Outcome outcome, std::exception_ptr exception = nullptr) noexcept;
   void abandon_completion() noexcept;
@@ -71,8 +72,8 @@ class FutureState {
   // Waits until done, as the task or the thread it is called from can. Throws CancelledError if the calling
   // task is cancelled meanwhile, RuntimeError inside a callback.
   void wait_done();
-  // The same for who does not ask for the result afterwards: throws CancelledError also if the cancel of the calling
-  // task was passed on and the future ended by it.
+  // The same for who does not ask for the result afterwards: throws CancelledError also if the cancel of the
+  // calling task was passed on and the future ended by it.
   void wait();
   // Throws InvalidStateError if pending, CancelledError or the stored exception if it has no value.
   void require_value();
@@ -114,18 +115,19 @@ class FutureState {
   void tell(FutureWaiter* newest_first) noexcept;
   std::uint64_t list_done_callback(UniqueFunction<void(AnyFuture)> callback, const LoopIdentity& loop);
   void report_if_never_retrieved() noexcept;
-  // Before a thread blocks: RuntimeError in a forked child, where nobody completes a future of the parent's loop.
+  // Before a thread blocks: RuntimeError in a forked child, where nobody completes a future of the parent's
+  // loop.
   void require_own_process() const;
 
   std::atomic<std::uintptr_t> word_{0};
   std::atomic<std::uint32_t> references_{1};
   Kind kind_;
-  Outcome outcome_ = Outcome::kValue;           // written before the release of kDone
+  Outcome outcome_ = Outcome::kValue;  // written before the release of kDone
   std::atomic<bool> exception_retrieved_{false};
-  std::uint64_t loop_id_;                       // tells whether scheduler_ still lives, for late reports
-  Scheduler* scheduler_;                        // null: made outside of any loop
+  std::uint64_t loop_id_;  // tells whether scheduler_ still lives, for late reports
+  Scheduler* scheduler_;   // null: made outside of any loop
   void* value_ = nullptr;
-  std::exception_ptr exception_;                // also the CancelledError of a cancelled one, if it has a text
+  std::exception_ptr exception_;  // also the CancelledError of a cancelled one, if it has a text
 };
 
 // The loop that runs on this thread (its scheduler and id), or nulls.
@@ -143,7 +145,8 @@ struct LoopIdentity {
 template <class Value>
 class ValueFutureState final : public FutureState {
  public:
-  static_assert(alignof(Value) <= alignof(std::max_align_t), "values with extended alignment are not supported");
+  static_assert(alignof(Value) <= alignof(std::max_align_t),
+                "values with extended alignment are not supported");
   explicit ValueFutureState(LoopIdentity loop) noexcept : FutureState(Kind::kPlain, loop.scheduler, loop.id) {
     set_value_place(storage_);
   }

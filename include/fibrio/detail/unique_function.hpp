@@ -1,5 +1,5 @@
-// What: a move-only callable wrapper with a small buffer; how callables cross from templates to compiled code.
-// Rejected: std::function (needs copyable callables), std::move_only_function (C++23).
+// What: a move-only callable wrapper with a small buffer; how callables cross from templates to compiled
+// code. Rejected: std::function (needs copyable callables), std::move_only_function (C++23).
 #pragma once
 
 #include <cstddef>
@@ -18,8 +18,9 @@ class UniqueFunction<R(Args...)> {
  public:
   UniqueFunction() noexcept = default;
   template <class F>
-    requires(!std::is_same_v<std::decay_t<F>, UniqueFunction> && std::is_invocable_r_v<R, std::decay_t<F>&, Args...>)
-  UniqueFunction(F&& callable) {  // NOLINT: converting on purpose, as std::function does
+  requires(!std::is_same_v<std::decay_t<F>, UniqueFunction> &&
+           std::is_invocable_r_v<R, std::decay_t<F>&, Args...>)
+      UniqueFunction(F&& callable) {  // NOLINT: converting on purpose, as std::function does
     using Callable = std::decay_t<F>;
     if constexpr (kFits<Callable>) {
       ::new (static_cast<void*>(buffer_)) Callable(std::forward<F>(callable));
@@ -54,21 +55,24 @@ class UniqueFunction<R(Args...)> {
   static constexpr std::size_t kBufferBytes = 48;  // six captured pointers
   template <class F>
   static constexpr bool kFits =
-      sizeof(F) <= kBufferBytes && alignof(F) <= alignof(std::max_align_t) && std::is_nothrow_move_constructible_v<F>;
+      sizeof(F) <= kBufferBytes &&
+      alignof(F) <= alignof(std::max_align_t) && std::is_nothrow_move_constructible_v<F>;
 
   template <class F>
-  static constexpr Ops kInlineOps{
-      [](void* buffer, Args&&... args) -> R { return (*static_cast<F*>(buffer))(std::forward<Args>(args)...); },
-      [](void* from, void* to) noexcept {
-        ::new (to) F(std::move(*static_cast<F*>(from)));
-        static_cast<F*>(from)->~F();
-      },
-      [](void* buffer) noexcept { static_cast<F*>(buffer)->~F(); }};
+  static constexpr Ops kInlineOps{[](void* buffer, Args&&... args) -> R {
+                                    return (*static_cast<F*>(buffer))(std::forward<Args>(args)...);
+                                  },
+                                  [](void* from, void* to) noexcept {
+                                    ::new (to) F(std::move(*static_cast<F*>(from)));
+                                    static_cast<F*>(from)->~F();
+                                  },
+                                  [](void* buffer) noexcept { static_cast<F*>(buffer)->~F(); }};
   template <class F>
-  static constexpr Ops kHeapOps{
-      [](void* buffer, Args&&... args) -> R { return (**static_cast<F**>(buffer))(std::forward<Args>(args)...); },
-      [](void* from, void* to) noexcept { ::new (to) F*(*static_cast<F**>(from)); },
-      [](void* buffer) noexcept { delete *static_cast<F**>(buffer); }};
+  static constexpr Ops kHeapOps{[](void* buffer, Args&&... args) -> R {
+                                  return (**static_cast<F**>(buffer))(std::forward<Args>(args)...);
+                                },
+                                [](void* from, void* to) noexcept { ::new (to) F*(*static_cast<F**>(from)); },
+                                [](void* buffer) noexcept { delete *static_cast<F**>(buffer); }};
 
   void take(UniqueFunction& other) noexcept {
     ops_ = std::exchange(other.ops_, nullptr);

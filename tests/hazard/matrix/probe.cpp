@@ -1,5 +1,6 @@
-// Built by run.sh with several compilers and options, linked against the built library: what compilers may keep over a
-// switch (addresses of thread-locals, the exception state, errno) must not make the library's answers wrong.
+// Built by run.sh with several compilers and options, linked against the built library: what compilers may
+// keep over a switch (addresses of thread-locals, the exception state, errno) must not make the library's
+// answers wrong.
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -26,8 +27,8 @@ namespace {
 std::atomic<int> failures{0};
 std::atomic<int> migrations{0};
 
-#define EXPECT(condition) \
-  do { \
+#define EXPECT(condition)                                                                               \
+  do {                                                                                                  \
     if (!(condition) && failures.fetch_add(1) < 10) std::printf("line %d: %s\n", __LINE__, #condition); \
   } while (false)
 

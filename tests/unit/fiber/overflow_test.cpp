@@ -2,11 +2,11 @@
 // for the frames in the report, as the library asks of its users.
 #include "fiber/overflow.hpp"
 
-#include <cstdint>
 #include <algorithm>
 #include <boost/context/detail/fcontext.hpp>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <cstring>
 #include <string>
 
@@ -145,7 +145,8 @@ TEST_CASE("A fault that is not ours goes to the handler that was there", "[overf
     ::signal(SIGSEGV, [](int) { ::_exit(42); });
     StackPool pool;
     OverflowWatch watch(pool);
-    volatile std::uintptr_t nowhere = 8; *reinterpret_cast<volatile int*>(nowhere) = 1;
+    volatile std::uintptr_t nowhere = 8;
+    *reinterpret_cast<volatile int*>(nowhere) = 1;
   });
   CHECK(child.exit_code == 42);
 }

@@ -1,13 +1,13 @@
 // What: the epoll instance and the eventfd that wakes a thread out of it.
 #include "poll/poller.hpp"
 
+#include <fcntl.h>
+#include <unistd.h>
 #include <cerrno>
 #include <chrono>
-#include <fcntl.h>
 #include <string>
 #include <system_error>
 #include <thread>
-#include <unistd.h>
 
 #include "support/catch.hpp"
 #include "support/faults.hpp"
@@ -71,7 +71,9 @@ TEST_CASE("Poller is never early", "[poller]") {
 TEST_CASE("Poller that is interrupted by a signal reports no events", "[poller]") {
   const ScopedSyscalls scoped;
   Poller poller;
-  sys::syscalls.epoll_pwait2 = [](int, epoll_event*, int, const timespec*, const sigset_t*) { return -EINTR; };
+  sys::syscalls.epoll_pwait2 = [](int, epoll_event*, int, const timespec*, const sigset_t*) {
+    return -EINTR;
+  };
   epoll_event events[1];
   CHECK(poller.wait(events, 1'000'000) == 0);
 }

@@ -11,8 +11,9 @@ TEST_CASE("A failed check names the task it happened in", "[check]") {
   const fibrio::test::ChildResult child = fibrio::test::run_in_child([] {
     fibrio::run(
         [] {
-          fibrio::create_task(fibrio::TaskOptions{.name = "teapot"}, [] { FIBRIO_CHECK(false, "for the test"); })
-              .wait();
+          fibrio::create_task(fibrio::TaskOptions{.name = "teapot"}, [] {
+            FIBRIO_CHECK(false, "for the test");
+          }).wait();
         },
         fibrio::Config{.workers = 1});
   });

@@ -1,13 +1,14 @@
-// What: registrations of one reactor, and the traps of epoll: events of a file that was closed, of another file under its
-// number, of a recycled slot, of a duplicate; hang-ups; refusals. Without a loop: the tests poll by themselves.
+// What: registrations of one reactor, and the traps of epoll: events of a file that was closed, of another
+// file under its number, of a recycled slot, of a duplicate; hang-ups; refusals. Without a loop: the tests
+// poll by themselves.
 #include "sched/reactor.hpp"
 
-#include <cerrno>
 #include <fcntl.h>
-#include <functional>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <cerrno>
+#include <functional>
 
 #include "support/catch.hpp"
 #include "support/faults.hpp"
@@ -110,8 +111,8 @@ TEST_CASE("Reactor says whether it was woken, beside other events", "[reactor]")
 }
 
 TEST_CASE("Reactor drops an event of a file that was closed earlier in the same batch", "[reactor]") {
-  // joyent/libuv#826, #968. The first event's listener closes the second file and opens another under the same number and
-  // in the same slot.
+  // joyent/libuv#826, #968. The first event's listener closes the second file and opens another under the
+  // same number and in the same slot.
   Reactor reactor;
   Pair first;
   Pair second;
@@ -120,9 +121,10 @@ TEST_CASE("Reactor drops an event of a file that was closed earlier in the same 
     std::function<void()> act;
   } context;
   int error = 0;
-  Registration* listening = reactor.add(
-      first.ends[0], error,
-      {[](void* self, RunnableChain&) noexcept { static_cast<Context*>(self)->act(); }, &context}, EPOLLIN | EPOLLET);
+  Registration* listening =
+      reactor.add(first.ends[0], error,
+                  {[](void* self, RunnableChain&) noexcept { static_cast<Context*>(self)->act(); }, &context},
+                  EPOLLIN | EPOLLET);
   REQUIRE(listening != nullptr);
   Registration* victim = added(reactor, second.ends[0]);
   poll(reactor);  // its first EPOLLOUT
@@ -137,7 +139,8 @@ TEST_CASE("Reactor drops an event of a file that was closed earlier in the same 
   };
   // One batch, whatever the kernel's order: the event of the first comes first.
   const ScopedSyscalls scoped;
-  sys::syscalls.epoll_pwait = [](int epoll_fd, epoll_event* events, int most, int timeout, const sigset_t* mask) {
+  sys::syscalls.epoll_pwait = [](int epoll_fd, epoll_event* events, int most, int timeout,
+                                 const sigset_t* mask) {
     const int count = sys::real_syscalls.epoll_pwait(epoll_fd, events, most, timeout, mask);
     if (count == 2 && (events[1].events & EPOLLOUT) == 0) std::swap(events[0], events[1]);
     return count;
@@ -183,7 +186,8 @@ TEST_CASE("Reactor gives a recycled slot no event of its former life", "[reactor
   }
 }
 
-TEST_CASE("Reactor hears nothing more of a file that was removed, though a duplicate keeps it open", "[reactor]") {
+TEST_CASE("Reactor hears nothing more of a file that was removed, though a duplicate keeps it open",
+          "[reactor]") {
   // libuv#1099, #1148, #1468: epoll watches the open file, not the number.
   Reactor reactor;
   Pair pair;

@@ -1,12 +1,12 @@
-// What: several workers together: nobody sleeps while there is work, a stalled worker stalls only what it runs, an idle
-// loop costs nothing, and what comes from outside may outlive the loop.
+// What: several workers together: nobody sleeps while there is work, a stalled worker stalls only what it
+// runs, an idle loop costs nothing, and what comes from outside may outlive the loop.
 #include <pthread.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <fcntl.h>
 #include <atomic>
 #include <chrono>
-#include <fcntl.h>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -40,7 +40,8 @@ std::chrono::nanoseconds cpu_time() {
 
 }  // namespace
 
-// --- work conservation -------------------------------------------------------------------------------------------
+// --- work conservation
+// -------------------------------------------------------------------------------------------
 
 TEST_CASE("A task that never waits does not hold up the thousand tasks that it made", "[workers]") {
   // tokio#525, #621
@@ -78,8 +79,8 @@ TEST_CASE("A task that was woken into the slot of a worker that goes on computin
 }
 
 TEST_CASE("A ready task behind one that computes runs though all other workers are busy", "[workers]") {
-  // Each of two tasks needs the other to run at the same time. Both may come into one worker's ring, and the other worker
-  // never looks for work: it runs a task that yields for ever.
+  // Each of two tasks needs the other to run at the same time. Both may come into one worker's ring, and the
+  // other worker never looks for work: it runs a task that yields for ever.
   for (int round = 0; round < 20; ++round) {
     EventLoop loop(test_config(2, false));
     std::atomic<int> inside{0};
@@ -104,7 +105,8 @@ TEST_CASE("A ready task behind one that computes runs though all other workers a
   }
 }
 
-// --- stalled workers ---------------------------------------------------------------------------------------------
+// --- stalled workers
+// ---------------------------------------------------------------------------------------------
 
 TEST_CASE("Timers and sleepers of a worker that computes go on with a neighbour", "[workers]") {
   bool slept = false;
@@ -163,7 +165,8 @@ TEST_CASE("A socket of a worker that computes is served by a neighbour", "[worke
   CHECK(served);
 }
 
-// --- idle --------------------------------------------------------------------------------------------------------
+// --- idle
+// --------------------------------------------------------------------------------------------------------
 
 TEST_CASE("An idle loop uses no CPU time", "[workers]") {
   for (const std::size_t workers : {1, 2, 4}) {
@@ -203,10 +206,12 @@ TEST_CASE("An idle loop with many parked workers wakes one of them for one task"
   CHECK(parks < 100 * 5);
 }
 
-// --- the end -----------------------------------------------------------------------------------------------------
+// --- the end
+// -----------------------------------------------------------------------------------------------------
 
 TEST_CASE("A call from another thread may return after the loop that it ended is gone", "[workers]") {
-  // CacheLib#469. The thread is still inside call_soon, call_later or stop when the callback has run and main goes on.
+  // CacheLib#469. The thread is still inside call_soon, call_later or stop when the callback has run and main
+  // goes on.
   const NothingLeft nothing_left;
   for (const std::size_t workers : {1, 2}) {
     for (int round = 0; round < 300 / kSlowdown; ++round) {

@@ -1,4 +1,5 @@
-// What: call_soon and call_later from inside: who holds the callable, what cancel takes away, what the end drops.
+// What: call_soon and call_later from inside: who holds the callable, what cancel takes away, what the end
+// drops.
 #include "task/callback.hpp"
 
 #include <atomic>
@@ -29,13 +30,15 @@ TEST_CASE("A callback holds what it captured until it ran, not longer", "[callba
   });
 }
 
-TEST_CASE("A cancelled callback drops what it captured at once, and its timer leaves the wheel", "[callback]") {
+TEST_CASE("A cancelled callback drops what it captured at once, and its timer leaves the wheel",
+          "[callback]") {
   on_loops([](EventLoop& loop) {
     auto& worker = LoopAccess::impl(loop).scheduler.worker(0);
     auto object = std::make_shared<int>(1);
     const std::weak_ptr<int> watched = object;
     Handle soon = loop.call_soon([object] { FAIL_CHECK("it was cancelled"); });
-    fibrio::TimerHandle later = loop.call_later(1h, [object = std::move(object)] { FAIL_CHECK("it was cancelled"); });
+    fibrio::TimerHandle later =
+        loop.call_later(1h, [object = std::move(object)] { FAIL_CHECK("it was cancelled"); });
     CHECK(worker.timers.size() == 1);
     CHECK(soon.cancel());
     CHECK(later.cancel());
@@ -82,8 +85,9 @@ TEST_CASE("Each callback either runs or is cancelled, when threads race for it",
     std::thread outside([&] {
       std::vector<Handle> handles;
       for (int i = 0; i < kCount; ++i) {
-        handles.push_back(i % 2 == 0 ? loop.call_soon([&] { ran.fetch_add(1); })
-                                     : loop.call_later(std::chrono::microseconds(i % 300), [&] { ran.fetch_add(1); }));
+        handles.push_back(
+            i % 2 == 0 ? loop.call_soon([&] { ran.fetch_add(1); })
+                       : loop.call_later(std::chrono::microseconds(i % 300), [&] { ran.fetch_add(1); }));
         if (i % 3 == 0 && handles[handles.size() / 2].cancel()) cancelled.fetch_add(1);
       }
       for (Handle& handle : handles) {
