@@ -273,7 +273,8 @@ TEST_CASE("run shuts down tasks first, then the executor, then the loop", "[runn
               throw;
             }
           });
-          get_running_loop().run_in_executor(nullptr, [&] { log.add("offloaded"); });
+          const Future<> offloaded = get_running_loop().run_in_executor(nullptr, [&] { log.add("offloaded"); });
+          static_cast<void>(offloaded);
           yield();
           sleep(1ms);
         },
@@ -290,7 +291,7 @@ TEST_CASE("run waits for offloaded calls that still run", "[runner]") {
     fibrio::run(
         [&] {
           std::atomic<bool> started{false};
-          get_running_loop().run_in_executor(nullptr, [&] {
+          const Future<> offloaded = get_running_loop().run_in_executor(nullptr, [&] {
             started = true;
             while (!release) std::this_thread::yield();
             ended = true;
