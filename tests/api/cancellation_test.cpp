@@ -965,12 +965,15 @@ TEST_CASE("Requests and uncancels from several workers are all counted", "[cance
   on_parallel_loops([](EventLoop& loop) {
     loop.run_until_complete([&] {
       Future<> release = loop.create_future();
-      Task<> task = spawn([release] {
+      Future<> masked = loop.create_future();  // a task that has not begun would not begin at all
+      Task<> task = spawn([release, masked]() mutable {
         const CancelMask mask;
+        masked.set_result();
         await(release);
         while (current_task().uncancel() > 0) {
         }
       });
+      await(masked);
       std::vector<Task<>> cancellers;
       for (int i = 0; i < 20; ++i) {
         cancellers.push_back(spawn([task] {

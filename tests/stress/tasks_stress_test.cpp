@@ -145,8 +145,8 @@ TEST_CASE("Steal-a-lot: short and long tasks of few parents spread over more wor
           const int spin = random.below(50) == 0 ? 2000 : random.below(20);
           const bool waits = random.below(3) == 0;
           children.push_back(fibrio::create_task([&ran, spin, waits] {
-            for (volatile int i = 0; i < spin; i = i + 1) {
-            }
+            volatile int steps = 0;
+            while (steps < spin) steps = steps + 1;
             if (waits) fibrio::yield();
             ++ran;
           }));
