@@ -273,7 +273,8 @@ TEST_CASE("run shuts down tasks first, then the executor, then the loop", "[runn
               throw;
             }
           });
-          const Future<> offloaded = get_running_loop().run_in_executor(nullptr, [&] { log.add("offloaded"); });
+          const Future<> offloaded =
+              get_running_loop().run_in_executor(nullptr, [&] { log.add("offloaded"); });
           static_cast<void>(offloaded);
           yield();
           sleep(1ms);
