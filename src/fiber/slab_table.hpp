@@ -1,9 +1,8 @@
 // What: which address ranges are slabs, readable from a signal handler.
 // Threads: add and remove, any (a spin lock). find, any and also from a signal handler: no lock, no wait.
 // Protocol: one slab = one 64-bit word (page number, size class, number of slots), so that a reader never
-// sees
-//   half an entry. Words live in chunks that are published with release, never move, and are freed with the
-//   table only. A free word has page number 0 and links to the next free one.
+//   sees half an entry. Words live in chunks that are published with release, never move, and are freed with
+//   the table only. A free word has page number 0 and links to the next free one.
 // Rejected: a sorted vector (moves under the reader); reading the slab's own head (may just be unmapped).
 #pragma once
 

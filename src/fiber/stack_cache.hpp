@@ -1,8 +1,7 @@
 // What: a worker's own hot stacks: last in, first out, no lock, no system call.
 // Threads: the owner only; destruction on any thread once the owner stopped. cached() any.
 // Protocol: per size class at most kCapacity stacks (and kCapacityBytes). An empty bin takes half of that
-// from
-//   the pool, a full one gives its colder half back, so that neither side sees a call per stack.
+//   from the pool, a full one gives its colder half back, so that neither side sees a call per stack.
 #pragma once
 
 #include <algorithm>

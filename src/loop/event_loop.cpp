@@ -13,15 +13,13 @@ namespace fibrio {
 using detail::CallbackState;
 using detail::LoopImpl;
 
-// --- handles
-// -----------------------------------------------------------------------------------------------------
+// --- handles -----------------------------------------------------------------------------------------------
 
 bool Handle::cancel() { return state_ != nullptr && state_->cancel(); }
 bool Handle::cancelled() const { return state_ != nullptr && state_->cancelled(); }
 TimePoint TimerHandle::when() const { return TimePoint(Duration(state_->deadline_ns())); }
 
-// --- life cycle
-// --------------------------------------------------------------------------------------------------
+// --- life cycle --------------------------------------------------------------------------------------------
 
 EventLoop::EventLoop(Config config) {
   config.validate();
@@ -75,8 +73,7 @@ void EventLoop::close() { impl_->close(); }
 bool EventLoop::is_running() const { return impl_->is_running.load(std::memory_order_acquire); }
 bool EventLoop::is_closed() const { return impl_->is_closed.load(std::memory_order_acquire); }
 
-// --- callbacks
-// ---------------------------------------------------------------------------------------------------
+// --- callbacks ---------------------------------------------------------------------------------------------
 
 Handle EventLoop::schedule(detail::UniqueFunction<void()> callback) {
   impl_->require_open("call_soon");
@@ -111,8 +108,7 @@ TimePoint EventLoop::deadline_after(Duration delay) const {
   return TimePoint(Duration(deadline));
 }
 
-// --- executors
-// ---------------------------------------------------------------------------------------------------
+// --- executors ---------------------------------------------------------------------------------------------
 
 void EventLoop::set_default_executor(std::shared_ptr<ThreadPool> pool) {
   if (pool == nullptr) throw std::invalid_argument("set_default_executor: the pool is null");
@@ -141,8 +137,7 @@ void EventLoop::shutdown_default_executor(Duration timeout) {
                           nullptr, AnyFuture()});
 }
 
-// --- fds, signals
-// ------------------------------------------------------------------------------------------------
+// --- fds, signals ------------------------------------------------------------------------------------------
 
 void EventLoop::add_reader(int fd, std::function<void()> callback) {
   impl_->require_open("add_reader");
@@ -166,8 +161,7 @@ void EventLoop::add_signal_handler(int signal, std::function<void()> callback) {
 }
 bool EventLoop::remove_signal_handler(int signal) { return detail::uninstall_signal_handler(*impl_, signal); }
 
-// --- reports
-// -----------------------------------------------------------------------------------------------------
+// --- reports -----------------------------------------------------------------------------------------------
 
 void EventLoop::set_exception_handler(ExceptionHandler handler) {
   std::lock_guard guard(impl_->lock);
@@ -201,8 +195,7 @@ void EventLoop::default_exception_handler(const ExceptionContext& context) {
   std::fputs(text.c_str(), stderr);
 }
 
-// --- observers
-// ---------------------------------------------------------------------------------------------------
+// --- observers ---------------------------------------------------------------------------------------------
 
 bool EventLoop::get_debug() const { return impl_->debug.load(std::memory_order_relaxed); }
 void EventLoop::set_debug(bool enabled) { impl_->debug.store(enabled, std::memory_order_relaxed); }

@@ -1,8 +1,7 @@
 // What: Address: a value around sockaddr_storage, to and from text.
 // Threads: none of its own.
 // Invariant: length_ is what the kernel gave or what the family needs, never more than storage_; bytes behind
-// it
-//   are zero. Comparison looks at what identifies an address (family, host, port, scope; a Unix path's
+//   it are zero. Comparison looks at what identifies an address (family, host, port, scope; a Unix path's
 //   bytes), never at padding or the IPv6 flow label.
 // Rejected: getnameinfo(NI_NUMERICHOST) for printing (it may look at files for scope names, and fails where
 //   inet_ntop cannot); inet_aton ("1" and "0x7f.1" are not addresses to a user).

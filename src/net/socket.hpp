@@ -8,13 +8,11 @@
 //  2. close sets kClosed, takes the fd out of epoll and makes the waiting tasks ready; they leave with
 //  ECANCELED.
 //  3. The fd is closed by whoever brings the count to zero with kClosed set, and then sets kGone: exactly
-//  once (operations
-//     that come too late bring the count to zero as well), and never while a system call
-//     of ours may be about to use its number. Until then the socket keeps itself alive, so that its handle
-//     may go while tasks are inside.
+//     once (operations that come too late bring the count to zero as well), and never while a system call of
+//     ours may be about to use its number. Until then the socket keeps itself alive, so that its handle may
+//     go while tasks are inside.
 //  4. The fd is registered by the first operation that has to wait, with the worker it runs on: a connection
-//  that is
-//     answered at once costs no epoll_ctl.
+//     that is answered at once costs no epoll_ctl.
 //
 // Rejected: closing under the waiting task (its next call could hit a stranger's fd of the same number).
 #pragma once

@@ -58,8 +58,7 @@ constexpr auto kPeerName = [](int fd, sockaddr* address, socklen_t* length) {
 
 }  // namespace
 
-// --- TcpStream
-// ---------------------------------------------------------------------------------------------------
+// --- TcpStream ---------------------------------------------------------------------------------------------
 
 TcpStream::TcpStream() noexcept = default;
 TcpStream::TcpStream(std::shared_ptr<Socket> socket) noexcept : socket_(std::move(socket)) {}
@@ -264,8 +263,7 @@ void TcpStream::set_option(int level, int name, int value) {
 int TcpStream::native_handle() const noexcept { return socket_ == nullptr ? -1 : socket_->fd(); }
 int TcpStream::release() { return open_or_throw(socket_, "release").release(); }
 
-// --- TcpListener
-// -------------------------------------------------------------------------------------------------
+// --- TcpListener -------------------------------------------------------------------------------------------
 
 TcpListener::TcpListener() noexcept = default;
 TcpListener::TcpListener(TcpListener&&) noexcept = default;

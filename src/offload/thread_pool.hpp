@@ -1,33 +1,28 @@
 // What: the part of ThreadPool that its threads share: a FIFO of calls and threads that come and go with it.
 // Threads: any, every function.
 // Protocol: 1. A call is in the queue, or taken out of it by exactly one of: a thread that runs it, the
-// cancel of
-//      its future (on_done), a shutdown that cancels the queue. Who takes it, under mutex_, destroys its
-//      callable and counts it out; so each call is run, or its future cancelled, exactly once.
+//      cancel of its future (on_done), a shutdown that cancels the queue. Who takes it, under mutex_,
+//      destroys its callable and counts it out; so each call is run, or its future cancelled, exactly once.
 //   2. A call is owned twice: by who took it, and by its place in the future's list of waiters. A thread
-//   leaves
-//      the list by remove_waiter before it runs the call; if that fails the future is done, on_done is told
-//      or being told, and the call is not run. The last of both owners frees it.
+//      leaves the list by remove_waiter before it runs the call; if that fails the future is done, on_done is
+//      told or being told, and the call is not run. The last of both owners frees it.
 //   3. Queue not empty => a thread is alive, and will look at the queue before it leaves. Hence threads are
 //      created under mutex_: a creation that fails (EAGAIN) with no other thread alive refuses its own call,
 //      and no other call can have relied on it meanwhile.
 //   4. Idle threads are a stack: the latest is woken first, so that the ones a burst left over stay idle and
-//   leave
-//      after keep_alive. Only what is off the stack has been woken.
+//      leave after keep_alive. Only what is off the stack has been woken.
 //   5. A thread that leaves joins the one that left before it; the last is joined by shutdown (or detaches
 //      itself when it frees the pool). After a shutdown that waited, the threads are really gone.
 //   6. Order at the end of a call: its callable is destroyed, its future done, the pool's handle on the
-//   future
-//      dropped, the call counted out. A loop that watches the count never sees it at 0 before the result.
-//   User code (calls, destructors of callables) runs without any lock. Lock order: mutex_, then the lock bit
-//   of a future's word; FutureState tells waiters with that bit free. The activity hook has its own lock, a
-//   leaf.
+//      future dropped, the call counted out. A loop that watches the count never sees it at 0 before the
+//      result.
+//   User code (calls, destructors of callables) runs without any lock. Lock order: mutex_, then the lock bit of
+//   a future's word; FutureState tells waiters with that bit free. The activity hook has its own lock, a leaf.
 // Rejected: std::jthread (cannot report EAGAIN without exceptions in the way, no signal mask at birth);
-// detached
-//   threads (a process that ends, or a leak checker, would meet them half gone); one condition variable for
-//   all (it wakes the longest idle as a rule: a trickle of calls keeps every thread of a burst alive for
-//   ever); creating threads outside of the lock (see 3); lock-free queues (an offloaded call costs two thread
-//   switches).
+//   detached threads (a process that ends, or a leak checker, would meet them half gone); one condition
+//   variable for all (it wakes the longest idle as a rule: a trickle of calls keeps every thread of a burst
+//   alive for ever); creating threads outside of the lock (see 3); lock-free queues (an offloaded call costs
+//   two thread switches).
 #pragma once
 
 #include <pthread.h>

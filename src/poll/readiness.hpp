@@ -6,9 +6,8 @@
 //     was asked, there is nothing more: would_block(seen), drained(seen) clear ready, but only if no event
 //     came since (the tick tells). So an event between call and clear is never lost.
 //  3. After a hang-up, an error or urgent data, less than was asked says nothing (the end, or more behind the
-//  urgent
-//     byte, comes with no further edge): drained leaves ready set. "Would block" is true even then: an entry
-//     in a socket's error queue is an EPOLLERR too, and a task would spin on it.
+//     urgent byte, comes with no further edge): drained leaves ready set. "Would block" is true even then: an
+//     entry in a socket's error queue is an EPOLLERR too, and a task would spin on it.
 // A tick has 29 bits: an event is overlooked only if 2^29 of them come between one call and its clear.
 //
 // Rejected: an 8-bit tick (tokio#6133: 256 events in between and the clear hits the wrong one).

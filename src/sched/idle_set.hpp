@@ -7,23 +7,19 @@
 //     wake_for_work, which loads the word seq_cst. It wakes one sleeper if none searches and somebody sleeps;
 //     the woken one counts as searching from that moment, so a burst of pushes wakes one, not all.
 //  2. A worker that gives up leaves the counts by one seq_cst RMW (park), and only then looks at every queue
-//  once
-//     more (the caller does). It sleeps only if all are empty.
+//     once more (the caller does). It sleeps only if all are empty.
 //  Proof that no work is left while all sleep: take the last publication and the last park. In the single
 //  order of seq_cst operations either the park's RMW comes first: then the publisher's later load shows a
 //  sleeper and no searcher, or a searcher, who by induction parks later and looks again; or the publication
 //  comes first: then the parker's look sees it.
 //  3. A searcher that finds work stops searching; if it was the last one, it wakes the next (stop_searching
-//  returns
-//     true): there may be more work than it takes.
+//     returns true): there may be more work than it takes.
 //  4. The list of sleepers is guarded by the lock and changes together with the awake count; a sleeper is
-//  taken off
-//     exactly once, by a waker (take) or by itself (wake_self).
+//     taken off exactly once, by a waker (take) or by itself (wake_self).
 //  5. The look of rule 2 may be left to others if the park's own RMW shows that somebody searches: each
-//  searcher counted
-//     at that moment either finds work, and the last of them wakes the next (rule 3), or parks later and
-//     looks itself. (A worker that looked all the same would find what the searcher is about to take, and
-//     spin for as long as that has no CPU.)
+//     searcher counted at that moment either finds work, and the last of them wakes the next (rule 3), or
+//     parks later and looks itself. (A worker that looked all the same would find what the searcher is about
+//     to take, and spin for as long as that has no CPU.)
 //
 // Rejected: an event count per worker (thundering herds); skipping the look at the word by a relaxed counter
 // (brpc#2916, #3539: lost wake-ups); spinning for a while before parking (100 % CPU when idle).

@@ -4,17 +4,14 @@
 //
 // Protocol.
 //  1. An fd is registered once, edge-triggered, for its life (IN | PRI | OUT | RDHUP), and is taken out
-//  before it is
-//     closed. Its slot is of a table that is never freed or moved while the reactor lives; epoll's data is
-//     (slot, generation), and an event of another generation is dropped: a reused fd never gets a stale
-//     event.
+//     before it is closed. Its slot is of a table that is never freed or moved while the reactor lives;
+//     epoll's data is (slot, generation), and an event of another generation is dropped: a reused fd never
+//     gets a stale event.
 //  2. The registration's lock guards its list of waiters and `open`. A task waits by listing a waiter under
-//  the
-//     lock if the direction is not ready; an event marks ready, takes the waiters and makes them ready after
-//     the lock is released.
+//     the lock if the direction is not ready; an event marks ready, takes the waiters and makes them ready
+//     after the lock is released.
 //  3. A waiter leaves the list before its wait returns (wait() takes the lock again if it was cancelled), so
-//  nobody
-//     touches a frame that is gone.
+//     nobody touches a frame that is gone.
 //
 // Rejected: re-arming per wait (a system call per wait); an epoll of the whole loop (its lock is shared by
 // all cores).

@@ -135,8 +135,7 @@ void Scheduler::drop_callbacks() noexcept {
   }
 }
 
-// --- running
-// -----------------------------------------------------------------------------------------------------
+// --- running -----------------------------------------------------------------------------------------------
 
 void Scheduler::run() {
   idle_.reset();
@@ -277,8 +276,7 @@ Runnable* Worker::take_for_drop() noexcept {
   return solo ? local_.pop_front() : take_own();
 }
 
-// --- work
-// --------------------------------------------------------------------------------------------------------
+// --- work --------------------------------------------------------------------------------------------------
 
 void Scheduler::schedule_anywhere(Runnable& item) noexcept {
   Worker* worker = this_worker();
@@ -325,8 +323,7 @@ void Scheduler::arm_timer(TimerEntry& entry, std::int64_t deadline_ns) noexcept 
   leave_external();
 }
 
-// --- time
-// --------------------------------------------------------------------------------------------------------
+// --- time --------------------------------------------------------------------------------------------------
 
 std::int64_t Scheduler::now_ns() const noexcept {
   return virtual_ ? virtual_now_.load(std::memory_order_acquire) : monotonic_ns();

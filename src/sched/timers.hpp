@@ -8,8 +8,7 @@
 //     (TimerEntry::claim), and acts after it. A node in the due list can still be cancelled.
 //  3. What waits detaches (cancel takes the lock) before its frame goes, so claim never touches a dead frame.
 //  4. parked_until is the time until which the owner sleeps, or "awake". Who arms something earlier unparks
-//  it; both
-//     sides look under the lock, so no deadline is slept over.
+//     it; both sides look under the lock, so no deadline is slept over.
 //
 // Rejected: one wheel for all workers (its lock was tokio's hottest, #6504); expiring straight from advance
 // (the due callbacks of a pass run after what was ready before them, as in asyncio).

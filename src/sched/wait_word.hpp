@@ -9,14 +9,13 @@
 //   awaiting  it waits for a future; only resolve() ends the wait, a cancel is passed on to that future
 //   masked    as waiting, but a cancel only leaves its request
 //  1. arm: running -> waiting | awaiting | masked, after the fiber's context was saved. Exactly one
-//  transition
-//     back to running wins; who wins makes the task ready, once. Everybody else learns that he lost.
+//     transition back to running wins; who wins makes the task ready, once. Everybody else learns that he
+//     lost.
 //  2. A request is counted and recorded in the same step, so that uncancel() to zero and a new cancel()
-//  cannot
-//     lose each other. kRequested: to be delivered at the next wait; kCancelled: it ended the present one.
+//     cannot lose each other. kRequested: to be delivered at the next wait; kCancelled: it ended the present
+//     one.
 //  3. awaiting + cancel: the word is locked for the few instructions in which the canceller takes a reference
-//  on
-//     the awaited future; resolve() waits for that, so the future cannot go away in between.
+//     on the awaited future; resolve() waits for that, so the future cannot go away in between.
 //  4. After finish nothing changes but what is read: cancel() == true means the counter rose before it.
 // Every change is one compare-and-swap, acq_rel: who resolves publishes what it wrote for the task (partner:
 // the task's loads after it was resumed), who arms publishes its waiter (partner: the resolver's acquire).

@@ -6,10 +6,9 @@
 // or is seen by a worker that polls).
 //  1. A worker that begins to run items after a sleep says so (running_) and arms it, unless it is armed.
 //  2. Whoever gets the expiry claims what is stalled, takes ready tasks from there even if it has work of its
-//  own (or
-//     nobody would, as long as everybody else is busy), and arms it again if any worker runs; if none does,
-//     it clears the switch and then looks once more. Both sides store (running_, the switch) seq_cst before
-//     they load the other's word seq_cst: one of the two sees the other (WatchSwitch).
+//     own (or nobody would, as long as everybody else is busy), and arms it again if any worker runs; if none
+//     does, it clears the switch and then looks once more. Both sides store (running_, the switch) seq_cst
+//     before they load the other's word seq_cst: one of the two sees the other (WatchSwitch).
 // So at most one wake-up per period is spent, none when the loop is idle, and a worker can be stalled unseen
 // for at most one period.
 //

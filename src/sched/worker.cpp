@@ -23,8 +23,7 @@ Worker::Worker(Scheduler& its_scheduler, std::size_t its_index, std::uint64_t se
       now_ns(its_scheduler.now_ns()),
       random_state_(seed | 1) {}
 
-// --- switching
-// ---------------------------------------------------------------------------------------------------
+// --- switching ---------------------------------------------------------------------------------------------
 
 void Worker::arrive() noexcept {
   budget_ = kBudget;
@@ -182,8 +181,7 @@ void yield_current(Worker& worker) noexcept {
       .arrive();
 }
 
-// --- making ready
-// ------------------------------------------------------------------------------------------------
+// --- making ready ------------------------------------------------------------------------------------------
 
 void Worker::make_ready(TaskCore& core) noexcept {
   tsan_release(static_cast<Runnable*>(&core));
@@ -266,8 +264,7 @@ Worker& require_task(const char* what) {
   return *worker;
 }
 
-// --- polling, sleeping
-// -------------------------------------------------------------------------------------------
+// --- polling, sleeping -------------------------------------------------------------------------------------
 
 std::int64_t Worker::read_clock() noexcept { return now_ns = scheduler.now_ns(); }
 
@@ -329,8 +326,7 @@ std::size_t Worker::queue_length() const noexcept {
   return solo ? local_.size() : ring_.size() + (lifo_.empty() ? 0 : 1);
 }
 
-// --- one worker
-// --------------------------------------------------------------------------------------------------
+// --- one worker --------------------------------------------------------------------------------------------
 
 void Worker::run_solo() {
   ticks_ = kTicksPerPoll;  // look at the outside first

@@ -64,9 +64,9 @@ class Worker : public SwitchSlot {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // --- the owner
-  // ------------------------------------------------------------------------------------------------- Runs
-  // until the scheduler stops. On the worker's own thread, outside of any fiber.
+  // --- the owner -------------------------------------------------------------------------------------------
+
+  // Runs until the scheduler stops. On the worker's own thread, outside of any fiber.
   void run();
 
   // A task that was suspended may run again: behind what is ready (one worker), or next (LIFO slot).
@@ -84,9 +84,9 @@ class Worker : public SwitchSlot {
   // Counts one operation of a task that did not have to wait; true if it should give way now.
   [[nodiscard]] bool spend_budget() noexcept { return --budget_ == 0; }
 
-  // --- any thread
-  // ------------------------------------------------------------------------------------------------ The loop
-  // should look around before the next pass or item. release: partner of the acquire in run_solo.
+  // --- any thread ------------------------------------------------------------------------------------------
+
+  // The loop should look around before the next pass or item. release: partner of the acquire in run_solo.
   void want_attention() noexcept { attention_.store(true, std::memory_order_release); }
   // For who is about to park (see IdleSet).
   [[nodiscard]] bool has_work_seq_cst() const noexcept { return !ring_.is_empty_seq_cst(); }

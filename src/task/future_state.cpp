@@ -22,8 +22,7 @@ using Word = FutureWord<std::atomic>;
 
 FutureState::~FutureState() = default;
 
-// --- completing
-// --------------------------------------------------------------------------------------------------
+// --- completing --------------------------------------------------------------------------------------------
 
 bool FutureState::begin_completion() noexcept { return Word::lock(word_); }
 
@@ -55,8 +54,7 @@ bool FutureState::cancel(const std::string& message) {
   return true;
 }
 
-// --- reading
-// -----------------------------------------------------------------------------------------------------
+// --- reading -----------------------------------------------------------------------------------------------
 
 void FutureState::require_value() {
   if (!done()) throw InvalidStateError("the result of a future was asked for before it is done");
@@ -101,8 +99,7 @@ void FutureState::report_if_never_retrieved() noexcept {
       this);
 }
 
-// --- waiting
-// -----------------------------------------------------------------------------------------------------
+// --- waiting -----------------------------------------------------------------------------------------------
 
 bool FutureState::add_waiter(FutureWaiter& waiter) noexcept { return Word::add(word_, waiter); }
 
@@ -247,8 +244,7 @@ void FutureState::wait() {
   if (wait_in_task(*this, worker) && cancelled()) task.throw_cancelled();
 }
 
-// --- callbacks
-// ---------------------------------------------------------------------------------------------------
+// --- callbacks ---------------------------------------------------------------------------------------------
 
 std::uint64_t FutureState::add_done_callback(UniqueFunction<void(AnyFuture)> callback) {
   LoopIdentity loop = running_loop();

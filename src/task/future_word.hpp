@@ -9,12 +9,10 @@
 //     (A waiter that was removed and pushed again between another's load and swap does no harm: what the
 //     other linked itself before is the top again.)
 //  2. lock is set to complete or to remove; whoever wants to change the list or the state meanwhile spins.
-//  One producer
-//     that holds the lock stores outcome and value and then finishes: store of kDone, release. The value is
-//     only read after an acquire load that saw kDone.
+//     One producer that holds the lock stores outcome and value and then finishes: store of kDone, release.
+//     The value is only read after an acquire load that saw kDone.
 //  3. finish returns the whole list; each waiter is told exactly once, oldest first, by the completer. A
-//  waiter that
-//     remove() found is never told.
+//     waiter that remove() found is never told.
 //
 // Rejected: a mutex per future (40 bytes); a second word for the producers' race.
 #pragma once

@@ -37,8 +37,7 @@ void TaskControl::destroy() noexcept {
   delete this;
 }
 
-// --- running
-// -----------------------------------------------------------------------------------------------------
+// --- running -----------------------------------------------------------------------------------------------
 
 void TaskControl::run() noexcept {
   bool returned = false;
@@ -100,8 +99,7 @@ void TaskControl::complete(Outcome outcome, std::exception_ptr exception, bool v
   release();  // the loop's reference
 }
 
-// --- cancelling
-// --------------------------------------------------------------------------------------------------
+// --- cancelling --------------------------------------------------------------------------------------------
 
 namespace {
 constexpr int kLooksBeforeYield = 64;  // as in SpinLock
@@ -191,8 +189,7 @@ std::string TaskControl::cancel_message() const {
 
 void TaskControl::throw_cancelled() { throw CancelledError(cancel_message()); }
 
-// --- names
-// -------------------------------------------------------------------------------------------------------
+// --- names -------------------------------------------------------------------------------------------------
 
 std::string TaskControl::name() const {
   {
@@ -230,8 +227,7 @@ std::size_t TaskControl::copy_name(char* buffer, std::size_t size) const noexcep
   return static_cast<std::size_t>(end.ptr - buffer);
 }
 
-// --- for the templates in tasks.hpp
-// ------------------------------------------------------------------------------
+// --- for the templates in tasks.hpp ------------------------------------------------------------------------
 
 namespace {
 

@@ -9,8 +9,7 @@
 using namespace fibrio;
 using namespace fibrio::test;
 
-// --- requests and their delivery
-// ---------------------------------------------------------------------------------
+// --- requests and their delivery ---------------------------------------------------------------------------
 
 // asyncio: test_tasks BaseTaskTests.test_cancel, test_sleep_cancel
 TEST_CASE("Cancelling a sleeping task ends it as cancelled and takes its timer away", "[cancellation]") {
@@ -195,8 +194,7 @@ TEST_CASE("A task that cancels itself gets the error at its next wait that suspe
   });
 }
 
-// --- the hard cases
-// ----------------------------------------------------------------------------------------------
+// --- the hard cases ----------------------------------------------------------------------------------------
 
 TEST_CASE("C01: a cancel after the awaited future completed, before the task resumed, replaces the value",
           "[cancellation]") {
@@ -577,8 +575,7 @@ TEST_CASE("C13: a cycle of awaiting tasks is broken where the cancel came from",
   }
 }
 
-// --- waiting without the result
-// ----------------------------------------------------------------------------------
+// --- waiting without the result ----------------------------------------------------------------------------
 
 TEST_CASE("Future::wait throws CancelledError when its own task is cancelled", "[cancellation]") {
   in_tasks([](EventLoop& loop) {
@@ -604,8 +601,7 @@ TEST_CASE("Future::wait throws CancelledError when its own task is cancelled", "
   });
 }
 
-// --- messages
-// ----------------------------------------------------------------------------------------------------
+// --- messages ----------------------------------------------------------------------------------------------
 
 // asyncio: test_tasks BaseTaskTests.test_cancel_with_message_then_future_result,
 // asyncio: test_cancel_with_message_then_future_exception, test_task_cancel_message_getter
@@ -698,8 +694,7 @@ TEST_CASE("The latest message before delivery is the one that is delivered", "[c
   });
 }
 
-// --- masks
-// -------------------------------------------------------------------------------------------------------
+// --- masks -------------------------------------------------------------------------------------------------
 
 TEST_CASE("CancelMask holds every kind of wait together and delivers afterwards", "[cancellation]") {
   in_tasks([](EventLoop& loop) {
@@ -845,8 +840,7 @@ TEST_CASE("Arguments that wait in their destructors are not interrupted", "[canc
   });
 }
 
-// --- races
-// -------------------------------------------------------------------------------------------------------
+// --- races -------------------------------------------------------------------------------------------------
 
 TEST_CASE("A cancel from another worker races with completion: it is told the truth", "[cancellation]") {
   on_parallel_loops([](EventLoop& loop) {

@@ -15,8 +15,7 @@
 using namespace fibrio;
 using namespace fibrio::test;
 
-// --- running
-// -----------------------------------------------------------------------------------------------------
+// --- running -----------------------------------------------------------------------------------------------
 
 // asyncio: test_events EventLoopTestsMixin.test_run_until_complete
 TEST_CASE("run_until_complete returns the value or throws what the callable throws", "[event_loop]") {
@@ -230,8 +229,7 @@ TEST_CASE("A run that is stopped leaves suspended tasks as they are", "[event_lo
   });
 }
 
-// --- closing
-// -----------------------------------------------------------------------------------------------------
+// --- closing -----------------------------------------------------------------------------------------------
 
 // asyncio: test_events EventLoopTestsMixin.test_close; test_base_events BaseEventLoopTests.test_close
 TEST_CASE("A closed loop refuses everything but questions", "[event_loop]") {
@@ -391,8 +389,7 @@ TEST_CASE("A thousand loops come and go and leave nothing", "[event_loop]") {
   CHECK(count_mappings() < mappings + 50);
 }
 
-// --- several loops
-// -----------------------------------------------------------------------------------------------
+// --- several loops -----------------------------------------------------------------------------------------
 
 // asyncio: test_free_threading TestFreeThreading.test_all_tasks_race
 TEST_CASE("Every thread may have its loop, and each sees only its own tasks", "[event_loop]") {
@@ -478,8 +475,7 @@ TEST_CASE("A forked child has no running loop and may make its own", "[event_loo
   CHECK(result.errors.empty());
 }
 
-// --- callbacks and handles
-// ---------------------------------------------------------------------------------------
+// --- callbacks and handles ---------------------------------------------------------------------------------
 
 TEST_CASE("call_soon passes its arguments, decayed", "[event_loop]") {
   on_loops([](EventLoop& loop) {
@@ -676,8 +672,7 @@ TEST_CASE("A thread creates a task on a running loop and blocks for its result",
       false);
 }
 
-// --- reports
-// -----------------------------------------------------------------------------------------------------
+// --- reports -----------------------------------------------------------------------------------------------
 
 // asyncio: test_base_events BaseEventLoopTests.test_default_exc_handler_callback, test_set_exc_handler_custom
 // asyncio: test_events HandleTests.test_callback_with_exception
@@ -781,8 +776,7 @@ TEST_CASE("A loop refuses a configuration out of range", "[event_loop]") {
   CHECK_THROWS_AS(Runner(config), ConfigError);
 }
 
-// --- stats
-// -------------------------------------------------------------------------------------------------------
+// --- stats -------------------------------------------------------------------------------------------------
 
 TEST_CASE("LoopStats counts tasks, timers, stacks and steps", "[event_loop]") {
   on_loops([](EventLoop& loop) {

@@ -57,8 +57,7 @@ struct Ends {
 
 }  // namespace
 
-// --- waiting
-// -----------------------------------------------------------------------------------------------------
+// --- waiting -----------------------------------------------------------------------------------------------
 
 TEST_CASE("wait_readable returns when there is something to read", "[fds]") {
   in_tasks(
@@ -259,8 +258,7 @@ TEST_CASE("Closing a loop unwinds tasks that wait for fds", "[fds]") {
   }
 }
 
-// --- callbacks
-// ---------------------------------------------------------------------------------------------------
+// --- callbacks ---------------------------------------------------------------------------------------------
 
 // asyncio: test_events EventLoopTestsMixin.test_reader_callback
 TEST_CASE("add_reader calls back as long as there is something to read", "[fds]") {
@@ -438,8 +436,7 @@ TEST_CASE("add_reader from another thread wakes the loop", "[fds]") {
       false);
 }
 
-// --- signals
-// -----------------------------------------------------------------------------------------------------
+// --- signals -----------------------------------------------------------------------------------------------
 
 // asyncio: test_events EventLoopTestsMixin.test_add_signal_handler
 TEST_CASE("add_signal_handler refuses signals that cannot be caught", "[signals]") {

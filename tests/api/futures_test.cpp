@@ -34,8 +34,7 @@ struct CountsLife {
 
 }  // namespace
 
-// --- states
-// ------------------------------------------------------------------------------------------------------
+// --- states ------------------------------------------------------------------------------------------------
 
 // asyncio: test_futures BaseFutureTests.test_initial_state
 TEST_CASE("A new future is pending", "[futures]") {
@@ -200,8 +199,7 @@ TEST_CASE("A future made outside of any loop says so", "[futures]") {
   CHECK(await(future) == 1);
 }
 
-// --- values
-// ------------------------------------------------------------------------------------------------------
+// --- values ------------------------------------------------------------------------------------------------
 
 TEST_CASE("A future holds a value that can only be moved", "[futures]") {
   in_tasks([](EventLoop& loop) {
@@ -306,8 +304,7 @@ TEST_CASE("A future may outlive its loop", "[futures]") {
   report_failures();
 }
 
-// --- awaiting
-// ----------------------------------------------------------------------------------------------------
+// --- awaiting ----------------------------------------------------------------------------------------------
 
 TEST_CASE("Awaiting a done future returns at once", "[futures]") {
   in_tasks([](EventLoop& loop) {
@@ -460,8 +457,7 @@ TEST_CASE("Waiting tasks and callbacks that leave a future early do not disturb 
   });
 }
 
-// --- callbacks
-// ---------------------------------------------------------------------------------------------------
+// --- callbacks ---------------------------------------------------------------------------------------------
 
 // asyncio: test_futures BaseFutureDoneCallbackTests.test_callbacks_invoked_on_set_result
 TEST_CASE("A future's callbacks run after set_result, not inside it, in the order of registration",
@@ -683,8 +679,7 @@ TEST_CASE("A callback is told of completion by another thread while it is being 
   });
 }
 
-// --- several producers
-// -------------------------------------------------------------------------------------------
+// --- several producers -------------------------------------------------------------------------------------
 
 TEST_CASE("Of many producers that race for a future exactly one wins", "[futures]") {
   on_parallel_loops([](EventLoop& loop) {
@@ -732,8 +727,7 @@ TEST_CASE("Plain threads complete futures that tasks wait for", "[futures]") {
       false);
 }
 
-// --- exceptions nobody retrieved
-// ---------------------------------------------------------------------------------
+// --- exceptions nobody retrieved ---------------------------------------------------------------------------
 
 // asyncio: test_futures BaseFutureTests.test_tb_logger_exception_unretrieved
 // asyncio: test_futures BaseFutureTests.test_future_exception_never_retrieved

@@ -62,8 +62,7 @@ int outcome_of(F&& call) {
 
 }  // namespace
 
-// --- results
-// -----------------------------------------------------------------------------------------------------
+// --- results -----------------------------------------------------------------------------------------------
 
 // asyncio: test_runners RunTests.test_asyncio_run_return, test_asyncio_run_raises
 TEST_CASE("run returns what main returns and throws what it throws", "[runner]") {
@@ -150,8 +149,7 @@ TEST_CASE("A task left by one run of a runner goes on in the next", "[runner]") 
   });
 }
 
-// --- shutdown
-// ----------------------------------------------------------------------------------------------------
+// --- shutdown ----------------------------------------------------------------------------------------------
 
 // asyncio: test_runners RunTests.test_asyncio_run_cancels_hanging_tasks
 TEST_CASE("run cancels what is left and waits for its cleanup", "[runner]") {
@@ -328,8 +326,7 @@ TEST_CASE("Main's error comes out of run although leftovers fail too", "[runner]
   });
 }
 
-// --- SIGINT
-// ------------------------------------------------------------------------------------------------------
+// --- SIGINT ------------------------------------------------------------------------------------------------
 
 // asyncio: test_runners RunnerTests.test_interrupt_wait
 TEST_CASE("C55: SIGINT while main waits cancels it and run throws KeyboardInterrupt", "[runner][sigint]") {

@@ -10,8 +10,7 @@ using namespace fibrio::test;
 
 using Steady = std::chrono::steady_clock;
 
-// --- the clock
-// ---------------------------------------------------------------------------------------------------
+// --- the clock ---------------------------------------------------------------------------------------------
 
 TEST_CASE("The loop's clock is the steady clock", "[timers]") {
   const NothingLeft nothing_left;
@@ -195,8 +194,7 @@ TEST_CASE("Thousands of sleepers of all lengths wake in their order", "[timers]"
   });
 }
 
-// --- virtual time
-// ------------------------------------------------------------------------------------------------
+// --- virtual time ------------------------------------------------------------------------------------------
 
 TEST_CASE("Virtual time starts at zero and jumps exactly to the next deadline", "[virtual_time]") {
   on_loops([](EventLoop& loop) {

@@ -17,8 +17,7 @@ using fibrio::detail::WaitWord;
 
 namespace {
 
-// --- WaitWord
-// ----------------------------------------------------------------------------------------------------
+// --- WaitWord ----------------------------------------------------------------------------------------------
 
 // One wait, a waker with a value, and a canceller.
 template <template <class> class Atomic>
@@ -265,8 +264,7 @@ struct BlindRecord {  // a request that was passed on too late is recorded, what
   unsigned count() { return word.load(kSeqCst) / kOne; }
 };
 
-// --- FutureWord
-// --------------------------------------------------------------------------------------------------
+// --- FutureWord --------------------------------------------------------------------------------------------
 
 struct Waiter {
   Waiter* next = nullptr;
@@ -359,8 +357,7 @@ void abandon(model::Execution& execution) {
   model::check(waiter.told.get() + learned == 1, "told, or learned that it is done");
 }
 
-// --- Readiness
-// ---------------------------------------------------------------------------------------------------
+// --- Readiness ---------------------------------------------------------------------------------------------
 
 // A clear that does not look whether an event came since.
 struct BlindReadiness {

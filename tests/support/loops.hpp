@@ -1,9 +1,7 @@
 // What: loops for tests of behaviour: each test runs on 1, 2, 4 and 8 workers, as it comes and with forced
-// migration,
-//   and must leave no task, timer, stack or fd behind.
+//   migration, and must leave no task, timer, stack or fd behind.
 // Threads: on_loops and report belong to the test's own thread. TASK_CHECK is for every thread: Catch2's
-// assertions are not
-//   thread-safe, so it only collects, and on_loops asserts afterwards.
+//   assertions are not thread-safe, so it only collects, and on_loops asserts afterwards.
 #pragma once
 
 #include <dirent.h>
@@ -25,8 +23,7 @@ namespace fibrio::test {
 
 using namespace std::chrono_literals;
 
-// --- assertions from tasks and threads
-// ------------------------------------------------------------------------------
+// --- assertions from tasks and threads ---------------------------------------------------------------------
 
 class Failures {
  public:
@@ -86,8 +83,7 @@ std::string cancel_message(F&& call) {
   return "no: nothing was thrown";
 }
 
-// --- what happened, in order
-// ----------------------------------------------------------------------------------------
+// --- what happened, in order -------------------------------------------------------------------------------
 
 class Log {
  public:
@@ -138,8 +134,7 @@ class Reports {
   std::vector<std::exception_ptr> exceptions_;
 };
 
-// --- loops
-// ----------------------------------------------------------------------------------------------------------
+// --- loops -------------------------------------------------------------------------------------------------
 
 // Sets an environment variable as long as it lives.
 class ScopedVariable {
@@ -262,8 +257,7 @@ void in_tasks(Main main, bool virtual_time = true) {
   on_loops([&](EventLoop& loop) { loop.run_until_complete([&] { main(loop); }); }, virtual_time);
 }
 
-// --- waiting for other threads
-// --------------------------------------------------------------------------------------
+// --- waiting for other threads -----------------------------------------------------------------------------
 
 // Polls from a plain thread for what others are about to do; false after a long while.
 template <class Condition>

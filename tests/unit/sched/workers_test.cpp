@@ -41,8 +41,7 @@ std::chrono::nanoseconds cpu_time() {
 
 }  // namespace
 
-// --- work conservation
-// -------------------------------------------------------------------------------------------
+// --- work conservation -------------------------------------------------------------------------------------
 
 TEST_CASE("A task that never waits does not hold up the thousand tasks that it made", "[workers]") {
   // tokio#525, #621
@@ -106,8 +105,7 @@ TEST_CASE("A ready task behind one that computes runs though all other workers a
   }
 }
 
-// --- stalled workers
-// ---------------------------------------------------------------------------------------------
+// --- stalled workers ---------------------------------------------------------------------------------------
 
 TEST_CASE("Timers and sleepers of a worker that computes go on with a neighbour", "[workers]") {
   bool slept = false;
@@ -166,8 +164,7 @@ TEST_CASE("A socket of a worker that computes is served by a neighbour", "[worke
   CHECK(served);
 }
 
-// --- idle
-// --------------------------------------------------------------------------------------------------------
+// --- idle --------------------------------------------------------------------------------------------------
 
 TEST_CASE("An idle loop uses no CPU time", "[workers]") {
   for (const std::size_t workers : {1, 2, 4}) {
@@ -207,8 +204,7 @@ TEST_CASE("An idle loop with many parked workers wakes one of them for one task"
   CHECK(parks < 100 * 5);
 }
 
-// --- the end
-// -----------------------------------------------------------------------------------------------------
+// --- the end -----------------------------------------------------------------------------------------------
 
 TEST_CASE("A call from another thread may return after the loop that it ended is gone", "[workers]") {
   // CacheLib#469. The thread is still inside call_soon, call_later or stop when the callback has run and main
