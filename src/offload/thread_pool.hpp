@@ -16,8 +16,9 @@
 //   6. Order at the end of a call: its callable is destroyed, its future done, the pool's handle on the
 //      future dropped, the call counted out. A loop that watches the count never sees it at 0 before the
 //      result.
-//   User code (calls, destructors of callables) runs without any lock. Lock order: mutex_, then the lock bit of
-//   a future's word; FutureState tells waiters with that bit free. The activity hook has its own lock, a leaf.
+//   User code (calls, destructors of callables) runs without any lock. Lock order: mutex_, then the lock bit
+//   of a future's word; FutureState tells waiters with that bit free. The activity hook has its own lock, a
+//   leaf.
 // Rejected: std::jthread (cannot report EAGAIN without exceptions in the way, no signal mask at birth);
 //   detached threads (a process that ends, or a leak checker, would meet them half gone); one condition
 //   variable for all (it wakes the longest idle as a rule: a trickle of calls keeps every thread of a burst

@@ -1,0 +1,73 @@
+// Question: what does fibrio add to a 64-byte echo over TCP? (performance questions W8 and W15; the yardstick
+// is raw/epoll_echo.cpp, the load raw/echo_load.cpp, and echo_compare.sh runs them side by side.) One task per
+// connection sends back whatever it gets. With --burn, the first 4 bytes of a message (little endian) are a
+// number of nanoseconds to compute for before the answer.
+//
+//   server_echo [--port P] [--workers N] [--burn 1]     prints "listening on 127.0.0.1:P"
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <span>
+#include <system_error>
+#include <vector>
+
+#include "fibrio/fibrio.hpp"
+
+namespace {
+
+constexpr std::size_t kMessage = 64;
+
+void burn(const std::byte* message) {
+  std::uint32_t nanoseconds = 0;
+  std::memcpy(&nanoseconds, message, sizeof nanoseconds);
+  if (nanoseconds == 0) return;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::nanoseconds(nanoseconds);
+  while (std::chrono::steady_clock::now() < end) {
+  }
+}
+
+void echo(fibrio::TcpStream stream, bool burning) {
+  std::array<std::byte, 1024> message;
+  try {
+    while (const std::size_t count = stream.read_some(message)) {
+      if (burning && count >= kMessage) burn(message.data());
+      stream.write_all(std::span(message).first(count));
+    }
+  } catch (const std::system_error&) {  // the client is gone
+  }
+}
+
+void serve(fibrio::TcpListener& listener, bool burning) {
+  for (;;) fibrio::spawn(echo, listener.accept(), burning);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::uint16_t port = 0;
+  bool burning = false;
+  fibrio::Config config;
+  config.workers = 1;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    if (std::strcmp(argv[i], "--port") == 0) port = static_cast<std::uint16_t>(std::atoi(argv[i + 1]));
+    if (std::strcmp(argv[i], "--workers") == 0)
+      config.workers = static_cast<std::size_t>(std::atoi(argv[i + 1]));
+    if (std::strcmp(argv[i], "--burn") == 0) burning = std::atoi(argv[i + 1]) != 0;
+  }
+  fibrio::run(
+      [&] {
+        auto listener =
+            fibrio::TcpListener::bind(fibrio::Address::parse("127.0.0.1", port), {.backlog = 4096});
+        std::printf("listening on %s\n", listener.local_address().to_string().c_str());
+        std::fflush(stdout);
+        std::vector<fibrio::Task<>> acceptors;
+        for (std::size_t i = 0; i < fibrio::get_running_loop().workers(); ++i) {
+          acceptors.push_back(fibrio::spawn(serve, std::ref(listener), burning));
+        }
+        for (const auto& acceptor : acceptors) fibrio::await(acceptor);
+      },
+      config);
+}
