@@ -406,6 +406,7 @@ TEST_CASE("Replacing a reader whose destructor uses the loop does not deadlock",
       [](EventLoop& loop) {
         const Ends ends;
         struct Meddles {
+          Meddles(EventLoop& its_loop, int its_fd) : loop(its_loop), fd(its_fd) {}
           ~Meddles() { static_cast<void>(loop.remove_writer(fd)); }
           EventLoop& loop;
           int fd;

@@ -312,9 +312,10 @@ TEST_CASE("add_reader drops what a callback holds outside of its lock", "[fd]") 
     Pipe pipe;
     // The destructor of what a replaced callback holds comes back to the loop.
     struct Returns {
+      Returns(EventLoop& loop_of_it, int its_fd) : its_loop(loop_of_it), fd(its_fd) {}
+      ~Returns() { its_loop.remove_writer(fd); }
       EventLoop& its_loop;
       int fd;
-      ~Returns() { its_loop.remove_writer(fd); }
     };
     loop.add_reader(pipe.out(), [held = std::make_shared<Returns>(loop, pipe.out())] {});
     loop.add_reader(pipe.out(), [held = std::make_shared<Returns>(loop, pipe.out())] {});

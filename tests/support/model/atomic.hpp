@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <source_location>
 #include <type_traits>
 
 #include "support/model/engine.hpp"
@@ -18,7 +17,6 @@ template <class T>
 class Atomic {
   static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= sizeof(std::uint64_t),
                 "model::Atomic holds integers, bools, enums, pointers and structs of up to 8 bytes");
-  using Where = std::source_location;
   using Engine = detail::Engine;
 
  public:

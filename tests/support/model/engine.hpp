@@ -17,16 +17,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <source_location>
 #include <string>
 #include <vector>
 
 #include "support/model/coroutine.hpp"
 #include "support/model/result.hpp"
+#include "support/model/where.hpp"
 
 namespace fibrio::model::detail {
-
-using Where = std::source_location;
 
 inline constexpr unsigned kMaxThreads = 8;       // the test body is one of them
 inline constexpr unsigned kHistory = 8;          // stores of a location that can still be read

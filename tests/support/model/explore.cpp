@@ -152,7 +152,7 @@ void Execution::thread(std::function<void()> function, const char* name) {
 
 void Execution::join() { Engine::running().join_threads(); }
 
-void check(bool condition, std::string_view message, std::source_location where) {
+void check(bool condition, std::string_view message, Where where) {
   Engine& engine = Engine::running();
   if (condition) return;
   const std::string_view path = where.file_name();
@@ -163,7 +163,7 @@ void check(bool condition, std::string_view message, std::source_location where)
 
 unsigned choose(unsigned alternatives) { return Engine::running().choose(alternatives); }
 
-void yield(std::source_location where) { Engine::running().pause(where); }
+void yield(Where where) { Engine::running().pause(where); }
 
 unsigned thread_index() { return Engine::running().current_thread(); }
 

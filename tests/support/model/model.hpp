@@ -61,7 +61,6 @@
 
 #include <concepts>
 #include <functional>
-#include <source_location>
 #include <string>
 #include <string_view>
 
@@ -70,6 +69,7 @@
 #include "support/model/result.hpp"
 #include "support/model/var.hpp"
 #include "support/model/waiting.hpp"
+#include "support/model/where.hpp"
 
 namespace fibrio::model {
 
@@ -97,14 +97,13 @@ using Body = std::function<void(Execution&)>;
 [[nodiscard]] Result replay(const std::string& choices, const Body& body);
 
 // Fails the execution with the text unless the condition holds. Inside explore() only.
-void check(bool condition, std::string_view message,
-           std::source_location where = std::source_location::current());
+void check(bool condition, std::string_view message, Where where = Where::current());
 
 // One of 0 ... alternatives - 1; every one is tried.
 [[nodiscard]] unsigned choose(unsigned alternatives);
 
 // A spinning thread gives way: it goes on once another thread has stored something since its last yield.
-void yield(std::source_location where = std::source_location::current());
+void yield(Where where = Where::current());
 
 // 0 in the body, then 1, 2 ... in the order of their start.
 [[nodiscard]] unsigned thread_index();

@@ -2,7 +2,6 @@
 // a point where another thread may run: it need not be, as a race is found from either side.
 #pragma once
 
-#include <source_location>
 #include <utility>
 
 #include "support/model/engine.hpp"
@@ -11,7 +10,6 @@ namespace fibrio::model {
 
 template <class T>
 class Var {
-  using Where = std::source_location;
   using Engine = detail::Engine;
 
  public:

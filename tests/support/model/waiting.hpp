@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <source_location>
 
 #include "support/model/engine.hpp"
 
@@ -36,8 +35,6 @@ class Waiting {
 
 // An eventfd: signals are not counted, a wait takes them all.
 class Event : private detail::Waiting {
-  using Where = std::source_location;
-
  public:
   Event(Where where = Where::current()) : Waiting(detail::Kind::kEvent, 0, where) {}
   void named(const char* name) { set_name(name); }
@@ -52,8 +49,6 @@ class Event : private detail::Waiting {
 };
 
 class Semaphore : private detail::Waiting {
-  using Where = std::source_location;
-
  public:
   explicit Semaphore(std::uint32_t tokens, Where where = Where::current())
       : Waiting(detail::Kind::kSemaphore, tokens, where) {}
@@ -66,8 +61,6 @@ class Semaphore : private detail::Waiting {
 
 // For code that is a template over its lock too: cheaper to search than a spin lock.
 class Mutex : private detail::Waiting {
-  using Where = std::source_location;
-
  public:
   Mutex(Where where = Where::current()) : Waiting(detail::Kind::kSemaphore, 1, where) {}
   void named(const char* name) { set_name(name); }
