@@ -54,7 +54,7 @@ class Runner {
 // Throws: what main throws; RuntimeError inside a running loop; ConfigError. asyncio: run.
 template <class F>
 auto run(F&& main, Config config = Config::load()) {
-  Runner runner(std::move(config));
+  Runner runner(config);
   if constexpr (std::is_void_v<decltype(runner.run(std::forward<F>(main)))>) {
     runner.run(std::forward<F>(main));
     runner.close();

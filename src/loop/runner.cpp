@@ -49,7 +49,7 @@ class InterruptGuard {
 
 }  // namespace
 
-Runner::Runner(Config config) : config_(std::move(config)) { config_.validate(); }
+Runner::Runner(Config config) : config_(config) { config_.validate(); }
 
 Runner::~Runner() {
   try {
