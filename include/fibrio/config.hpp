@@ -28,7 +28,8 @@ struct Config {
   std::chrono::nanoseconds slow_callback_duration = std::chrono::milliseconds(100);
   // A deterministic clock that starts at zero and jumps to the next deadline when nothing is ready; passes
   // are exact: a snapshot of what is ready, then the timers that are due. With several workers it jumps when
-  // all of them are idle. A running offloaded call holds the clock.
+  // all of them are idle. It stands still while a call that was offloaded from this loop runs, on whatever
+  // pool, and while a task or a callback waits for an fd that is not fibrio's: who knows when that comes.
   bool virtual_time = false;
   // Seed of every random choice; 0 = from the system.
   std::uint64_t seed = 0;

@@ -112,12 +112,8 @@ TimePoint EventLoop::deadline_after(Duration delay) const {
 
 void EventLoop::set_default_executor(std::shared_ptr<ThreadPool> pool) {
   if (pool == nullptr) throw std::invalid_argument("set_default_executor: the pool is null");
-  impl_->track_activity(*pool, true);
-  {
-    std::lock_guard guard(impl_->lock);
-    std::swap(impl_->executor, pool);
-  }
-  if (pool != nullptr) impl_->track_activity(*pool, false);
+  std::lock_guard guard(impl_->lock);
+  std::swap(impl_->executor, pool);
 }
 
 std::shared_ptr<ThreadPool> EventLoop::default_executor() { return impl_->default_executor(); }

@@ -149,14 +149,8 @@ void LoopImpl::close() {
     pool = std::move(executor);
     resolver_threads = std::move(resolver);
   }
-  if (pool != nullptr) {
-    track_activity(*pool, false);
-    pool->shutdown(false, Duration::zero(), true);
-  }
-  if (resolver_threads != nullptr) {
-    track_activity(*resolver_threads, false);
-    resolver_threads->shutdown(false, Duration::zero(), true);
-  }
+  if (pool != nullptr) pool->shutdown(false, Duration::zero(), true);
+  if (resolver_threads != nullptr) resolver_threads->shutdown(false, Duration::zero(), true);
   scheduler.end();
 }
 
@@ -190,7 +184,6 @@ std::shared_ptr<ThreadPool> LoopImpl::default_executor() {
   if (executor == nullptr) {
     executor = std::make_shared<ThreadPool>(config.max_blocking_threads, config.blocking_keep_alive,
                                             "fibrio-blocking");
-    track_activity(*executor, true);
   }
   return executor;
 }
@@ -198,24 +191,13 @@ std::shared_ptr<ThreadPool> LoopImpl::default_executor() {
 ThreadPool& LoopImpl::resolver_pool() {
   std::lock_guard guard(lock);
   if (is_closed.load(std::memory_order_acquire)) throw RuntimeError("getaddrinfo: the event loop is closed");
-  if (resolver == nullptr) {
-    resolver = make_resolver_pool();
-    track_activity(*resolver, true);
-  }
+  if (resolver == nullptr) resolver = make_resolver_pool();
   return *resolver;
 }
 
 bool LoopImpl::has_executor() const {
   std::lock_guard guard(lock);
   return executor != nullptr;
-}
-
-void LoopImpl::track_activity(ThreadPool& pool, bool enabled) {
-  if (!config.virtual_time) return;
-  ThreadPoolImpl::ActivityHook hook = nullptr;
-  if (enabled)
-    hook = [](void* context, int delta) { static_cast<Scheduler*>(context)->change_activity(delta); };
-  ThreadPoolAccess::impl(pool).set_activity_hook(hook, &scheduler);
 }
 
 FdWatch& fd_watch_of_running_loop() { return LoopAccess::impl(get_running_loop()).fd_watch; }

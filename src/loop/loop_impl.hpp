@@ -45,9 +45,6 @@ class LoopImpl {
   // This process was forked since the loop was made.
   [[nodiscard]] bool is_of_parent() const noexcept { return scheduler.is_of_parent(); }
 
-  // With virtual time: a running call holds the clock.
-  void track_activity(ThreadPool& pool, bool enabled);
-
   EventLoop& loop;
   const Config config;
   TaskRegistry registry;

@@ -123,21 +123,29 @@ int FdWatch::arm_locked(int fd, Entry& entry) noexcept {
 
 void FdWatch::on_event(void* context, RunnableChain& ready) noexcept {
   auto& self = *static_cast<FdWatch*>(context);
-  std::lock_guard guard(self.lock_);
-  if (self.poller_ == nullptr) return;
-  epoll_event events[64];
-  const int count = self.poller_->wait(events, 0);
-  for (int i = 0; i < count; ++i) {
-    if (events[i].data.u64 == Poller::kWakeData) continue;
-    self.dispatch_locked(events[i], ready);
+  constexpr int kEvents = 64;
+  std::shared_ptr<CallbackState> calls[2 * kEvents];
+  std::size_t call_count = 0;
+  {
+    std::lock_guard guard(self.lock_);
+    if (self.poller_ == nullptr) return;
+    epoll_event events[kEvents];
+    const int count = self.poller_->wait(events, 0);
+    for (int i = 0; i < count; ++i) {
+      if (events[i].data.u64 == Poller::kWakeData) continue;
+      call_count += self.dispatch_locked(events[i], ready, calls + call_count);
+    }
   }
+  for (std::size_t i = 0; i < call_count; ++i) calls[i]->schedule();
 }
 
-void FdWatch::dispatch_locked(const epoll_event& event, RunnableChain& ready) {
+std::size_t FdWatch::dispatch_locked(const epoll_event& event, RunnableChain& ready,
+                                     std::shared_ptr<CallbackState>* calls) {
+  std::size_t call_count = 0;
   const auto fd = static_cast<int>(static_cast<std::uint32_t>(event.data.u64));
   const std::uint32_t events = event.events;
   const auto found = entries_.find(fd);
-  if (found == entries_.end() || found->second.generation != event.data.u64 >> 32) return;
+  if (found == entries_.end() || found->second.generation != event.data.u64 >> 32) return 0;
   Entry& entry = found->second;
   entry.is_armed = false;
   const bool broken = (events & (EPOLLHUP | EPOLLERR)) != 0;
@@ -158,12 +166,13 @@ void FdWatch::dispatch_locked(const epoll_event& event, RunnableChain& ready) {
     if (side.watcher != nullptr && !side.watcher->is_queued) {
       side.watcher->is_queued = true;
       const auto direction = static_cast<Direction>(i);
-      std::make_shared<CallbackState>(scheduler_, [this, fd, direction, watcher = side.watcher] {
-        run_callback(fd, direction, watcher);
-      })->schedule();
+      calls[call_count++] = std::make_shared<CallbackState>(
+          scheduler_,
+          [this, fd, direction, watcher = side.watcher] { run_callback(fd, direction, watcher); });
     }
   }
   static_cast<void>(arm_locked(fd, entry));
+  return call_count;
 }
 
 void FdWatch::run_callback(int fd, Direction direction, const std::shared_ptr<Watcher>& watcher) {

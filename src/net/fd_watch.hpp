@@ -67,7 +67,9 @@ class FdWatch {
   void start_locked();
   [[nodiscard]] int arm_locked(int fd, Entry& entry) noexcept;
   static void on_event(void* context, RunnableChain& ready) noexcept;
-  void dispatch_locked(const epoll_event& event, RunnableChain& ready);
+  // Tasks to be made ready, and at most two callbacks to be scheduled: by the caller, after the lock.
+  std::size_t dispatch_locked(const epoll_event& event, RunnableChain& ready,
+                              std::shared_ptr<CallbackState>* calls);
   void run_callback(int fd, Direction direction, const std::shared_ptr<Watcher>& watcher);
 
   Scheduler& scheduler_;

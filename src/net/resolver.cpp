@@ -10,6 +10,8 @@
 #include <system_error>
 #include <utility>
 
+#include "net/loop_access.hpp"
+
 namespace fibrio {
 namespace {
 

@@ -44,8 +44,4 @@ struct LookUp {
 // A pool for resolve: few threads, made on demand. One per loop.
 [[nodiscard]] std::unique_ptr<ThreadPool> make_resolver_pool();
 
-// Defined in loop/, which owns it: the resolver's pool of the running loop, made at the first call.
-// Throws: RuntimeError outside of a running loop.
-[[nodiscard]] ThreadPool& resolver_pool_of_running_loop();
-
 }  // namespace fibrio::detail

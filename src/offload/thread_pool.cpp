@@ -16,6 +16,7 @@
 #include "fibrio/errors.hpp"
 #include "fibrio/event_loop.hpp"
 #include "fibrio/tasks.hpp"
+#include "sched/clock_hold.hpp"
 #include "sched/scheduler.hpp"
 
 namespace fibrio {
@@ -50,13 +51,15 @@ struct ThreadPoolImpl::Call : FutureWaiter, ListHook<> {
       : FutureWaiter(&on_future_done),
         pool(std::move(owner)),
         future(result),
-        function(std::move(callable)) {}
+        function(std::move(callable)),
+        hold(result.state()->scheduler()) {}
   static void* operator new(std::size_t bytes) { return allocate(bytes); }
   static void operator delete(void* memory) noexcept { deallocate(memory); }
 
   std::shared_ptr<ThreadPoolImpl> pool;  // on_done may come when nothing else holds it
   AnyFuture future;
   UniqueFunction<void()> function;
+  ClockHold hold;      // until the future is done and the callable gone; moved out by who takes the call
   bool taken = false;  // guarded by pool->mutex_, as is the next
   int owners = 2;
 };
@@ -95,8 +98,6 @@ ThreadPoolImpl::~ThreadPoolImpl() {
 
 void ThreadPoolImpl::enqueue(const AnyFuture& future, UniqueFunction<void()> function) {
   auto call = std::make_unique<Call>(shared_from_this(), future, std::move(function));
-  // The +1 comes before a thread can see the call and say -1; taken back if the call is not accepted.
-  count_outstanding(+1);
   enum class Refusal { kShutDown, kNoThread, kFutureIsDone } refusal;
   int error = 0;
   {
@@ -120,7 +121,6 @@ void ThreadPoolImpl::enqueue(const AnyFuture& future, UniqueFunction<void()> fun
     }
   }
   call.reset();  // user code: the callable's destructor
-  count_outstanding(-1);
   if (refusal == Refusal::kShutDown) {
     throw RuntimeError("ThreadPool \"" + name_ + "\" is shut down and takes no more calls");
   }
@@ -200,18 +200,16 @@ void ThreadPoolImpl::run_calls(std::unique_lock<std::mutex>& lock) noexcept {
 }
 
 void ThreadPoolImpl::run(Call* call) noexcept {
-  {
-    UniqueFunction<void()> function = std::move(call->function);
-    const AnyFuture future = std::move(call->future);
-    if (future.state()->remove_waiter(*call)) {
-      delete call;
-      function();  // completes the future, and lets no exception out
-    } else {
-      function.reset();  // cancelled in between
-      release_owner(call);
-    }
-  }  // who moves the result out of the future needs our handles gone
-  count_outstanding(-1);
+  const ClockHold hold = std::move(call->hold);  // released last
+  UniqueFunction<void()> function = std::move(call->function);
+  const AnyFuture future = std::move(call->future);
+  if (future.state()->remove_waiter(*call)) {
+    delete call;
+    function();  // completes the future, and lets no exception out
+  } else {
+    function.reset();  // cancelled in between
+    release_owner(call);
+  }
 }
 
 // Waits at most keep_alive; false if the thread has to leave. The queue is empty at the begin, and may be
@@ -233,11 +231,9 @@ bool ThreadPoolImpl::wait_for_call(std::unique_lock<std::mutex>& lock) noexcept 
 void ThreadPoolImpl::on_future_done(FutureWaiter& waiter, FutureState&) noexcept {
   auto* const call = static_cast<Call*>(&waiter);
   const std::shared_ptr<ThreadPoolImpl> pool = call->pool;
-  bool was_queued;
   {
     const std::lock_guard lock(pool->mutex_);
-    was_queued = !call->taken;
-    if (was_queued) {
+    if (!call->taken) {
       pool->queue_.remove(call);
       --pool->queued_;
     } else if (--call->owners > 0) {
@@ -245,7 +241,6 @@ void ThreadPoolImpl::on_future_done(FutureWaiter& waiter, FutureState&) noexcept
     }
   }
   delete call;  // user code, if it was queued: the callable's destructor
-  if (was_queued) pool->count_outstanding(-1);
 }
 
 void ThreadPoolImpl::release_owner(Call* call) noexcept {
@@ -254,20 +249,6 @@ void ThreadPoolImpl::release_owner(Call* call) noexcept {
     if (--call->owners > 0) return;
   }
   delete call;
-}
-
-void ThreadPoolImpl::count_outstanding(int delta) noexcept {
-  const std::lock_guard lock(hook_mutex_);
-  outstanding_ += delta;
-  if (on_change_ != nullptr) on_change_(hook_context_, delta);
-}
-
-void ThreadPoolImpl::set_activity_hook(ActivityHook on_change, void* context) {
-  const std::lock_guard lock(hook_mutex_);
-  if (on_change_ != nullptr && outstanding_ != 0) on_change_(hook_context_, -outstanding_);
-  on_change_ = on_change;
-  hook_context_ = context;
-  if (on_change_ != nullptr && outstanding_ != 0) on_change_(hook_context_, outstanding_);
 }
 
 void ThreadPoolImpl::set_create_thread(CreateThread create) {
@@ -293,11 +274,11 @@ void ThreadPoolImpl::stop(bool cancel_queued) noexcept {
     }
   }
   while (Call* call = cancelled.pop_front()) {
+    const ClockHold hold = std::move(call->hold);  // released last
     call->function.reset();
     AnyFuture future = std::move(call->future);
     future.cancel();  // false: cancelled by another at this moment. on_done has been or will be told
     release_owner(call);
-    count_outstanding(-1);
   }
 }
 
@@ -361,22 +342,19 @@ void ThreadPoolImpl::wait_in_task(Duration timeout) {
   // Completed by the last thread that leaves, or by the timer, or cancelled with the task.
   const Future<> all_left = make_future<void>(running_loop());
   // The threads that leave hold a virtual clock, as the calls they ran did.
-  Scheduler& home = *running_loop().scheduler;
-  home.change_activity(+1);
+  const ClockHold hold(running_loop().scheduler);
   struct Leave {
     ~Leave() {
-      home.change_activity(-1);
       if (timer) timer->cancel();
       const std::lock_guard lock(pool.mutex_);
       std::erase(pool.waiting_tasks_, future);
     }
-    Scheduler& home;
     ThreadPoolImpl& pool;
     const Future<>& future;
     std::optional<TimerHandle> timer;
   };
   {
-    Leave leave{home, *this, all_left, std::nullopt};
+    Leave leave{*this, all_left, std::nullopt};
     bool must_wait = false;
     {
       const std::lock_guard lock(mutex_);

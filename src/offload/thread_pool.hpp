@@ -2,7 +2,7 @@
 // Threads: any, every function.
 // Protocol: 1. A call is in the queue, or taken out of it by exactly one of: a thread that runs it, the
 //      cancel of its future (on_done), a shutdown that cancels the queue. Who takes it, under mutex_,
-//      destroys its callable and counts it out; so each call is run, or its future cancelled, exactly once.
+//      destroys its callable; so each call is run, or its future cancelled, exactly once.
 //   2. A call is owned twice: by who took it, and by its place in the future's list of waiters. A thread
 //      leaves the list by remove_waiter before it runs the call; if that fails the future is done, on_done is
 //      told or being told, and the call is not run. The last of both owners frees it.
@@ -14,11 +14,9 @@
 //   5. A thread that leaves joins the one that left before it; the last is joined by shutdown (or detaches
 //      itself when it frees the pool). After a shutdown that waited, the threads are really gone.
 //   6. Order at the end of a call: its callable is destroyed, its future done, the pool's handle on the
-//      future dropped, the call counted out. A loop that watches the count never sees it at 0 before the
-//      result.
+//      future dropped, its hold on a virtual clock released: time never jumps before the result is there.
 //   User code (calls, destructors of callables) runs without any lock. Lock order: mutex_, then the lock bit
-//   of a future's word; FutureState tells waiters with that bit free. The activity hook has its own lock, a
-//   leaf.
+//   of a future's word; FutureState tells waiters with that bit free.
 // Rejected: std::jthread (cannot report EAGAIN without exceptions in the way, no signal mask at birth);
 //   detached threads (a process that ends, or a leak checker, would meet them half gone); one condition
 //   variable for all (it wakes the longest idle as a rule: a trickle of calls keeps every thread of a burst
@@ -47,7 +45,6 @@ class ThreadPoolImpl : public std::enable_shared_from_this<ThreadPoolImpl> {
   static constexpr std::size_t kMaxThreads = 4096;
   using CreateThread = int (*)(pthread_t* thread, const pthread_attr_t* attributes, void* (*main)(void*),
                                void* argument);
-  using ActivityHook = void (*)(void* context, int delta);
 
   // To be held by a shared_ptr. `max_threads` 1 to kMaxThreads.
   ThreadPoolImpl(std::size_t max_threads, Duration keep_alive, std::string name);
@@ -67,12 +64,6 @@ class ThreadPoolImpl : public std::enable_shared_from_this<ThreadPoolImpl> {
   [[nodiscard]] std::size_t running() const;
   [[nodiscard]] bool is_shut_down() const;
 
-  // `on_change(context, delta)` is told of each call: +1 before any thread can see it, -1 once its future is
-  // done and its callable gone. What is outstanding now is told at once, and taken back from the hook that
-  // this one replaces; when this returns the old hook is not and will not be called. Null: no hook. The hook
-  // is called on any thread; it must be short and may not call the pool.
-  void set_activity_hook(ActivityHook on_change, void* context);
-
   // For tests: what stands in for pthread_create.
   void set_create_thread(CreateThread create);
 
@@ -91,7 +82,6 @@ class ThreadPoolImpl : public std::enable_shared_from_this<ThreadPoolImpl> {
   void run(Call* call) noexcept;
   [[nodiscard]] bool wait_for_call(std::unique_lock<std::mutex>& lock) noexcept;
   void release_owner(Call* call) noexcept;
-  void count_outstanding(int delta) noexcept;
 
   void stop(bool cancel_queued) noexcept;
   [[nodiscard]] bool is_own_thread_locked() noexcept;
@@ -118,11 +108,6 @@ class ThreadPoolImpl : public std::enable_shared_from_this<ThreadPoolImpl> {
   std::condition_variable all_left_;     // alive_ is 0
   std::vector<Future<>> waiting_tasks_;  // done when alive_ is 0; only once stopping_
   CreateThread create_thread_;
-
-  std::mutex hook_mutex_;  // guards what follows
-  int outstanding_ = 0;
-  ActivityHook on_change_ = nullptr;
-  void* hook_context_ = nullptr;
 };
 
 // The way from the public class to this one, for loop/, net/ and tests.

@@ -30,14 +30,6 @@ LiveLoops& live_loops() {
   return loops;
 }
 
-std::uint64_t register_loop(Scheduler* scheduler) {
-  LiveLoops& loops = live_loops();
-  std::lock_guard guard(loops.lock);
-  const std::uint64_t id = loops.next_id++;
-  loops.by_id.emplace(id, scheduler);
-  return id;
-}
-
 std::size_t name_of_running(char* buffer, std::size_t size) noexcept {
   Worker* worker = this_worker();
   if (worker == nullptr || worker->current == nullptr) return 0;
@@ -52,6 +44,20 @@ void describe_running() noexcept {
 }
 
 }  // namespace
+
+LiveLoop::LiveLoop(Scheduler* scheduler)
+    : id_([scheduler] {
+        LiveLoops& loops = live_loops();
+        std::lock_guard guard(loops.lock);
+        loops.by_id.emplace(loops.next_id, scheduler);
+        return loops.next_id++;
+      }()) {}
+
+void LiveLoop::end() noexcept {
+  LiveLoops& loops = live_loops();
+  std::lock_guard guard(loops.lock);
+  loops.by_id.erase(id_);
+}
 
 bool with_live_loop(Scheduler* scheduler, std::uint64_t id, void (*use)(Scheduler& scheduler, void* context),
                     void* context) {
@@ -72,7 +78,8 @@ bool with_live_loop(Scheduler* scheduler, std::uint64_t id, void (*use)(Schedule
 
 Scheduler::Scheduler(const Config& config, std::size_t workers, const SchedulerHooks& its_hooks)
     : hooks(its_hooks),
-      id(register_loop(this)),
+      live_(this),
+      id(live_.id()),
       stack_size(config.stack_size),
       pin_workers(config.pin_workers),
       worker_count_(workers),
@@ -96,11 +103,7 @@ Scheduler::~Scheduler() { end(); }
 void Scheduler::end() noexcept {
   if (workers_.empty()) return;
   mark_closed();
-  {
-    LiveLoops& loops = live_loops();
-    std::lock_guard guard(loops.lock);
-    loops.by_id.erase(id);
-  }
+  live_.end();
   close_gate();
   // Somebody may still be between making the last task ready and leaving.
   while (external_.load(std::memory_order_acquire) != 0) std::this_thread::yield();

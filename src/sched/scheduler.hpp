@@ -53,6 +53,20 @@ struct SchedulerHooks {
   std::size_t (*name_task)(const TaskCore& core, char* buffer, std::size_t size) noexcept;
 };
 
+// A loop's entry in the table of those that live (see with_live_loop); out of it with the object at the latest.
+class LiveLoop {
+ public:
+  explicit LiveLoop(Scheduler* scheduler);
+  LiveLoop(const LiveLoop&) = delete;
+  LiveLoop& operator=(const LiveLoop&) = delete;
+  ~LiveLoop() { end(); }
+  void end() noexcept;
+  [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
+
+ private:
+  const std::uint64_t id_;
+};
+
 class Scheduler {
  public:
   Scheduler(const Config& config, std::size_t workers, const SchedulerHooks& hooks);
@@ -91,6 +105,11 @@ class Scheduler {
   [[nodiscard]] const Worker& worker(std::size_t index) const noexcept { return *workers_[index]; }
 
   const SchedulerHooks hooks;
+
+ private:
+  LiveLoop live_;
+
+ public:
   const std::uint64_t id;  // of this loop among all that ever lived in the process
   StackPool stack_pool;
   const std::size_t stack_size;
@@ -130,7 +149,7 @@ class Scheduler {
   void make_watch();
   void arm_watch() noexcept;
   void start_watch() noexcept;
-  void continue_watch(bool found) noexcept;
+  void continue_watch(bool some_stalled) noexcept;
   static void on_watch_event(void* context, RunnableChain& ready) noexcept;
 
   const unsigned forks_ = fork_count();

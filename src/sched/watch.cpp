@@ -9,8 +9,9 @@
 //     own (or nobody would, as long as everybody else is busy), and arms it again if any worker runs; if none
 //     does, it clears the switch and then looks once more. Both sides store (running_, the switch) seq_cst
 //     before they load the other's word seq_cst: one of the two sees the other (WatchSwitch).
-// So at most one wake-up per period is spent, none when the loop is idle, and a worker can be stalled unseen
-// for at most one period.
+// The period is short as long as some worker is stalled: what comes in for it waits for the next expiry. Else
+// it grows. So at most one wake-up per period is spent, none when the loop is idle, and a worker can be
+// stalled unseen for at most one period.
 //
 // Rejected: a bounded sleep of one parked worker (when all sleep nobody may have a bound, and when one of
 // them wakes, making a bound for another costs a wake-up each time); a thread of its own (always there, for
@@ -61,14 +62,21 @@ void Scheduler::on_watch_event(void* context, RunnableChain&) noexcept {
 void Worker::on_watch() noexcept {
   watch_expired_ = false;
   read_clock();
-  const bool claimed = claim_stalled_neighbours();
-  const bool relieved = relieve_stalled_neighbours();
-  scheduler.continue_watch(claimed || relieved);
+  bool some_stalled = false;
+  for (std::size_t i = 0; i < scheduler.size(); ++i) {
+    some_stalled |= i != index && scheduler.worker(i).is_stalled(now_ns);
+  }
+  if (some_stalled) {
+    static_cast<void>(claim_stalled_neighbours());
+    relieve_stalled_neighbours();
+  }
+  scheduler.continue_watch(some_stalled);
 }
 
-void Scheduler::continue_watch(bool found) noexcept {
+void Scheduler::continue_watch(bool some_stalled) noexcept {
   const std::int64_t period = watch_period_ns_.load(std::memory_order_relaxed);
-  watch_period_ns_.store(found ? kWatchMinNs : std::min(period * 2, kWatchMaxNs), std::memory_order_relaxed);
+  watch_period_ns_.store(some_stalled ? kWatchMinNs : std::min(period * 2, kWatchMaxNs),
+                         std::memory_order_relaxed);
   // The caller too, if it polled between two items: it may be the next to stall.
   const auto somebody_runs = [this] {
     return std::any_of(workers_.begin(), workers_.end(),

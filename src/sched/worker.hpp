@@ -145,7 +145,7 @@ class Worker : public SwitchSlot {
   [[nodiscard]] bool is_stalled(std::int64_t at_ns) const noexcept;
   bool claim_stalled_neighbours() noexcept;
   // Takes ready tasks from them, behind what is ready here.
-  bool relieve_stalled_neighbours() noexcept;
+  void relieve_stalled_neighbours() noexcept;
   void on_watch() noexcept;
   void sleep_shared();
   void push_ring(Runnable& item) noexcept;

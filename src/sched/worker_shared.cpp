@@ -180,8 +180,7 @@ bool Worker::claim_stalled_neighbours() noexcept {
   return found;
 }
 
-bool Worker::relieve_stalled_neighbours() noexcept {
-  bool found = false;
+void Worker::relieve_stalled_neighbours() noexcept {
   for (std::size_t i = 0; i < scheduler.size(); ++i) {
     Worker& neighbour = scheduler.worker(i);
     if (&neighbour == this || !neighbour.is_stalled(now_ns)) continue;
@@ -194,9 +193,7 @@ bool Worker::relieve_stalled_neighbours() noexcept {
     counters.stolen.add(taken);
     neighbour.stolen_from.fetch_add(taken, std::memory_order_relaxed);
     push_ring(*item);
-    found = true;
   }
-  return found;
 }
 
 void Worker::sleep_shared() {

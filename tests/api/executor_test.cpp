@@ -91,22 +91,20 @@ TEST_CASE("Offloaded calls run beside each other, up to the executor's threads",
 
 // asyncio: test_events EventLoopTestsMixin.test_run_in_executor
 TEST_CASE("run_in_executor submits at once, to the default executor or a given one", "[offload]") {
-  in_tasks(
-      [](EventLoop& loop) {
-        ThreadPool own(1, 1s, "own");
-        Future<int> by_own = loop.run_in_executor(&own, [] { return 1; });
-        Future<int> by_default = loop.run_in_executor(
-            nullptr, [](int a) { return a; }, 2);
-        TASK_CHECK(&by_own.get_loop() == &loop);
-        TASK_CHECK(await(by_own) == 1);
-        TASK_CHECK(await(by_default) == 2);
-        TASK_CHECK(own.threads() == 1);
-        Future<int> submitted = own.submit([] { return 3; });
-        TASK_CHECK(await(submitted) == 3);
-        TASK_CHECK(own.shutdown() == 0);
-        TASK_CHECK(throws<RuntimeError>([&] { static_cast<void>(loop.run_in_executor(&own, [] {})); }));
-      },
-      false);  // with virtual time only the default executor's calls hold the clock
+  in_tasks([](EventLoop& loop) {
+    ThreadPool own(1, 1s, "own");
+    Future<int> by_own = loop.run_in_executor(&own, [] { return 1; });
+    Future<int> by_default = loop.run_in_executor(
+        nullptr, [](int a) { return a; }, 2);
+    TASK_CHECK(&by_own.get_loop() == &loop);
+    TASK_CHECK(await(by_own) == 1);
+    TASK_CHECK(await(by_default) == 2);
+    TASK_CHECK(own.threads() == 1);
+    Future<int> submitted = own.submit([] { return 3; });
+    TASK_CHECK(await(submitted) == 3);
+    TASK_CHECK(own.shutdown() == 0);
+    TASK_CHECK(throws<RuntimeError>([&] { static_cast<void>(loop.run_in_executor(&own, [] {})); }));
+  });
 }
 
 TEST_CASE("run_in_executor works from a plain thread and before the loop runs", "[offload]") {
@@ -153,23 +151,21 @@ TEST_CASE("Cancelling a task in to_thread frees it at once, the call goes on uns
 
 // asyncio: test_events EventLoopTestsMixin.test_run_in_executor_cancel
 TEST_CASE("Cancelling an offloaded call that waits for a thread takes it back and destroys it", "[offload]") {
-  in_tasks(
-      [](EventLoop& loop) {
-        Gate gate;
-        ThreadPool pool(1);
-        Future<> running = loop.run_in_executor(&pool, [&] { gate.enter(); });
-        TASK_CHECK(eventually_in_task([&] { return gate.entered() == 1; }));
-        const auto token = std::make_shared<int>(1);
-        Future<> queued = loop.run_in_executor(&pool, [token] { TASK_CHECK(false); });
-        TASK_CHECK(pool.queued() == 1);
-        TASK_CHECK(queued.cancel());
-        TASK_CHECK(pool.queued() == 0);
-        TASK_CHECK(token.use_count() == 1);
-        gate.open();
-        await(running);
-        pool.shutdown();
-      },
-      false);  // with virtual time only the default executor's calls hold the clock
+  in_tasks([](EventLoop& loop) {
+    Gate gate;
+    ThreadPool pool(1);
+    Future<> running = loop.run_in_executor(&pool, [&] { gate.enter(); });
+    TASK_CHECK(eventually_in_task([&] { return gate.entered() == 1; }));
+    const auto token = std::make_shared<int>(1);
+    Future<> queued = loop.run_in_executor(&pool, [token] { TASK_CHECK(false); });
+    TASK_CHECK(pool.queued() == 1);
+    TASK_CHECK(queued.cancel());
+    TASK_CHECK(pool.queued() == 0);
+    TASK_CHECK(token.use_count() == 1);
+    gate.open();
+    await(running);
+    pool.shutdown();
+  });
 }
 
 TEST_CASE("A task cancelled before it offloads calls nothing or drops the result", "[offload]") {

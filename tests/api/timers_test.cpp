@@ -300,6 +300,71 @@ TEST_CASE("With virtual time an offloaded call holds the clock", "[virtual_time]
   });
 }
 
+TEST_CASE("With virtual time a call of any pool holds the clock", "[virtual_time]") {
+  on_loops([](EventLoop& loop) {
+    ThreadPool pool(1);
+    loop.run_until_complete([&] {
+      Task<> sleeper = create_task([] { sleep(1s); });
+      yield();
+      const auto look = [&] {
+        for (int i = 0; i < 1000; ++i) std::this_thread::yield();
+        return loop.time();
+      };
+      TASK_CHECK(await(pool.submit(look)) == TimePoint());
+      TASK_CHECK(await(loop.run_in_executor(&pool, look)) == TimePoint());
+      await(sleeper);
+      TASK_CHECK(loop.time() == TimePoint(1s));
+      pool.shutdown();
+    });
+  });
+}
+
+TEST_CASE("With virtual time a call that is taken back lets go of the clock", "[virtual_time]") {
+  on_loops([](EventLoop& loop) {
+    ThreadPool pool(1);
+    std::atomic<bool> release{false};
+    // Not of the loop: does not hold its clock, but keeps the pool's only thread.
+    Future<> blocker = pool.submit([&] {
+      while (!release) std::this_thread::yield();
+    });
+    loop.run_until_complete([&] {
+      Future<> cancelled = pool.submit([] {});
+      TASK_CHECK(cancelled.cancel());
+      sleep(1s);
+      TASK_CHECK(loop.time() == TimePoint(1s));
+      Future<> dropped = pool.submit([] {});
+      pool.shutdown(false, Duration(-1), true);
+      TASK_CHECK(dropped.cancelled());
+      TASK_CHECK(throws<RuntimeError>([&] { static_cast<void>(pool.submit([] {})); }));
+      sleep(1s);
+      TASK_CHECK(loop.time() == TimePoint(2s));
+    });
+    release = true;
+    while (!blocker.done()) std::this_thread::yield();
+  });
+}
+
+TEST_CASE("With virtual time a call may outlive the loop whose clock it holds", "[virtual_time]") {
+  ThreadPool pool(1);
+  std::atomic<bool> release{false};
+  for (const std::size_t workers : {1, 2}) {
+    release = false;
+    Future<> left;
+    {
+      EventLoop loop(test_config(workers));
+      loop.run_until_complete([&] {
+        left = pool.submit([&] {
+          while (!release) std::this_thread::yield();
+        });
+      });
+      loop.close();
+    }
+    release = true;
+    while (!left.done()) std::this_thread::yield();
+  }
+  CHECK(pool.shutdown() == 0);
+}
+
 TEST_CASE("With virtual time run says deadlock too, in the main thread with its SIGINT handler",
           "[virtual_time]") {
   const NothingLeft nothing_left;

@@ -133,8 +133,4 @@ inline int scarce_create(pthread_t* thread, const pthread_attr_t* attributes, vo
   return ::pthread_create(thread, attributes, main, argument);
 }
 
-inline void count_activity(void* context, int delta) {
-  static_cast<std::atomic<int>*>(context)->fetch_add(delta);
-}
-
 }  // namespace pool_test
