@@ -24,9 +24,13 @@
 //    FIBRIO_NO_TSAN_BEGIN .. END around whole files); atomics in it still are;
 //  - so is what initialises a waiter on a fiber's stack, as whoever runs next on that worker publishes it;
 //  - what really is handed over is said: tsan_release(x) by who hands x over, tsan_acquire(x) by who takes
-//  it.
+//    it;
+//  - the process has had a second thread (tsan_have_threads): before, libstdc++ counts the references of a
+//    shared_ptr with plain instructions, which between fibers would be a race.
 #ifdef FIBRIO_TSAN
 #include <sanitizer/tsan_interface.h>
+
+#include <thread>
 #define FIBRIO_NO_TSAN __attribute__((no_sanitize("thread")))
 #else
 #define FIBRIO_NO_TSAN
@@ -51,6 +55,12 @@ inline void tsan_release([[maybe_unused]] void* handed_over) noexcept {
 inline void tsan_acquire([[maybe_unused]] void* taken) noexcept {
 #ifdef FIBRIO_TSAN
   __tsan_acquire(taken);
+#endif
+}
+
+inline void tsan_have_threads() {
+#ifdef FIBRIO_TSAN
+  [[maybe_unused]] static const bool has_had_one = (std::thread([] {}).join(), true);
 #endif
 }
 

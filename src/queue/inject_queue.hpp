@@ -54,7 +54,7 @@ class InjectQueue {
     RunnableChain taken = items_;
     if (count == items_.count) {  // no walk under the lock
       items_ = RunnableChain{};
-      size_.store(0, std::memory_order_relaxed);
+      size_.store(0, std::memory_order_release);  // partner: IdleSet::all_asleep_during
       return taken;
     }
     for (std::size_t i = 1; i < count; ++i) items_.first = items_.first->next;
@@ -63,8 +63,8 @@ class InjectQueue {
     items_.first = taken.last->next;
     items_.count -= count;
     taken.last->next = nullptr;
-    // relaxed: who sees the old size only takes the lock for nothing.
-    size_.store(items_.count, std::memory_order_relaxed);
+    // Who sees the old size only takes the lock for nothing.
+    size_.store(items_.count, std::memory_order_release);
     return taken;
   }
 

@@ -2,7 +2,7 @@
 //
 // Threads: every function, any worker; wake_for_work also threads outside the loop.
 //
-// Protocol. One word counts the awake workers and, among them, the searching ones.
+// Protocol. One word counts the awake workers, among them the searching ones, and how often a sleeper woke.
 //  1. Who makes work visible first publishes it seq_cst (a queue's tail, the inject queue's size), then calls
 //     wake_for_work, which loads the word seq_cst. It wakes one sleeper if none searches and somebody sleeps;
 //     the woken one counts as searching from that moment, so a burst of pushes wakes one, not all.
@@ -20,6 +20,10 @@
 //     searcher counted at that moment either finds work, and the last of them wakes the next (rule 3), or
 //     parks later and looks itself. (A worker that looked all the same would find what the searcher is about
 //     to take, and spin for as long as that has no CPU.)
+//  6. Nobody was awake from one moment to another if the word shows nobody awake, and is the same at both ends
+//     (all_asleep_during). What somebody did who woke in between, as far as the caller's look saw it (a queue
+//     he emptied, stored with release), comes after his RMW, so that the second load cannot be older than
+//     that; and who has parked again has left his wake-up in the word.
 //
 // Rejected: an event count per worker (thundering herds); skipping the look at the word by a relaxed counter
 // (brpc#2916, #3539: lost wake-ups); spinning for a while before parking (100 % CPU when idle).
@@ -64,7 +68,7 @@ class IdleSet {
     if (!wants_wake(word_.load(std::memory_order_seq_cst)) || sleepers_.empty()) return kNobody;
     const std::uint32_t sleeper = sleepers_.back();
     take_locked(sleepers_.size() - 1);
-    word_.fetch_add(kOneAwake + kOneSearching, std::memory_order_seq_cst);
+    word_.fetch_add(kOneWake + kOneAwake + kOneSearching, std::memory_order_seq_cst);
     return static_cast<int>(sleeper);
   }
   // A cheap look without the guarantee of rule 1: is it worth asking?
@@ -106,21 +110,29 @@ class IdleSet {
         break;
       }
     }
-    word_.fetch_add(kOneAwake, std::memory_order_seq_cst);
+    word_.fetch_add(kOneWake + kOneAwake, std::memory_order_seq_cst);
     return true;
+  }
+
+  // True if every worker slept from before `look()` to after it, and it returned true. `look` loads seq_cst.
+  // For a worker that has parked: the last one that parks while nobody wakes gets an answer that counts.
+  template <class Look>
+  [[nodiscard]] bool all_asleep_during(Look&& look) const {
+    const std::uint64_t before = word_.load(std::memory_order_seq_cst);
+    return awake(before) == 0 && look() && word_.load(std::memory_order_seq_cst) == before;
   }
 
   [[nodiscard]] std::size_t awake() const noexcept { return awake(word_.load(std::memory_order_seq_cst)); }
 
  private:
-  static constexpr unsigned kAwakeShift = 32;
+  // Searching and awake: 16 bits each, enough for 1024 workers. Wake-ups: the upper half; it may wrap.
+  static constexpr unsigned kAwakeShift = 16;
+  static constexpr std::uint64_t kOneWake = std::uint64_t{1} << 32;
   static constexpr std::uint64_t kOneSearching = 1;
   static constexpr std::uint64_t kOneAwake = std::uint64_t{1} << kAwakeShift;
 
-  static std::uint32_t searching(std::uint64_t word) noexcept { return static_cast<std::uint32_t>(word); }
-  static std::uint32_t awake(std::uint64_t word) noexcept {
-    return static_cast<std::uint32_t>(word >> kAwakeShift);
-  }
+  static std::uint32_t searching(std::uint64_t word) noexcept { return word & 0xffff; }
+  static std::uint32_t awake(std::uint64_t word) noexcept { return (word >> kAwakeShift) & 0xffff; }
   [[nodiscard]] bool wants_wake(std::uint64_t word) const noexcept {
     return searching(word) == 0 && awake(word) < workers_;
   }

@@ -87,6 +87,7 @@ Scheduler::Scheduler(const Config& config, std::size_t workers, const SchedulerH
       virtual_(config.virtual_time),
       overflow_watch_(stack_pool),
       idle_(workers) {
+  tsan_have_threads();
   set_name_of_running(&name_of_running);
   set_describe_running(&describe_running);
   const std::uint64_t seed = config.seed != 0 ? config.seed : random_seed();
@@ -350,14 +351,23 @@ bool Scheduler::jump_virtual_time() noexcept {
   std::lock_guard guard(jump_lock_);
   if (jump_holds_.load(std::memory_order_seq_cst) != 0)
     return false;  // somebody is about to wake from the last jump
-  if (!solo_ && (idle_.awake() != 0 || has_work_anywhere() || has_mail_anywhere())) return false;
-  if (solo_ && !inject_.is_empty_seq_cst()) return true;
-  if (activity_.load(std::memory_order_seq_cst) != 0) return false;
   std::int64_t next = Timers::kNever;
   std::size_t fds = 0;
-  for (const auto& worker : workers_) {
-    next = std::min(next, worker->timers.next_deadline());
-    fds += worker->reactor.size();
+  const auto nothing_is_ready = [&] {
+    // First: what was under way outside has put its result into a queue before it took itself off.
+    if (activity_.load(std::memory_order_seq_cst) != 0 || has_work_anywhere() || has_mail_anywhere()) {
+      return false;
+    }
+    for (const auto& worker : workers_) {
+      next = std::min(next, worker->timers.next_deadline());
+      fds += worker->reactor.size();
+    }
+    return true;
+  };
+  if (solo_) {
+    if (!nothing_is_ready()) return !inject_.is_empty_seq_cst();
+  } else if (!idle_.all_asleep_during(nothing_is_ready)) {
+    return false;  // somebody is awake or will be; who parks last asks again
   }
   if (next == Timers::kNever) {
     if (fds != 0) return false;  // the outside world may still send something

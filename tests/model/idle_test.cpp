@@ -55,7 +55,7 @@ struct Pool {
   }
   void wake_one() {
     const int sleeper = idle.wake_for_work();
-    if (sleeper != IdleSet<Atomic>::kNobody) unpark(workers[static_cast<std::size_t>(sleeper)]);
+    if (sleeper != IdleSet<Atomic>::kNobody) unpark(workers.at(static_cast<std::size_t>(sleeper)));
   }
   void push_from_outside(Item& item) {
     inject.push(&item);

@@ -120,7 +120,8 @@ TEST_CASE("StackPool makes 100,000 guarded stacks of few mappings", "[stack_pool
   // One page of stack each; what the library adds for a stack stays below 64 bytes.
   if (!kAnySanitizer) CHECK(resident_bytes() - resident < count * (4096 + 64) + 2 * kMiB);
   // A slab is 204 stacks, and most slabs merge into one mapping.
-  CHECK(count_mappings() - mappings < count / 200 + 10);
+  if (!fibrio::test::kThreadSanitizer)
+    CHECK(count_mappings() - mappings < count / 200 + 10);  // it maps shadow for them
   for (Stack* stack : taken) cache.release(stack);
   cache.give_back_all();
   std::size_t all = pool.stats().warm;  // with the last batch's rest

@@ -14,6 +14,7 @@
 
 #include "fibrio/errors.hpp"
 #include "support/catch.hpp"
+#include "support/names.hpp"
 
 using fibrio::Address;
 using fibrio::ThreadPool;
@@ -125,6 +126,7 @@ TEST_CASE("Resolver refuses texts with a zero inside", "[resolver]") {
 }
 
 TEST_CASE("Resolver looks localhost up on its own threads", "[resolver]") {
+  fibrio::test::need_localhost();
   const auto pool = make_resolver_pool();
   CHECK(pool->max_threads() == 4);
   const std::vector<Address> any = resolve(*pool, "localhost", "8080", AF_UNSPEC);
