@@ -39,6 +39,10 @@ class RequestParser {
     }
     const std::span<const char> rest = input.subspan(used);
     if (rest.empty()) return Progress::kNeedMore;
+    // Built with assertions, Beast asserts that what follows a last chunk's size line comes with that line and
+    // one byte more at least. Nothing is lost by waiting: the shortest end of a chunked body has five bytes.
+    if (parser_->is_header_done() && parser_->chunked() && rest.size() < kShortestEnd)
+      return Progress::kNeedMore;
 
     boost::beast::error_code error;
     const std::size_t count = parser_->put(boost::asio::const_buffer(rest.data(), rest.size()), error);
@@ -74,6 +78,7 @@ class RequestParser {
   }
 
  private:
+  static constexpr std::size_t kShortestEnd = sizeof("0\r\n\r\n") - 1;
   static constexpr int kMaxFields = 100;               // as Apache
   static constexpr std::size_t kKeptBody = 64 * 1024;  // memory of a larger body is given back
 

@@ -9,6 +9,8 @@
 #include <atomic>
 #include <climits>
 
+#include "base/sanitizers.hpp"
+
 namespace fibrio::sys {
 
 namespace {
@@ -16,12 +18,12 @@ namespace {
 // Turns a C library call into the kernel's convention. Result and arguments come from the table's field.
 // noinline: see protocol 2 of the header; also under link-time optimisation.
 template <auto kCall, class Result, class... Args>
-[[gnu::noinline]] Result real(Args... args) {
+[[gnu::noinline]] FIBRIO_NO_TSAN Result real(Args... args) {
   Result result = static_cast<Result>(kCall(args...));
   return result < 0 ? static_cast<Result>(-errno) : result;
 }
 
-[[gnu::noinline]] MapResult real_mmap(void* address, std::size_t bytes, int protection, int flags, int fd,
+[[gnu::noinline]] FIBRIO_NO_TSAN MapResult real_mmap(void* address, std::size_t bytes, int protection, int flags, int fd,
                                       off_t offset) {
   void* result = ::mmap(address, bytes, protection, flags, fd, offset);
   if (result == MAP_FAILED) return {nullptr, -errno};

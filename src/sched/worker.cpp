@@ -85,7 +85,8 @@ bool Worker::give_stack(TaskCore& core) noexcept {
   if (core.stack == nullptr) {
     // Perhaps on the stack of a task that is about to be suspended: a destructor that waits must be refused,
     // or it would lose that task's commit.
-    TaskCore* const before = std::exchange(current, nullptr);
+    TaskCore* const before = current;
+    current = nullptr;
     scheduler.hooks.fail_task(core, failure);
     current = before;
     return false;

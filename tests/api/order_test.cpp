@@ -1,4 +1,5 @@
 // The order of everything with one worker: asyncio's, pass by pass.
+#include <atomic>
 #include <string>
 #include <vector>
 
@@ -33,7 +34,7 @@ struct PassCounter {
   ~PassCounter() { handle.cancel(); }
   EventLoop& loop;
   Handle handle;
-  int passes = 0;
+  std::atomic<int> passes{0};  // atomic for ThreadSanitizer, which takes callback and task for two threads
 };
 
 }  // namespace

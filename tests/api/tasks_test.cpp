@@ -355,13 +355,14 @@ TEST_CASE("current_task names the running task, and nobody in a callback", "[tas
       called.set_result();
     });
     await(called);
+    Future<> assigned = loop.create_future();  // with several workers it may run before it has its name here
     Task<> other;
     other = create_task([&] {
       TASK_CHECK(current_task().valid());
-      yield();
+      await(assigned);
       TASK_CHECK(current_task() == other);
     });
-    yield();
+    assigned.set_result();
     TASK_CHECK(!(current_task() == other));
     await(other);
   });
