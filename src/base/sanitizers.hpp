@@ -17,8 +17,8 @@
 #endif
 #endif
 
-// ThreadSanitizer and fibers. Switches are announced as no_sync, so that races between the fibers of one
-// worker are seen; but then what belongs to a worker (its plain fields, its queue) has no order that the tool
+// ThreadSanitizer and fibers. Switches are announced as no_sync (unless the loop has one worker only), so that
+// races between the fibers of one worker are seen; but then what belongs to a worker (its plain fields, its queue) has no order that the tool
 // knows of, since fibers of one thread count as threads. Therefore:
 //  - the code that touches what only a worker's own thread touches is not instrumented (FIBRIO_NO_TSAN, and
 //    FIBRIO_NO_TSAN_BEGIN .. END around whole files); atomics in it still are;

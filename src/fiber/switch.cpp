@@ -154,7 +154,7 @@ FIBRIO_UNINSTRUMENTED SwitchSlot& switch_fiber(SwitchSlot& slot, Fiber& from, Fi
 #endif
 #ifdef FIBRIO_TSAN
   // no_sync: the order between fibers comes from the queues, not from the switch, or races would be hidden.
-  __tsan_switch_to_fiber(to.remains_.tsan_fiber, __tsan_switch_to_fiber_no_sync);
+  __tsan_switch_to_fiber(to.remains_.tsan_fiber, slot.is_alone ? 0 : __tsan_switch_to_fiber_no_sync);
 #endif
   return FiberArrival::arrive(context::jump_fcontext(to.context_, &slot), &from);
 }
@@ -166,7 +166,7 @@ FIBRIO_UNINSTRUMENTED void switch_fiber_for_good(SwitchSlot& slot, Fiber& from, 
   __sanitizer_start_switch_fiber(nullptr, to.bottom_, to.size_);
 #endif
 #ifdef FIBRIO_TSAN
-  __tsan_switch_to_fiber(to.remains_.tsan_fiber, __tsan_switch_to_fiber_no_sync);
+  __tsan_switch_to_fiber(to.remains_.tsan_fiber, slot.is_alone ? 0 : __tsan_switch_to_fiber_no_sync);
 #endif
   static_cast<void>(context::jump_fcontext(to.context_, &slot));
   std::abort();  // a fiber that ended was resumed

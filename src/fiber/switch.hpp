@@ -55,6 +55,8 @@ struct SwitchSlot {
   ExceptionState* exceptions = nullptr;  // this thread's
   FiberEntry entry = nullptr;            // where new fibers begin
   unsigned fp_environment = 0;           // this thread's, when it began to run fibers
+  // No other thread ever runs these fibers: then a switch gives an order between them (for ThreadSanitizer).
+  bool is_alone = false;
 };
 
 // A task that begins has the rounding mode and traps of the thread, not those of what ran here, or on this

@@ -246,6 +246,7 @@ void Worker::run() {
   main_.adopt_thread();
   exceptions = exceptions_of_this_thread();
   entry = &Worker::enter_fiber;
+  is_alone = solo;
   fp_environment = detail::fp_environment();
   set_sticky_fp_flags();
   set_this_worker(this);

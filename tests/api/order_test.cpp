@@ -1,5 +1,4 @@
 // The order of everything with one worker: asyncio's, pass by pass.
-#include <atomic>
 #include <string>
 #include <vector>
 
@@ -34,7 +33,7 @@ struct PassCounter {
   ~PassCounter() { handle.cancel(); }
   EventLoop& loop;
   Handle handle;
-  std::atomic<int> passes{0};  // atomic for ThreadSanitizer, which takes callback and task for two threads
+  int passes = 0;
 };
 
 }  // namespace
