@@ -114,7 +114,7 @@ class FutureState {
   void last_reference_gone() noexcept;
   void tell(FutureWaiter* newest_first) noexcept;
   std::uint64_t list_done_callback(UniqueFunction<void(AnyFuture)> callback, const LoopIdentity& loop);
-  void report_if_never_retrieved() noexcept;
+  void report_never_retrieved() noexcept;
   // Before a thread blocks: RuntimeError in a forked child, where nobody completes a future of the parent's
   // loop.
   void require_own_process() const;
