@@ -58,6 +58,30 @@ class ConfigError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// A barrier was aborted, or was reset while the task waited there.
+class BrokenBarrierError : public RuntimeError {
+ public:
+  using RuntimeError::RuntimeError;
+};
+
+// get_nowait on a queue that has no item.
+class QueueEmpty : public std::runtime_error {
+ public:
+  QueueEmpty() : std::runtime_error("the queue is empty") {}
+};
+
+// put_nowait on a queue that has no room.
+class QueueFull : public std::runtime_error {
+ public:
+  QueueFull() : std::runtime_error("the queue is full") {}
+};
+
+// The queue was shut down: it takes nothing any more, or has nothing left to give.
+class QueueShutDown : public std::runtime_error {
+ public:
+  QueueShutDown() : std::runtime_error("the queue was shut down") {}
+};
+
 // SIGINT ended the main task. Not a std::exception, for the reason CancelledError is none. One that leaves a
 // task or a callback ends the run of its loop, which throws it; the loop can be run again. asyncio: the same.
 class KeyboardInterrupt {

@@ -7,6 +7,8 @@
 #include "fibrio/event_loop.hpp"
 #include "fibrio/futures.hpp"
 #include "fibrio/introspection.hpp"
+#include "fibrio/locks.hpp"
+#include "fibrio/queues.hpp"
 #include "fibrio/runner.hpp"
 #include "fibrio/sockets.hpp"
 #include "fibrio/tasks.hpp"

@@ -14,7 +14,21 @@ namespace fibrio::detail {
 class Scheduler;
 
 // What a suspended task waits for; shown in dumps.
-enum class WaitReason : std::uint8_t { kNothing, kYield, kSleep, kFuture, kReadable, kWritable, kOther };
+enum class WaitReason : std::uint8_t {
+  kNothing,
+  kYield,
+  kSleep,
+  kFuture,
+  kReadable,
+  kWritable,
+  kLock,
+  kEvent,
+  kCondition,
+  kSemaphore,
+  kBarrier,
+  kQueue,
+  kOther
+};
 
 struct TaskCore : Runnable {
   explicit TaskCore(Scheduler* its_scheduler) noexcept
