@@ -76,7 +76,8 @@ using Phase = detail::BarrierState::Phase;
 
 Barrier::Barrier(std::ptrdiff_t parties) { state_.make(detail::checked_parties(parties)); }
 Barrier::~Barrier() {
-  FIBRIO_CHECK(state_.get().waiters.empty(), "a Barrier is destroyed while somebody waits at it");
+  FIBRIO_CHECK(state_.get().waiters.empty(),
+               "a Barrier is destroyed while a task waits at it: let such tasks end first");
   state_.destroy();
 }
 

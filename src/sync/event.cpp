@@ -48,7 +48,8 @@ using detail::Woken;
 
 Event::Event() { state_.make(); }
 Event::~Event() {
-  FIBRIO_CHECK(state_.get().waiters.empty(), "an Event is destroyed while somebody waits for it");
+  FIBRIO_CHECK(state_.get().waiters.empty(),
+               "an Event is destroyed while a task waits for it: let such tasks end first");
   state_.destroy();
 }
 
@@ -89,7 +90,8 @@ void Event::wait() {
 Condition::Condition() { state_.make(); }
 Condition::Condition(Lock& lock) : lock_(&lock) { state_.make(); }
 Condition::~Condition() {
-  FIBRIO_CHECK(state_.get().waiters.empty(), "a Condition is destroyed while somebody waits for it");
+  FIBRIO_CHECK(state_.get().waiters.empty(),
+               "a Condition is destroyed while a task waits for it: let such tasks end first");
   state_.destroy();
 }
 

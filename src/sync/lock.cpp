@@ -29,7 +29,8 @@ void wait_for_turn(State& state, const char* what, WaitReason reason) {
 
 Lock::Lock() { state_.make(); }
 Lock::~Lock() {
-  FIBRIO_CHECK(!state_.get().has_waiters(), "a Lock is destroyed while somebody waits for it");
+  FIBRIO_CHECK(!state_.get().has_waiters(),
+               "a Lock is destroyed while a task waits for it: let such tasks end first");
   state_.destroy();
 }
 
@@ -52,7 +53,8 @@ Semaphore::Semaphore(std::ptrdiff_t value, std::ptrdiff_t limit) {
   state_.make(value, limit);
 }
 Semaphore::~Semaphore() {
-  FIBRIO_CHECK(!state_.get().has_waiters(), "a Semaphore is destroyed while somebody waits for it");
+  FIBRIO_CHECK(!state_.get().has_waiters(),
+               "a Semaphore is destroyed while a task waits for it: let such tasks end first");
   state_.destroy();
 }
 

@@ -79,7 +79,7 @@ inline QueueState& QueueCore::state() noexcept { return state_.get(); }
 QueueCore::QueueCore(std::size_t maxsize) { state_.make(maxsize); }
 QueueCore::~QueueCore() {
   FIBRIO_CHECK(state().getters.empty() && state().putters.empty() && state().joiners.empty(),
-               "a queue is destroyed while somebody waits at it");
+               "a queue is destroyed while a task waits at it: let such tasks end first");
   state_.destroy();
 }
 

@@ -74,7 +74,7 @@ CancelledError SyncWait::cancellation() const {
   return CancelledError(TaskControl::of(*core_).cancel_message());
 }
 
-void make_ready(Woken& woken) noexcept {
+void make_ready_all(Woken& woken) noexcept {
   while (Waiter* waiter = woken.pop()) {
     auto& wait = static_cast<SyncWait&>(*waiter);
     if (wait.core_ != nullptr) {

@@ -36,7 +36,7 @@ class SyncWait : public Waiter {
   [[noreturn]] void throw_cancelled() const { throw cancellation(); }
 
  private:
-  friend void make_ready(Woken& woken) noexcept;
+  friend void make_ready_all(Woken& woken) noexcept;
   struct Park;
 
   static void commit(void* argument, Worker& worker) noexcept;
@@ -51,6 +51,9 @@ class SyncWait : public Waiter {
 };
 
 // Makes ready, in order, whom a primitive has woken. Without any lock.
-void make_ready(Woken& woken) noexcept;
+void make_ready_all(Woken& woken) noexcept;
+inline void make_ready(Woken& woken) noexcept {
+  if (!woken.empty()) make_ready_all(woken);
+}
 
 }  // namespace fibrio::detail

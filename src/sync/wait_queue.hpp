@@ -52,6 +52,7 @@ template <template <class> class Atomic = std::atomic>
 class BasicWoken {
  public:
   using Waiter = BasicWaiter<Atomic>;
+  [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
   void push(Waiter* waiter) noexcept {
     waiter->next_woken = nullptr;
     (last_ == nullptr ? first_ : last_->next_woken) = waiter;

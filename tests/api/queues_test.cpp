@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "support/passes.hpp"
+#include "support/process.hpp"
 
 using namespace fibrio;
 using namespace fibrio::test;
@@ -611,4 +612,36 @@ TEST_CASE("Queue: several workers: who never has to wait lets others run", "[que
       for (const auto& hog : hogs) await(hog);
     });
   });
+}
+
+namespace {
+// What the program says that destroys a T while a task waits at it.
+template <class T, class Wait>
+std::string last_words(Wait wait) {
+  const ChildResult child = run_in_child([wait] {
+    EventLoop loop(test_config(1));
+    loop.run_until_complete([&] {
+      auto shared = std::make_unique<T>();
+      Task<> waiter = create_task([&] { wait(*shared); });
+      yield();
+      shared.reset();
+    });
+  });
+  return child.signal == 0 ? "none: it survived" : child.errors;
+}
+}  // namespace
+
+TEST_CASE("What is destroyed while a task waits at it ends the program, and says so", "[queues]") {
+  const auto says = [](const std::string& words, const char* expected) {
+    CAPTURE(words);
+    CHECK(words.find(expected) != std::string::npos);
+  };
+  says(last_words<Queue<int>>([](Queue<int>& queue) { static_cast<void>(queue.get()); }),
+       "a queue is destroyed while a task waits");
+  says(last_words<Event>([](Event& event) { event.wait(); }), "an Event is destroyed while a task waits");
+  const auto lock_twice = [](Lock& lock) {
+    lock.lock();
+    lock.lock();
+  };
+  says(last_words<Lock>(lock_twice), "a Lock is destroyed while a task waits");
 }
