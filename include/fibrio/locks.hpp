@@ -58,7 +58,7 @@ class Lock {
   [[nodiscard]] bool locked() const noexcept;
 
  private:
-  detail::Opaque<detail::BasicLockState<std::atomic>, 32> state_;
+  alignas(32) detail::Opaque<detail::BasicLockState<std::atomic>, 32> state_;  // not over two cache lines
 };
 
 // A flag that tasks can wait for. It may be destroyed right after set(), also if those who waited have not
@@ -169,7 +169,7 @@ class Semaphore {
   Semaphore(std::ptrdiff_t value, std::ptrdiff_t limit);
 
  private:
-  detail::Opaque<detail::BasicSemaphoreState<std::atomic>, 56> state_;
+  alignas(64) detail::Opaque<detail::BasicSemaphoreState<std::atomic>, 64> state_;  // one cache line
 };
 
 // A semaphore that refuses to be released more often than it was acquired.
