@@ -75,8 +75,7 @@ TEST_CASE("Event that is set and cleared before its waiters ran wakes them never
       event.wait();
       log.add("1");
     });
-    yield();
-    if (loop.workers() > 1) sleep(1ms);  // virtual: all are waiting now
+    let_all_wait(loop);
     event.set();
     event.clear();
     TASK_CHECK(!event.is_set());
@@ -201,12 +200,10 @@ TEST_CASE("Condition: a cancelled wait ends only when it could take the lock aga
       condition.wait();
     });
     condition.unlock();
-    yield();
-    if (loop.workers() > 1) sleep(1ms);  // virtual: it waits now
+    let_all_wait(loop);
     condition.lock();
     waiter.cancel();
-    yield();
-    if (loop.workers() > 1) sleep(1ms);
+    let_all_wait(loop);
     TASK_CHECK(!waiter.done());
     condition.unlock();
     waiter.wait();

@@ -88,8 +88,7 @@ TEST_CASE("Queue: get waits until an item comes", "[queues]") {
     Queue<int> queue;
     std::atomic<int> got{0};
     Task<> getter = create_task([&] { got = queue.get(); });
-    yield();
-    if (loop.workers() > 1) sleep(1ms);  // virtual: it waits now
+    let_all_wait(loop);
     queue.put(7);
     TASK_CHECK(settles(loop, [&] { return got == 7; }));
     await(getter);
@@ -121,8 +120,7 @@ TEST_CASE("Queue: a cancelled getter is skipped, the item goes to the next", "[q
     Task<int> first = create_task([&] { return queue.get(); });
     if (loop.workers() > 1) sleep(1ms);
     Task<int> second = create_task([&] { return queue.get(); });
-    yield();
-    if (loop.workers() > 1) sleep(1ms);
+    let_all_wait(loop);
     first.cancel();
     yield();
     queue.put_nowait(1);
@@ -157,8 +155,7 @@ TEST_CASE("Queue: a woken getter that is cancelled wakes the next", "[queues]") 
     std::atomic<int> sum{0};
     std::vector<Task<>> readers;
     for (int i = 0; i < 3; ++i) readers.push_back(create_task([&] { sum += queue.get(); }));
-    yield();
-    if (loop.workers() > 1) sleep(1ms);
+    let_all_wait(loop);
     queue.put_nowait(1);
     queue.put_nowait(2);
     if (loop.workers() == 1) {
@@ -263,8 +260,7 @@ TEST_CASE("Queue: who takes several at once wakes as many putters", "[queues]") 
     Queue<int> queue(2);
     std::vector<Task<>> putters;
     for (int i = 0; i < 4; ++i) putters.push_back(create_task([&, i] { queue.put(i); }));
-    yield();
-    if (loop.workers() > 1) sleep(1ms);
+    let_all_wait(loop);
     TASK_CHECK(queue.qsize() == 2);
     static_cast<void>(queue.get_nowait());
     static_cast<void>(queue.get_nowait());

@@ -32,6 +32,16 @@ inline bool stays(const EventLoop& loop, const Log& log, const std::string& expe
   return loop.workers() == 1 ? log.text() == expected : log.size() == count_words(expected);
 }
 
+// Lets all tasks that were started come to their waits: one pass; with several workers virtual time moves only
+// when all of them wait.
+inline void let_all_wait(const EventLoop& loop) {
+  if (loop.workers() == 1) {
+    yield();
+  } else {
+    sleep(1ms);
+  }
+}
+
 // True after one pass; with several workers: after a while.
 template <class Condition>
 bool settles(const EventLoop& loop, Condition condition) {
