@@ -11,6 +11,7 @@
 // Waiting is first come, first served. With one worker everything happens in the pass in which it would with
 // asyncio; with several, the order is that of the calls' one atomic step.
 // What was done before an unlock, set, notify or release is seen after the wait that it ends.
+// With virtual time a wait that only a plain thread could end counts as a deadlock.
 // None of them allocates memory. They may be destroyed when nobody waits and no call is under way.
 #pragma once
 
@@ -163,13 +164,13 @@ class Semaphore {
   // Throws: a BoundedSemaphore std::invalid_argument, if that were more than it had at first.
   void release();
   // True if acquire would have to wait now: no unit, or somebody is in line.
-  [[nodiscard]] bool locked();
+  [[nodiscard]] bool locked() const;
 
  protected:
   Semaphore(std::ptrdiff_t value, std::ptrdiff_t limit);
 
  private:
-  alignas(64) detail::Opaque<detail::BasicSemaphoreState<std::atomic>, 64> state_;  // one cache line
+  alignas(64) mutable detail::Opaque<detail::BasicSemaphoreState<std::atomic>, 64> state_;  // one cache line
 };
 
 // A semaphore that refuses to be released more often than it was acquired.

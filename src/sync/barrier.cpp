@@ -34,10 +34,12 @@ class BarrierState {
   // notification is passed on.
   [[nodiscard]] bool wait_once(SyncWait& wait, Woken& woken) {
     waiters.add(wait);
+    ++waits;
     spin.unlock();
     wait.wait(spin);
     const bool cancelled = wait.take_cancellation();
     spin.lock();
+    --waits;
     waiters.leave(wait);
     if (cancelled) static_cast<void>(waiters.wake_next(woken));
     return cancelled;
@@ -57,6 +59,7 @@ class BarrierState {
   std::size_t count = 0;
   const std::size_t parties;
   WaitQueue waiters;
+  std::size_t waits = 0;  // tasks inside wait_once, also woken ones that have not run yet
 };
 
 namespace {
@@ -76,7 +79,7 @@ using Phase = detail::BarrierState::Phase;
 
 Barrier::Barrier(std::ptrdiff_t parties) { state_.make(detail::checked_parties(parties)); }
 Barrier::~Barrier() {
-  FIBRIO_CHECK(state_.get().waiters.empty(),
+  FIBRIO_CHECK(state_.get().waits == 0,
                "a Barrier is destroyed while a task waits at it: let such tasks end first");
   state_.destroy();
 }

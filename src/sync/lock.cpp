@@ -72,6 +72,6 @@ void Semaphore::release() {
   make_ready(woken);
 }
 
-bool Semaphore::locked() { return state_.get().is_locked(); }
+bool Semaphore::locked() const { return state_.get().is_locked(); }
 
 }  // namespace fibrio

@@ -39,6 +39,7 @@ class QueueState {
   const std::size_t maxsize;
   std::size_t unfinished = 0;
   WaitQueue getters, putters, joiners;
+  std::size_t waits = 0;  // tasks inside wait_once, also woken ones that have not run yet
 };
 
 namespace {
@@ -51,10 +52,12 @@ template <class IsWanted>
 void wait_once(QueueState& state, Guard& guard, WaitQueue& list, const char* what, IsWanted is_wanted) {
   SyncWait wait(what, WaitReason::kQueue);
   list.add(wait);
+  ++state.waits;
   guard.unlock();
   wait.wait(state.spin);
   const bool cancelled = wait.take_cancellation();
   guard.lock();
+  --state.waits;
   list.leave(wait);
   if (!cancelled) return;
   Woken woken;
@@ -78,8 +81,7 @@ inline QueueState& QueueCore::state() noexcept { return state_.get(); }
 
 QueueCore::QueueCore(std::size_t maxsize) { state_.make(maxsize); }
 QueueCore::~QueueCore() {
-  FIBRIO_CHECK(state().getters.empty() && state().putters.empty() && state().joiners.empty(),
-               "a queue is destroyed while a task waits at it: let such tasks end first");
+  FIBRIO_CHECK(state().waits == 0, "a queue is destroyed while a task waits at it: let such tasks end first");
   state_.destroy();
 }
 

@@ -612,14 +612,16 @@ TEST_CASE("Queue: several workers: who never has to wait lets others run", "[que
 
 namespace {
 // What the program says that destroys a T while a task waits at it.
-template <class T, class Wait>
-std::string last_words(Wait wait) {
-  const ChildResult child = run_in_child([wait] {
+template <class T>
+std::string last_words(
+    void (*wait)(T&), void (*before)(T&) = [](T&) {}) {
+  const ChildResult child = run_in_child([=] {
     EventLoop loop(test_config(1));
     loop.run_until_complete([&] {
       auto shared = std::make_unique<T>();
       Task<> waiter = create_task([&] { wait(*shared); });
       yield();
+      before(*shared);
       shared.reset();
     });
   });
@@ -634,10 +636,14 @@ TEST_CASE("What is destroyed while a task waits at it ends the program, and says
   };
   says(last_words<Queue<int>>([](Queue<int>& queue) { static_cast<void>(queue.get()); }),
        "a queue is destroyed while a task waits");
+  // Also if it was woken, but has not run yet.
+  says(last_words<Queue<int>>([](Queue<int>& queue) { static_cast<void>(queue.get()); },
+                              [](Queue<int>& queue) { queue.put(1); }),
+       "a queue is destroyed while a task waits");
   says(last_words<Event>([](Event& event) { event.wait(); }), "an Event is destroyed while a task waits");
-  const auto lock_twice = [](Lock& lock) {
-    lock.lock();
-    lock.lock();
-  };
-  says(last_words<Lock>(lock_twice), "a Lock is destroyed while a task waits");
+  says(last_words<Lock>([](Lock& lock) {
+         lock.lock();
+         lock.lock();
+       }),
+       "a Lock is destroyed while a task waits");
 }
