@@ -3,16 +3,12 @@
 // Threads: any. begin takes the spin lock, end and abandon release it; so a caller's move of an item in or
 // out is inside of it.
 //
-// Invariant: if getters wait, there are at least as many woken getters that have not run yet as there are
-// items (and if putters wait, at least as many woken putters as there is room). A put wakes one getter; a
-// woken one takes an item, or leaves by an exception and wakes the next if there still is an item; it waits
-// again only if there is none. So no item stays while somebody waits for it.
+// Invariant: see queue_state.hpp.
 //
 // Rejected: handing the item to the waiter (a getter that is cancelled in that moment would have to put it
 // back in front); a node per item (an allocation, or two more critical sections, per item, to keep the
 // caller's move out of the lock); a lock-free ring (FIFO among waiters, and asyncio's rules about who may
 // overtake, need one order of everything).
-#include <atomic>
 #include <mutex>
 #include <stdexcept>
 
@@ -20,26 +16,14 @@
 #include "fibrio/detail/queue_core.hpp"
 #include "fibrio/errors.hpp"
 #include "sched/worker.hpp"
+#include "sync/queue_state.hpp"
 #include "sync/sync_wait.hpp"
 
 namespace fibrio::detail {
 
-class QueueState {
+class QueueState : public BasicQueueState<> {
  public:
-  explicit QueueState(std::size_t its_maxsize) noexcept : maxsize(its_maxsize) {}
-
-  [[nodiscard]] std::size_t items() const noexcept { return size.load(std::memory_order_relaxed); }
-  [[nodiscard]] bool has_room() const noexcept { return maxsize == 0 || items() < maxsize; }
-  void set_items(std::size_t items) noexcept { size.store(items, std::memory_order_relaxed); }
-
-  SpinLock spin;
-  bool is_shut_down = false;
-  // relaxed: written under the lock; readers without it get a number of some moment.
-  std::atomic<std::size_t> size{0};
-  const std::size_t maxsize;
-  std::size_t unfinished = 0;
-  WaitQueue getters, putters, joiners;
-  std::size_t waits = 0;  // tasks inside wait_once, also woken ones that have not run yet
+  using BasicQueueState::BasicQueueState;
 };
 
 namespace {
@@ -51,28 +35,17 @@ using Guard = std::unique_lock<SpinLock>;
 template <class IsWanted>
 void wait_once(QueueState& state, Guard& guard, WaitQueue& list, const char* what, IsWanted is_wanted) {
   SyncWait wait(what, WaitReason::kQueue);
-  list.add(wait);
-  ++state.waits;
+  state.begin_wait(list, wait);
   guard.unlock();
   wait.wait(state.spin);
   const bool cancelled = wait.take_cancellation();
   guard.lock();
-  --state.waits;
-  list.leave(wait);
-  if (!cancelled) return;
   Woken woken;
-  if (wait.woken && is_wanted()) static_cast<void>(list.wake_next(woken));
+  state.end_wait(list, wait, cancelled, is_wanted(), woken);
+  if (!cancelled) return;
   guard.unlock();
   make_ready(woken);
   wait.throw_cancelled();
-}
-
-// By whom a begin left the lock to.
-void unlock_and_wake(QueueState& state, WaitQueue& list) noexcept {
-  Woken woken;
-  static_cast<void>(list.wake_next(woken));
-  state.spin.unlock();
-  make_ready(woken);
 }
 
 }  // namespace
@@ -101,12 +74,12 @@ void QueueCore::begin_put() {
 void QueueCore::begin_get() {
   QueueState& s = state();
   Guard guard(s.spin);
-  while (s.items() == 0) {
+  while (!s.has_items()) {
     if (s.is_shut_down) {
       guard.unlock();
       throw QueueShutDown();
     }
-    wait_once(s, guard, s.getters, "Queue::get", [&s] { return s.items() != 0; });
+    wait_once(s, guard, s.getters, "Queue::get", [&s] { return s.has_items(); });
   }
   static_cast<void>(guard.release());
 }
@@ -123,27 +96,43 @@ QueueCore::Begun QueueCore::try_begin_put() noexcept {
 QueueCore::Begun QueueCore::try_begin_get() noexcept {
   QueueState& s = state();
   Guard guard(s.spin);
-  if (s.items() == 0) return s.is_shut_down ? Begun::shut_down : Begun::no;
+  if (!s.has_items()) return s.is_shut_down ? Begun::shut_down : Begun::no;
   static_cast<void>(guard.release());
   return Begun::yes;
 }
 
 void QueueCore::end_put() noexcept {
   QueueState& s = state();
-  s.set_items(s.items() + 1);
-  ++s.unfinished;
-  unlock_and_wake(s, s.getters);
+  Woken woken;
+  s.item_is_in(woken);
+  s.spin.unlock();
+  make_ready(woken);
 }
 
 void QueueCore::end_get() noexcept {
   QueueState& s = state();
-  s.set_items(s.items() - 1);
-  unlock_and_wake(s, s.putters);
+  Woken woken;
+  s.item_is_out(woken);
+  s.spin.unlock();
+  make_ready(woken);
 }
 
 // Both were begun, so that there is room, or an item.
-void QueueCore::abandon_put() noexcept { unlock_and_wake(state(), state().putters); }
-void QueueCore::abandon_get() noexcept { unlock_and_wake(state(), state().getters); }
+void QueueCore::abandon_put() noexcept {
+  QueueState& s = state();
+  Woken woken;
+  static_cast<void>(s.putters.wake_next(woken));
+  s.spin.unlock();
+  make_ready(woken);
+}
+
+void QueueCore::abandon_get() noexcept {
+  QueueState& s = state();
+  Woken woken;
+  static_cast<void>(s.getters.wake_next(woken));
+  s.spin.unlock();
+  make_ready(woken);
+}
 
 void QueueCore::spend_budget() noexcept {
   Worker* worker = this_worker();

@@ -1,13 +1,15 @@
-// What: the waiting list, the lock and the semaphore under every interleaving: with a cancel on the way, each
-// turn and each unit reaches who still wants it.
+// What: the waiting list, the lock, the semaphore and the queue under every interleaving: with a cancel on
+// the way, each turn and each unit reaches who still wants it.
 #include <mutex>
 
 #include "model/protocols.hpp"
 #include "sync/lock_state.hpp"
+#include "sync/queue_state.hpp"
 
 using namespace fibrio::model::testing;  // NOLINT
 namespace model = fibrio::model;
 using fibrio::detail::BasicLockState;
+using fibrio::detail::BasicQueueState;
 using fibrio::detail::BasicSemaphoreState;
 using fibrio::detail::BasicWaiter;
 using fibrio::detail::BasicWoken;
@@ -116,6 +118,67 @@ void semaphore(model::Execution& execution) {
   hand_over<kBug, Atomic>(execution, state);
 }
 
+// As QueueCore does it. True: an item was taken; `Getting` false: one was put in.
+template <bool Getting, Bug kBug, template <class> class Atomic>
+bool transfer(BasicQueueState<Atomic>& state, Task<Atomic>& task, model::Var<int>& items) {
+  state.spin.lock();
+  auto& line = Getting ? state.getters : state.putters;
+  const auto may = [&] { return Getting ? state.has_items() : state.has_room(); };
+  while (!may()) {
+    Frame<Atomic> frame(task);
+    state.begin_wait(line, frame);
+    state.spin.unlock();
+    bool resume = false;
+    {
+      std::lock_guard guard(state.spin);
+      resume = frame.arm(WaitPhase::waiting);
+    }
+    if (!resume) task.ready.wait();
+    const bool cancelled = task.word.take_cancellation();
+    state.spin.lock();
+    BasicWoken<Atomic> woken;
+    state.end_wait(line, frame, cancelled, may() && kBug != Bug::drops_hand_on, woken);
+    if (!cancelled) continue;
+    state.spin.unlock();
+    make_ready(woken);
+    return false;
+  }
+  BasicWoken<Atomic> woken;
+  items.set(items.get() + (Getting ? -1 : 1));
+  if (Getting) {
+    state.item_is_out(woken);
+  } else {
+    state.item_is_in(woken);
+  }
+  state.spin.unlock();
+  make_ready(woken);
+  return true;
+}
+
+// Two wait for an item, or for room; one item comes, or goes, and the first of them is cancelled. What that
+// one took, if it was faster, it brings back.
+template <bool Getting, Bug kBug = Bug::none, template <class> class Atomic = model::Atomic>
+void queue(model::Execution& execution) {
+  BasicQueueState<Atomic> state(1);
+  model::Var<int> items{0};
+  Task<Atomic> tasks[4];
+  bool done[2] = {};
+  if (!Getting) static_cast<void>(transfer<false, kBug>(state, tasks[2], items));
+  for (int i = 0; i < 2; ++i) {
+    execution.thread([&, i] {
+      done[i] = transfer<Getting, kBug>(state, tasks[i], items);
+      if (i == 0 && done[0]) static_cast<void>(transfer<!Getting, kBug>(state, tasks[3], items));
+    });
+  }
+  tasks[0].cancel();
+  model::check(transfer<!Getting, kBug>(state, tasks[2], items), "nobody cancels this one");
+  execution.join();
+  model::check(done[1], "who is not cancelled gets what it waits for");
+  model::check(done[0] || tasks[0].word.count() == 1, "who does not was cancelled");
+  model::check(items.get() == static_cast<int>(state.items()), "items are counted");
+  model::check(state.waits == 0, "nobody waits any more");
+}
+
 }  // namespace
 
 TEST_CASE("Lock: a turn reaches who still wants it, whenever the first in line is cancelled",
@@ -128,7 +191,16 @@ TEST_CASE("Semaphore: a unit reaches who still wants it, whenever the first in l
   require_holds(semaphore<>);
 }
 
-TEST_CASE("Lock and Semaphore: the checker finds what a wait could do wrong", "[model][sync]") {
+TEST_CASE("Queue: an item, or room, reaches who still wants it, whenever the first in line is cancelled",
+          "[model][sync]") {
+  require_holds(queue<true>);
+  require_holds(queue<false>);
+}
+
+TEST_CASE("Lock, Semaphore, Queue: the checker finds what a wait could do wrong", "[model][sync]") {
+  require_killed(queue<true, Bug::drops_hand_on>);
+  require_killed(queue<false, Bug::drops_hand_on>);
+  require_killed(queue<true, Bug::none, NoRelease>);
   require_killed(lock<Bug::drops_hand_on>);
   require_killed(lock<Bug::ignores_mark>);
   require_killed(lock<Bug::stays_in_line>);

@@ -1,0 +1,62 @@
+// What: the counts and lines of a queue, whatever it holds, without what suspends and resumes.
+//
+// Threads: any; everything is guarded by `spin`, but `size` may be read without it.
+//
+// Invariant: if getters wait, there are at least as many woken getters that have not run yet as there are
+// items (and if putters wait, at least as many woken putters as there is room). A put wakes one getter; a
+// woken one takes an item, or leaves by an exception and wakes the next if there still is an item; it waits
+// again only if there is none. So no item stays while somebody waits for it.
+#pragma once
+
+#include <cstddef>
+
+#include "sync/wait_queue.hpp"
+
+namespace fibrio::detail {
+
+template <template <class> class Atomic = std::atomic>
+class BasicQueueState {
+ public:
+  using Waiter = BasicWaiter<Atomic>;
+  using Woken = BasicWoken<Atomic>;
+  using Line = BasicWaitQueue<Atomic>;
+
+  explicit BasicQueueState(std::size_t its_maxsize) noexcept : maxsize(its_maxsize) {}
+
+  [[nodiscard]] std::size_t items() const noexcept { return size.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool has_items() const noexcept { return items() != 0; }
+  [[nodiscard]] bool has_room() const noexcept { return maxsize == 0 || items() < maxsize; }
+
+  void begin_wait(Line& line, Waiter& waiter) noexcept {
+    line.add(waiter);
+    ++waits;
+  }
+  // Needs the lock, as all here. `leaves`: by an exception; `is_wanted`: what it was woken for is still
+  // there.
+  void end_wait(Line& line, Waiter& waiter, bool leaves, bool is_wanted, Woken& woken) noexcept {
+    --waits;
+    line.leave(waiter);
+    if (leaves && waiter.woken && is_wanted) static_cast<void>(line.wake_next(woken));
+  }
+  void item_is_in(Woken& woken) noexcept {
+    set_items(items() + 1);
+    ++unfinished;
+    static_cast<void>(getters.wake_next(woken));
+  }
+  void item_is_out(Woken& woken) noexcept {
+    set_items(items() - 1);
+    static_cast<void>(putters.wake_next(woken));
+  }
+  void set_items(std::size_t items) noexcept { size.store(items, std::memory_order_relaxed); }
+
+  BasicSpinLock<Atomic> spin;
+  bool is_shut_down = false;
+  // relaxed: written under the lock; readers without it get a number of some moment.
+  Atomic<std::size_t> size{0};
+  const std::size_t maxsize;
+  std::size_t unfinished = 0;
+  Line getters, putters, joiners;
+  std::size_t waits = 0;  // tasks between begin_wait and end_wait, also woken ones that have not run yet
+};
+
+}  // namespace fibrio::detail
