@@ -1,7 +1,8 @@
 // Question (W3, W12): what does it cost to hand an item from task to task? Unit: time per round trip over two
 // queues of capacity 1 ("per_trip"), and per item of 4 producers and 4 consumers over one queue of capacity
 // 1024 ("per_item"). Good: 90 ns per trip with one worker (two puts, two gets, two switches), 35 ns per item.
-// Not measured: large items.
+// With two workers the second has two kinds of runs: one worker does all of it (18 ns), or both are at the
+// queue (80 to 95 ns); which one comes is chance. Not measured: large items.
 #include <vector>
 
 #include "support.hpp"
