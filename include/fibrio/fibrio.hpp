@@ -11,3 +11,4 @@
 #include "fibrio/sockets.hpp"
 #include "fibrio/tasks.hpp"
 #include "fibrio/threads.hpp"
+#include "fibrio/timeouts.hpp"

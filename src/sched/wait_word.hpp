@@ -149,6 +149,18 @@ class WaitWord {
       if (change(old, now)) return count_of(now);
     }
   }
+  // Takes back a request of which the caller knows that it was the one to make it (a timeout, a task group),
+  // and what it interrupts, in one step: at a count no higher than before, an undelivered request is dropped
+  // with it, unless that is older (`requested_before`). Returns how many are left.
+  std::uint32_t withdraw(std::uint32_t count_before, bool requested_before) noexcept {
+    std::uint64_t old = word_.load(std::memory_order_relaxed);
+    for (;;) {
+      if (count_of(old) == 0) return 0;
+      std::uint64_t now = old - kOneRequest;
+      if (count_of(now) == 0 || (count_of(now) <= count_before && !requested_before)) now &= ~kRequested;
+      if (change(old, now)) return count_of(now);
+    }
+  }
   [[nodiscard]] std::uint32_t count() const noexcept {
     return count_of(word_.load(std::memory_order_acquire));
   }

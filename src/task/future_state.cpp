@@ -44,6 +44,7 @@ void FutureState::tell(FutureWaiter* newest_first) noexcept {
 
 bool FutureState::cancel(const std::string& message) {
   if (kind_ == Kind::kTask) return TaskControl::of(*this).cancel_task(message);
+  if (kind_ == Kind::kComposed) return cancel_parts(message);
   std::exception_ptr error;
   if (!message.empty()) error = std::make_exception_ptr(CancelledError(message));
   if (!begin_completion()) {
@@ -53,6 +54,8 @@ bool FutureState::cancel(const std::string& message) {
   finish_completion(Outcome::kCancelled, std::move(error));
   return true;
 }
+
+bool FutureState::cancel_parts(const std::string&) { return false; }
 
 // --- reading -----------------------------------------------------------------------------------------------
 
@@ -70,6 +73,12 @@ std::exception_ptr FutureState::exception() {
   if (outcome_ == Outcome::kCancelled) require_value();
   exception_retrieved_.store(true, std::memory_order_relaxed);
   return exception_;
+}
+
+std::exception_ptr FutureState::error() const {
+  FIBRIO_CHECK(done(), "the error of a future was asked for before it is done");
+  if (outcome_ == Outcome::kValue) return nullptr;
+  return exception_ != nullptr ? exception_ : std::make_exception_ptr(CancelledError());
 }
 
 EventLoop& FutureState::loop() const {
@@ -264,12 +273,33 @@ std::uint64_t FutureState::list_done_callback(UniqueFunction<void(AnyFuture)> ca
                                               const LoopIdentity& loop) {
   auto made = std::make_unique<DoneCallback>(std::move(callback), loop);
   const std::uint64_t id = made->callback_id;
-  if (Word::add(word_, *made)) {
-    static_cast<void>(made.release());
-  } else {
-    DoneCallback::told(*made.release(), *this);  // done: it is queued right away
-  }
+  list(*made.release());
   return id;
+}
+
+void FutureState::list(DoneCallback& callback) noexcept {
+  if (!Word::add(word_, callback)) DoneCallback::told(callback, *this);  // done: it is queued right away
+}
+
+void FutureState::report_failure_once() {
+  auto made = std::make_unique<DoneCallback>(
+      [](const AnyFuture& future) {
+        FutureState& self = *future.state();
+        if (!self.has_failed()) return;
+        self.absorb_exception();
+        with_live_loop(
+            self.scheduler_, self.loop_id_,
+            [](Scheduler& scheduler, void* failed) {
+              auto& state = *static_cast<FutureState*>(failed);
+              state.add_ref();
+              report_exception(scheduler, "an exception in a shielded future", state.exception_,
+                               AnyFuture(&state));
+            },
+            &self);
+      },
+      running_loop(), DoneCallback::kFailureReport);
+  static_cast<void>(remove_done_callback(DoneCallback::kFailureReport));
+  list(*made.release());
 }
 
 std::size_t FutureState::remove_done_callback(std::uint64_t id) {
