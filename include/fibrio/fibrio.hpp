@@ -12,3 +12,4 @@
 #include "fibrio/tasks.hpp"
 #include "fibrio/threads.hpp"
 #include "fibrio/timeouts.hpp"
+#include "fibrio/waiting.hpp"
