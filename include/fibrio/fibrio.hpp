@@ -9,6 +9,7 @@
 #include "fibrio/introspection.hpp"
 #include "fibrio/runner.hpp"
 #include "fibrio/sockets.hpp"
+#include "fibrio/task_groups.hpp"
 #include "fibrio/tasks.hpp"
 #include "fibrio/threads.hpp"
 #include "fibrio/timeouts.hpp"
