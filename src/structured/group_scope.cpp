@@ -129,14 +129,13 @@ void GroupScope::cancel_all() {
 // --- the parent --------------------------------------------------------------------------------------------
 
 GroupScope::GroupScope()
-    : parent_(TaskControl::of(*require_task("task_group").current)),
-      loop_(running_loop()),
-      requests_before_(parent_.word.count()),
-      was_requested_(parent_.word.is_requested()) {}
+    : parent_(TaskControl::of(*require_task("task_group").current)), loop_(running_loop()) {}
 
 void GroupScope::request_parent() noexcept {
-  static_cast<void>(parent_.cancel_task(std::string()));
+  std::uint32_t epoch = 0;
+  static_cast<void>(parent_.cancel_task(std::string(), &epoch));
   std::lock_guard guard(lock_);
+  epoch_ = epoch;
   request_sent_ = true;
 }
 
@@ -217,8 +216,7 @@ bool GroupScope::run(GroupBody body, void* context) {
   std::vector<std::exception_ptr> errors = take_errors(std::move(body_error), exit_error);
   const bool has_result = !was_left;
   // As asyncio: if no requests are left but the group's own, the CancelledError was that one's.
-  if (parent_requested_ && parent_.word.withdraw(requests_before_, was_requested_) == 0)
-    interrupted = nullptr;
+  if (parent_requested_ && parent_.word.withdraw(epoch_) == 0) interrupted = nullptr;
   if (exit_error != nullptr) std::rethrow_exception(exit_error);
   if (!errors.empty()) {
     // The cancel from outside is not lost: the next wait throws it, and the count stays what it is.

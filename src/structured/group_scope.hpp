@@ -80,8 +80,6 @@ class GroupScope final : public TaskGroup {
 
   TaskControl& parent_;
   const LoopIdentity loop_;
-  const std::uint32_t requests_before_;
-  const bool was_requested_;
 
   SpinLock lock_;  // guards everything below
   Children live_;
@@ -92,6 +90,7 @@ class GroupScope final : public TaskGroup {
   bool aborting_ = false;
   bool parent_requested_ = false;
   bool request_sent_ = false;  // ... and it is in the parent's count
+  std::uint32_t epoch_ = 0;    // of that request
 };
 
 }  // namespace fibrio::detail

@@ -13,8 +13,7 @@ namespace fibrio::detail {
 TimeoutScope::TimeoutScope(std::optional<TimePoint> when, const char* what)
     : TimerEntry(&claim_due),
       task_(TaskControl::of(*require_task(what).current)),
-      requests_before_(task_.word.count()),
-      was_requested_(task_.word.is_requested()) {
+      requests_before_(task_.word.count()) {
   arm(when);
 }
 
@@ -52,7 +51,7 @@ TimerEntry::Action TimeoutScope::claim_due(TimerEntry& entry, bool drop) noexcep
 
 void TimeoutScope::fire() noexcept {
   state_.store(State::firing, std::memory_order_relaxed);
-  static_cast<void>(task_.cancel_task(std::string()));
+  static_cast<void>(task_.cancel_task(std::string(), &epoch_));
   // release: partner of the acquire in leave(): the request is there to be withdrawn. The last touch: the
   // scope may be gone right after it.
   state_.store(State::fired, std::memory_order_release);
@@ -66,7 +65,7 @@ bool TimeoutScope::leave() noexcept {
     if (disarm()) return false;
   }
   while (state_.load(std::memory_order_acquire) != State::fired) spin_pause<std::atomic>();
-  return task_.word.withdraw(requests_before_, was_requested_) <= requests_before_;
+  return task_.word.withdraw(epoch_) <= requests_before_;
 }
 
 std::optional<TimePoint> TimeoutScope::deadline() const noexcept {

@@ -61,8 +61,8 @@ class TimeoutScope final : public Timeout, private TimerEntry {
 
   TaskControl& task_;
   const std::uint32_t requests_before_;
-  const bool was_requested_;
   bool left_ = false;
+  std::uint32_t epoch_ = 0;                  // of its request: written before state_ is "fired"
   std::atomic<State> state_{State::active};  // writer: the timer; readers: the task and others
   mutable SpinLock lock_;
   std::optional<TimePoint> when_;        // guarded by lock_

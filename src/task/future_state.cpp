@@ -180,7 +180,9 @@ bool wait_in_task(FutureState& target, Worker& worker) {
   suspend(worker, WaitReason::kFuture, &AwaitWaiter::commit, &waiter);
   if (waiter.phase == WaitPhase::masked) return false;
   if (task.word.take_cancellation()) task.throw_cancelled();
-  return was_requested || task.word.count() > requests;
+  const bool was_passed_on = was_requested || task.word.count() > requests;
+  if (was_passed_on) task.word.note_delivery();
+  return was_passed_on;
 }
 
 // A plain thread that blocks.
