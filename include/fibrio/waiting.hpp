@@ -228,4 +228,71 @@ WaitResult<T> wait(std::vector<Task<T>> tasks, WaitOptions options = {}) {
   return result;
 }
 
+// The tasks given to as_completed, in the order in which they end. Several tasks may take from it at once;
+// when it goes, the tasks that are not done go on.
+template <class T>
+class [[nodiscard]] AsCompleted {
+ public:
+  class Iterator {
+   public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = Task<T>;
+    using difference_type = std::ptrdiff_t;
+    using pointer = const Task<T>*;
+    using reference = const Task<T>&;
+
+    const Task<T>& operator*() const noexcept { return *task_; }
+    const Task<T>* operator->() const noexcept { return &*task_; }
+    Iterator& operator++() {
+      task_ = owner_->next();
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    friend bool operator==(const Iterator& iterator, std::default_sentinel_t) noexcept {
+      return !iterator.task_.has_value();
+    }
+
+   private:
+    friend class AsCompleted;
+    explicit Iterator(AsCompleted& owner) : owner_(&owner), task_(owner.next()) {}
+    AsCompleted* owner_;
+    std::optional<Task<T>> task_;
+  };
+
+  // Waits for the first one that was not given yet; each step waits for the next.
+  [[nodiscard]] Iterator begin() { return Iterator(*this); }
+  [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
+
+  // Returns the next task that is done, nothing if all were given.
+  // Waits: if none is done that was not given. Cancel: CancelledError; no task is lost by it.
+  // Throws: TimeoutError for each one that is not done in time.
+  [[nodiscard]] std::optional<Task<T>> next() {
+    if (completions_ == nullptr) return std::nullopt;
+    detail::FutureState* state = detail::take_completion(*completions_);
+    if (state == nullptr) return std::nullopt;
+    return Task<T>(state);
+  }
+
+ private:
+  template <class U>
+  friend AsCompleted<U> as_completed(std::vector<Task<U>> tasks, std::optional<Duration> timeout);
+  explicit AsCompleted(detail::Completions* completions) noexcept : completions_(completions) {}
+  std::unique_ptr<detail::Completions, detail::EndCompletions> completions_;
+};
+
+// Returns a range of the tasks in the order in which they end, each once.
+//   for (const Task<int>& task : as_completed(tasks, 2s)) use(await(task));
+// Waits: no; begin() and each step of the range do. Throws: RuntimeError outside a task; the range throws
+// TimeoutError when `timeout` has passed since this call and all that was done by then was given. Nothing is
+// cancelled by that, nor by leaving the loop. Threads: tasks only. asyncio: as_completed, whose asynchronous
+// iteration gives the tasks themselves too; a step that is cancelled there loses one.
+template <class T>
+AsCompleted<T> as_completed(std::vector<Task<T>> tasks, std::optional<Duration> timeout = std::nullopt) {
+  std::vector<detail::FutureState*> states;
+  states.reserve(tasks.size());
+  for (const Task<T>& task : tasks) states.push_back(task.state());
+  const std::size_t count = detail::merge_duplicates(states.data(), states.size());
+  return AsCompleted<T>(detail::start_completions(states.data(), count, timeout));
+}
+
 }  // namespace fibrio

@@ -563,3 +563,122 @@ TEST_CASE("A timeout around shield leaves the inner one running", "[shield]") {
     }
   });
 }
+
+// --- as_completed ------------------------------------------------------------------------------------------
+
+// asyncio: test_tasks BaseTaskTests.test_as_completed, test_as_completed_same_tasks_in_as_out
+TEST_CASE("as_completed gives the very tasks, in the order in which they end", "[as_completed]") {
+  in_tasks([](EventLoop&) {
+    const std::vector<Task<int>> tasks{after(300ms, 3), after(100ms, 1), after(200ms, 2)};
+    std::vector<Task<int>> seen;
+    for (const Task<int>& task : as_completed(tasks)) {
+      TASK_CHECK(task.done());
+      seen.push_back(task);
+    }
+    TASK_CHECK(seen == std::vector<Task<int>>{tasks[1], tasks[2], tasks[0]});
+    for (const Task<int>& task : as_completed(std::vector<Task<int>>{})) TASK_CHECK(!task.done());
+  });
+}
+
+// asyncio: test_tasks BaseTaskTests.test_as_completed_with_timeout
+TEST_CASE(
+    "C34: after the timeout as_completed throws TimeoutError for each that is left, and cancels nothing",
+    "[as_completed]") {
+  in_tasks([](EventLoop&) {
+    const TimePoint start = now();
+    const auto fast = after(100ms, 1);
+    const auto slow = after(10s, 2);
+    const auto slower = after(20s, 3);
+    int given = 0;
+    auto range = as_completed(std::vector<Task<int>>{slow, fast, slower}, 120ms);
+    TASK_CHECK(throws<TimeoutError>([&] {
+      for (const Task<int>& task : range) {
+        ++given;
+        TASK_CHECK(task == fast);
+      }
+    }));
+    TASK_CHECK(given == 1);
+    TASK_CHECK(now() == start + 120ms);
+    TASK_CHECK(throws<TimeoutError>([&] { static_cast<void>(range.next()); }));
+    TASK_CHECK(!range.next().has_value());
+    TASK_CHECK(await(slow) + await(slower) == 5);
+  });
+}
+
+// asyncio: test_tasks BaseTaskTests.test_as_completed_with_unused_timeout
+TEST_CASE("A timeout of as_completed that was not needed leaves no timer", "[as_completed]") {
+  in_tasks([](EventLoop& loop) {
+    auto range = as_completed(std::vector<Task<int>>{after(1s, 1)}, 1h);
+    TASK_CHECK(await(*range.next()) == 1);
+    TASK_CHECK(loop.stats().timers == 0);
+    TASK_CHECK(!range.next().has_value());
+  });
+}
+
+// asyncio: test_tasks BaseTaskTests.test_as_completed_resume_iterator
+TEST_CASE("as_completed can be left and resumed; leaving it leaves the tasks running", "[as_completed]") {
+  in_tasks([](EventLoop&) {
+    const std::vector<Task<int>> tasks{after(1s, 1), after(2s, 2), after(3s, 3)};
+    std::vector<int> values;
+    auto range = as_completed(tasks);
+    for (const Task<int>& task : range) {
+      values.push_back(await(task));
+      break;
+    }
+    for (const Task<int>& task : range) values.push_back(await(task));
+    TASK_CHECK(values == std::vector<int>{1, 2, 3});
+    const auto left = after(5s, 4);
+    static_cast<void>(as_completed(std::vector<Task<int>>{left}, 1s));
+    TASK_CHECK(await(left) == 4);
+  });
+}
+
+// asyncio: test_tasks BaseTaskTests.test_as_completed_concurrent, test_as_completed_reverse_wait
+TEST_CASE("Several tasks may take from as_completed; none gets what another got", "[as_completed]") {
+  in_tasks([](EventLoop&) {
+    std::vector<Task<int>> tasks;
+    for (int i = 1; i <= 4; ++i) tasks.push_back(after(i * 1s, 1 << i));
+    auto range = as_completed(tasks);
+    std::vector<Task<int>> readers;
+    for (int i = 0; i < 4; ++i) readers.push_back(create_task([&] { return await(*range.next()); }));
+    int sum = 0;
+    for (const int value : gather(readers)) sum += value;
+    TASK_CHECK(sum == 30);
+    TASK_CHECK(!range.next().has_value());
+  });
+}
+
+// asyncio: test_tasks BaseTaskTests.test_as_completed_duplicate_coroutines
+TEST_CASE("as_completed gives a task that stands there twice once", "[as_completed]") {
+  in_tasks([](EventLoop&) {
+    const auto a = after(1s, 1);
+    const auto b = after(2s, 2);
+    int given = 0;
+    for (const Task<int>& task : as_completed(std::vector<Task<int>>{a, b, a})) given += await(task) * 10 + 1;
+    TASK_CHECK(given == 32);
+  });
+}
+
+// asyncio: test_tasks BaseTaskTests.test_as_completed_coroutine_without_loop
+TEST_CASE("as_completed outside a task throws RuntimeError", "[as_completed]") {
+  CHECK(throws<RuntimeError>([] { static_cast<void>(as_completed(std::vector<Task<int>>{})); }));
+}
+
+TEST_CASE("A reader of as_completed that is cancelled loses nothing", "[as_completed]") {
+  on_one_worker([](EventLoop& loop) {
+    loop.run_until_complete([&] {
+      const auto only = after(1s, 7);
+      auto range = as_completed(std::vector<Task<int>>{only});
+      auto reader = create_task([&] { static_cast<void>(range.next()); });
+      yield();
+      reader.cancel();
+      TASK_CHECK(throws<CancelledError>([&] { await(reader); }));
+      // One that is cancelled when it was woken already hands on.
+      auto woken = create_task([&] { static_cast<void>(range.next()); });
+      await(only);  // the queue has heard of it, and woken the reader, before this task
+      TASK_CHECK(woken.cancel());
+      TASK_CHECK(throws<CancelledError>([&] { await(woken); }));
+      TASK_CHECK(await(*range.next()) == 7);
+    });
+  });
+}

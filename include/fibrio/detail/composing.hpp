@@ -29,5 +29,15 @@ void wait_shielded(FutureState& inner);
 // cancelled.
 void wait_no_time(FutureState& future);
 
+// The futures that as_completed watches, and the queue of those that are done.
+class Completions;
+[[nodiscard]] Completions* start_completions(FutureState* const* states, std::size_t count,
+                                             std::optional<Duration> limit);
+// Waits for the next one and returns it with a reference; null if all were given. TimeoutError.
+[[nodiscard]] FutureState* take_completion(Completions& completions);
+struct EndCompletions {
+  void operator()(Completions* completions) const noexcept;
+};
+
 }  // namespace detail
 }  // namespace fibrio
