@@ -116,10 +116,7 @@ auto wait_for(F&& future_or_work, Duration limit) {
     }
     return timeout(limit, [&] { return await(std::forward<F>(future_or_work)); });
   } else {
-    if (limit <= Duration::zero()) {
-      auto task = create_task(std::forward<F>(future_or_work));
-      return wait_for(std::move(task), limit);
-    }
+    if (limit <= Duration::zero()) detail::refuse_work();
     return timeout(limit, std::forward<F>(future_or_work));
   }
 }

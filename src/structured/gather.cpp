@@ -50,6 +50,8 @@ class Gather final : public Composition {
     if (!return_exceptions_) {
       if (std::exception_ptr error = future.error()) {
         complete_with(std::move(error));
+        // If the caller was cancelled too, nobody sees this one, and there is nothing to report.
+        if (future.cancelled()) absorb_exception();
         return;
       }
     }

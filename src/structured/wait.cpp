@@ -7,6 +7,7 @@
 
 #include "fibrio/detail/composing.hpp"
 #include "fibrio/errors.hpp"
+#include "fibrio/tasks.hpp"
 #include "sched/worker.hpp"
 #include "structured/composition.hpp"
 #include "structured/expiry.hpp"
@@ -93,6 +94,14 @@ void wait_no_time(FutureState& future) {
   } catch (const CancelledError&) {
     std::throw_with_nested(TimeoutError());
   }
+}
+
+void refuse_work() {
+  // Something stands for the work, so that this takes as many passes as in asyncio, which cancels a task of it.
+  // That task may begin elsewhere before it is cancelled; the work must not.
+  const Task<> stands_for_it = create_task([] {});
+  wait_no_time(*stands_for_it.state());
+  throw TimeoutError();
 }
 
 }  // namespace fibrio::detail

@@ -28,6 +28,8 @@ void wait_shielded(FutureState& inner);
 // Nothing if the future is done; else cancels it, waits for its end, and throws TimeoutError if it ended as
 // cancelled.
 void wait_no_time(FutureState& future);
+// The same for work that has not begun: it never does.
+[[noreturn]] void refuse_work();
 
 // The futures that as_completed watches, and the queue of those that are done.
 class Completions;
