@@ -73,8 +73,8 @@ class Completions final : public Composition {
       was_last = --todo_ == 0;
       reader = take_parked(readers_);
     }
+    if (was_last) expiry_.disarm();  // first: who gets the last one finds no timer
     if (reader != nullptr) make_ready_anywhere(*reader);
-    if (was_last) expiry_.disarm();
   }
 
   [[nodiscard]] FutureState* pop_locked() noexcept {

@@ -86,6 +86,7 @@ TEST_CASE("Groups at random, failing, timing out, cancelled: none leaves a child
     Expect expect;
     for (int round = 0; round < rounds; ++round) {
       Random random(static_cast<std::uint64_t>(round));
+      const auto body_sleeps = micros(random, 300);
       std::atomic<int> alive{0};
       std::atomic<int> negative{0};
       auto task = fibrio::create_task([&] {
@@ -94,7 +95,7 @@ TEST_CASE("Groups at random, failing, timing out, cancelled: none leaves a child
             const Child child{alive, static_cast<std::uint64_t>(round * 8 + i), 2};
             group.create_task([&negative, child] { negative += child() < 0 ? 1 : 0; });
           }
-          if (round % 3 == 0) fibrio::sleep(micros(random, 300));
+          if (round % 3 == 0) fibrio::sleep(body_sleeps);
         });
       });
       fibrio::sleep(micros(random, 500));
