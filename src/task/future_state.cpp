@@ -170,7 +170,10 @@ struct AwaitWaiter : FutureWaiter {
 // True if a cancel of the task was passed on to the future.
 bool wait_in_task(FutureState& target, Worker& worker) {
   auto& task = TaskControl::of(*worker.current);
-  if (static_cast<FutureState*>(&task) == &target) throw RuntimeError("a task cannot await itself");
+  if (static_cast<FutureState*>(&task) == &target) {
+    yield();  // asyncio throws it in the next pass; a cancel may come first
+    throw RuntimeError("a task cannot await itself");
+  }
   // The handle it was called through may go away meanwhile.
   AnyFuture holds_target((target.add_ref(), &target));
   AwaitWaiter waiter(task, target, is_masked(worker) ? WaitPhase::masked : WaitPhase::awaiting);

@@ -135,3 +135,19 @@ TEST_CASE("An abort cancels the children in the order of their creation", "[orde
     });
   });
 }
+
+TEST_CASE("A task that awaits itself learns of it in the next pass", "[order]") {
+  on_one_worker([](EventLoop& loop) {
+    loop.run_until_complete([&] {
+      Log log;
+      Task<> self;
+      self = create_task([&] {
+        loop.call_soon([&] { log.add("next pass"); });
+        TASK_CHECK(throws<RuntimeError>([&] { await(self); }));
+        log.add("thrown");
+      });
+      await(self);
+      TASK_CHECK(log.text() == "next pass thrown");
+    });
+  });
+}

@@ -623,7 +623,7 @@ TEST_CASE("as_completed can be left and resumed; leaving it leaves the tasks run
     auto range = as_completed(tasks);
     for (const Task<int>& task : range) {
       values.push_back(await(task));
-      break;
+      if (values.size() == 1) break;
     }
     for (const Task<int>& task : range) values.push_back(await(task));
     TASK_CHECK(values == std::vector<int>{1, 2, 3});
