@@ -811,3 +811,59 @@ TEST_CASE("ExceptionGroup names its members, and says what is among them", "[exc
   CHECK(throws<std::invalid_argument>([] { ExceptionGroup("empty", {}); }));
   CHECK(throws<std::invalid_argument>([] { ExceptionGroup("null", {nullptr}); }));
 }
+
+// --- the end of the loop -----------------------------------------------------------------------------------
+
+TEST_CASE("close() unwinds tasks in every composition, and nothing is left", "[task_group]") {
+  on_loops([](EventLoop& loop) {
+    std::atomic<int> ended{0};
+    struct Count {
+      std::atomic<int>& ended;
+      ~Count() { ++ended; }
+    };
+    Future<int> never_done = loop.create_future<int>();
+    const auto hang = [&] {
+      const Count count{ended};
+      sleep(1h);
+      return 1;
+    };
+    const auto start = [&](auto body) {
+      return loop.create_task([&ended, body] {
+        const Count count{ended};
+        body();
+      });
+    };
+    std::vector<Task<>> tasks;
+    tasks.push_back(start([=] { task_group([=](TaskGroup& group) { group.create_task(hang); }); }));
+    tasks.push_back(start([=] { task_group([=] { timeout(2h, hang); }); }));
+    tasks.push_back(start([=] { gather(hang, never_done); }));
+    tasks.push_back(start([=] { static_cast<void>(gather(return_exceptions, hang, hang)); }));
+    tasks.push_back(start([=] { wait(std::vector<Task<int>>{create_task(hang)}, {.timeout = 2h}); }));
+    tasks.push_back(start([=] { shield(hang); }));
+    tasks.push_back(start([=] { wait_for(create_task(hang), 2h); }));
+    tasks.push_back(start([=] {
+      for (const Task<int>& task : as_completed(std::vector<Task<int>>{create_task(hang)}, 2h)) await(task);
+    }));
+    loop.run_until_complete([] { sleep(1s); });
+    loop.close();
+    for (const Task<>& task : tasks) CHECK(task.cancelled());
+    CHECK(ended == 8 + 9);
+  });
+}
+
+TEST_CASE("A group that is run by run() is joined before the loop ends", "[task_group]") {
+  bool ended = false;
+  const int result = run(
+      [&] {
+        return task_group([&](TaskGroup& group) {
+          group.create_task([&] {
+            sleep(1s);
+            ended = true;
+          });
+          return 3;
+        });
+      },
+      test_config(2));
+  CHECK(result == 3);
+  CHECK(ended);
+}
