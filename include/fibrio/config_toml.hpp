@@ -1,7 +1,7 @@
 // Reads the file that FIBRIO_CONFIG names, as TOML. The optional component fibrio::toml.
 //
-//   int main() { fibrio::use_toml_config(); return fibrio::run(serve); }     // FIBRIO_CONFIG=server.toml
-//   ./server
+//   int main() { return fibrio::run(serve); }     // linked with fibrio::toml
+//   FIBRIO_CONFIG=server.toml ./server
 //
 //   # server.toml: the keys are the fields of fibrio::Config
 //   workers = 4
@@ -15,11 +15,11 @@
 
 namespace fibrio {
 
-// Makes Config::load() read TOML files from now on. Call it before the first loop is made; again does no
-// harm. Config::load() then throws ConfigError, naming file and line, for a file that cannot be read or
-// parsed, an unknown key, or a value out of range. Threads: any. It is a call, not a static initialiser of
-// the component, because linkers leave out an object file of a static library that nobody calls into: the
-// registration would be missing just where it is linked.
+// Makes Config::load() read TOML files from now on. Programs that link the CMake target fibrio::toml need not
+// call it: that is done before main. Others call it before the first loop is made, since linkers leave out an
+// object file of a static library that nobody calls into. Again does no harm. Config::load() then throws
+// ConfigError, naming file and line, for a file that cannot be read or parsed, an unknown key, or a value out
+// of range. Threads: any.
 void use_toml_config() noexcept;
 
 }  // namespace fibrio

@@ -62,7 +62,8 @@ class ConfigError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// SIGINT ended the main task. Not a std::exception, for the reason CancelledError is none.
+// SIGINT ended the main task. Not a std::exception, for the reason CancelledError is none. One that leaves a
+// task or a callback ends the run of its loop, which throws it; the loop can be run again. asyncio: the same.
 class KeyboardInterrupt {
  public:
   [[nodiscard]] const char* what() const noexcept { return "interrupted by SIGINT"; }

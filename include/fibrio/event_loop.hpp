@@ -34,9 +34,9 @@ struct LoopAccess;
 
 // What an exception handler is told.
 struct ExceptionContext {
-  std::string message;
-  std::exception_ptr exception;  // may be null
-  AnyFuture future;              // the future or task it is about; may be empty
+  std::string message = {};
+  std::exception_ptr exception = {};  // may be null
+  AnyFuture future = {};              // the future or task it is about; may be empty
 };
 
 // A callback given to call_soon. Copies name the same callback; a handle made without one cancels nothing.
@@ -71,12 +71,13 @@ class EventLoop {
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
-  // Runs until the callable, as a task, or the future is done; returns its value or throws what it ended
-  // with. Other tasks keep their state for a further run. Threads: any one at a time, which becomes worker 0.
+  // Runs until the callable, as a task, or the future is done; returns its value (of a future that is an
+  // lvalue, as await: a reference to it) or throws what it ended with. A future of another loop will do. Other tasks keep their state for a further run. Threads: any one at a time, which becomes worker 0.
   // Throws: RuntimeError if the loop is closed, runs already, if this thread runs a loop, or if stop() came
-  // before the end; DeadlockError with virtual time if it can never end.
+  // before the end; DeadlockError with virtual time if it can never end; a KeyboardInterrupt that left any
+  // task or callback.
   template <class F>
-  auto run_until_complete(F&& callable_or_future) {
+  decltype(auto) run_until_complete(F&& callable_or_future) {
     if constexpr (std::is_base_of_v<AnyFuture, std::decay_t<F>>) {
       run_until_done(callable_or_future, false);
       return await_done(std::forward<F>(callable_or_future));
@@ -163,7 +164,7 @@ class EventLoop {
   // Calls `callback` again and again while `fd` is readable (writable), until removed. Level-triggered; one
   // callback per fd and direction, adding replaces. The fd must not be one of fibrio's streams. Remove it
   // before it is closed. Throws: RuntimeError on a closed loop, std::system_error for an fd that epoll
-  // refuses.
+  // refuses, std::invalid_argument if `callback` is empty.
   void add_reader(int fd, std::function<void()> callback);
   void add_writer(int fd, std::function<void()> callback);
   // Return whether there was one; false on a closed loop.
@@ -171,7 +172,7 @@ class EventLoop {
   bool remove_writer(int fd);
 
   // Calls `callback` on the loop whenever the process gets `signal`. One callback per signal and process;
-  // adding replaces. Removed by close(). Throws: std::invalid_argument for a signal that cannot be caught,
+  // adding replaces. Removed by close(). Throws: std::invalid_argument for a signal that cannot be caught and for an empty `callback`,
   // RuntimeError on a closed loop or if another loop holds the signal.
   void add_signal_handler(int signal, std::function<void()> callback);
   // Restores what was there before; returns whether there was a handler.
@@ -209,7 +210,7 @@ class EventLoop {
     }
   }
   template <class F>
-  static auto await_done(F&& future) {
+  static decltype(auto) await_done(F&& future) {
     using Type = std::decay_t<F>;
     if constexpr (requires { future.result(); }) {
       return await(std::forward<F>(future));

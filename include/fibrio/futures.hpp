@@ -179,3 +179,13 @@ T await(Future<T>&& future) {
 }
 
 }  // namespace fibrio
+
+// Of the identity, as ==: handles can be kept in unordered sets and maps.
+template <>
+struct std::hash<fibrio::AnyFuture> {
+  [[nodiscard]] std::size_t operator()(const fibrio::AnyFuture& future) const noexcept {
+    return std::hash<const void*>()(future.state());
+  }
+};
+template <class T>
+struct std::hash<fibrio::Future<T>> : std::hash<fibrio::AnyFuture> {};

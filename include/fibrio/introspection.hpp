@@ -12,7 +12,7 @@ namespace fibrio {
 struct WorkerStats {
   std::size_t queue_length = 0;  // ready to run here
   std::size_t timers = 0;        // armed here
-  std::size_t fds = 0;           // registered here
+  std::size_t fds = 0;           // sockets registered here, at their first wait
   std::uint64_t tasks_run = 0;   // steps: a task that waited n times counts n + 1
   std::uint64_t callbacks_run = 0;
   std::uint64_t stolen = 0;       // tasks it took from others
@@ -31,7 +31,7 @@ struct LoopStats {
   std::uint64_t tasks_finished = 0;  // also those that ended as cancelled
   std::uint64_t tasks_cancelled = 0;
   std::size_t timers = 0;
-  std::size_t fds = 0;
+  std::size_t fds = 0;  // sockets of fibrio that had to wait so far, and other fds somebody waits for now
   std::size_t blocking_threads = 0;  // of the default executor
   std::size_t stacks_in_use = 0;
   std::size_t stacks_cached = 0;

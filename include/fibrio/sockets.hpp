@@ -6,7 +6,7 @@
 // Every wait here can be cancelled and leaves the socket usable. Errors of the system are std::system_error
 // whose text names the call. A stream may be used by two tasks at once, one reading and one writing. An
 // operation that has to wait throws RuntimeError outside a task, and on another loop than the one the socket
-// first waited on.
+// first waited on (see TcpStream::release).
 #pragma once
 
 #include <sys/socket.h>
@@ -120,7 +120,8 @@ class TcpStream {
   void set_option(int level, int name, int value);
   // The fd, still owned by the stream; -1 if closed.
   [[nodiscard]] int native_handle() const noexcept;
-  // Gives the fd away, deregistered, non-blocking; the stream is then closed.
+  // Gives the fd away, deregistered, non-blocking; the stream is then closed. So a connection goes to another
+  // loop, which adopts it. Throws: RuntimeError while a task is inside an operation.
   [[nodiscard]] int release();
 
  private:

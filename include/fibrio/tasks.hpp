@@ -19,13 +19,14 @@
 #include <vector>
 
 #include "fibrio/clock.hpp"
+#include "fibrio/detail/build.hpp"
 #include "fibrio/futures.hpp"
 
 namespace fibrio {
 
 // What can be said about a task at its creation.
 struct TaskOptions {
-  std::string name;            // empty: "Task-N"
+  std::string name = {};       // empty: "Task-N"
   std::size_t stack_size = 0;  // usable bytes, 16 KiB to 64 MiB; 0 = Config::stack_size
 };
 
@@ -67,7 +68,7 @@ class Task : public Future<T> {
   int uncancel() const { return detail::task_uncancel(*this->state()); }
 
   operator AnyTask() const noexcept {  // NOLINT: a task is an AnyTask
-    this->state()->add_ref();
+    if (this->state() != nullptr) this->state()->add_ref();
     return AnyTask(this->state());
   }
 
@@ -122,11 +123,12 @@ struct TaskPayload {
     std::launder(reinterpret_cast<Value*>(static_cast<TaskPayload*>(payload)->value))->~Value();
   }
   static constexpr std::size_t value_offset() {
-    // The standard has no offsetof for this type; the compilers we support do.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Winvalid-offsetof"
-    return offsetof(TaskPayload, value);
-#pragma GCC diagnostic pop
+    // By hand: the standard has no offsetof for this type.
+    using Callable = std::tuple<F, A...>;
+    constexpr std::size_t kOffset = (sizeof(Callable) + alignof(Value) - 1) / alignof(Value) * alignof(Value);
+    static_assert(sizeof(TaskPayload) == (kOffset + sizeof(Value) + alignof(TaskPayload) - 1) /
+                                             alignof(TaskPayload) * alignof(TaskPayload));
+    return kOffset;
   }
   static constexpr TaskOps kOps{&run, &destroy_callable, &destroy_value, value_offset()};
 };
@@ -175,7 +177,8 @@ concept Callable = std::is_invocable_v<std::decay_t<F>, std::decay_t<A>...>;
 }  // namespace detail
 
 // Creates a task that calls `function` with the arguments (decay-copied, as by std::thread; use std::ref for
-// a reference that outlives the task). It starts after what is ready now: creation order is starting order.
+// a reference that outlives the task; no types with extended alignment). It starts after what is ready now:
+// creation order is starting order.
 // Waits: no. Throws: RuntimeError outside a running loop; std::bad_alloc. asyncio: create_task.
 template <class F, class... A>
 requires detail::Callable<F, A...>
@@ -209,7 +212,8 @@ auto spawn(TaskOptions options, F&& function, A&&... arguments) {
 [[nodiscard]] std::vector<AnyTask> all_tasks();
 
 // Waits for `delay`: never less; a delay of zero or less is one pass of the ready queue, as yield().
-// Waits: always. Cancel: CancelledError. Throws: RuntimeError outside a task. asyncio: sleep.
+// Waits: always. Cancel: CancelledError (so in a destructor hold a CancelMask). Throws: RuntimeError outside a
+// task. asyncio: sleep.
 void sleep(Duration delay);
 // Waits until the loop's clock shows `deadline`; if it does already, one pass. The rest as sleep.
 void sleep_until(TimePoint deadline);
@@ -218,8 +222,10 @@ void sleep_until(TimePoint deadline);
 void yield();
 
 // Masks the delivery of cancellation while it lives: requests are counted, waits are not interrupted. Those
-// that came meanwhile are delivered at the first wait that suspends after the mask is gone. For clean-up
-// code that must not be cut short. Nests. For the task that made it only.
+// that came meanwhile are delivered at the first wait that suspends after the mask is gone; if there is none,
+// the task ends as cancelled, and its value is lost. For clean-up code that must not be cut short; a destructor,
+// or another noexcept function, that waits needs it, or a CancelledError ends the process. Nests. For the task
+// that made it only.
 // Throws (constructor): RuntimeError outside a task.
 class CancelMask {
  public:
@@ -230,3 +236,8 @@ class CancelMask {
 };
 
 }  // namespace fibrio
+
+template <>
+struct std::hash<fibrio::AnyTask> : std::hash<fibrio::AnyFuture> {};
+template <class T>
+struct std::hash<fibrio::Task<T>> : std::hash<fibrio::AnyFuture> {};

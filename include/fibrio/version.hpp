@@ -9,7 +9,7 @@ inline constexpr int kVersionMajor = 0;
 inline constexpr int kVersionMinor = 1;
 inline constexpr int kVersionPatch = 0;
 
-// Returns the version of the library that is linked, as "MAJOR.MINOR.PATCH". **Threads**: any.
+// Returns the version of the library that is linked, as "MAJOR.MINOR.PATCH". Threads: any.
 [[nodiscard]] std::string_view version() noexcept;
 
 }  // namespace fibrio

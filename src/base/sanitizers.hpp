@@ -1,25 +1,11 @@
 // What: which sanitizer this is built with, the same way for g++ and clang.
 #pragma once
 
-#if defined(__SANITIZE_ADDRESS__)
-#define FIBRIO_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define FIBRIO_ASAN 1
-#endif
-#endif
-
-#if defined(__SANITIZE_THREAD__)
-#define FIBRIO_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define FIBRIO_TSAN 1
-#endif
-#endif
+#include "fibrio/detail/build.hpp"
 
 // ThreadSanitizer and fibers. Switches are announced as no_sync (unless the loop has one worker only), so that
-// races between the fibers of one worker are seen; but then what belongs to a worker (its plain fields, its queue) has no order that the tool
-// knows of, since fibers of one thread count as threads. Therefore:
+// races between the fibers of one worker are seen; but then what belongs to a worker (its plain fields, its
+// queue) has no order that the tool knows of, since fibers of one thread count as threads. Therefore:
 //  - the code that touches what only a worker's own thread touches is not instrumented (FIBRIO_NO_TSAN, and
 //    FIBRIO_NO_TSAN_BEGIN .. END around whole files); atomics in it still are;
 //  - so is what initialises a waiter on a fiber's stack, as whoever runs next on that worker publishes it;

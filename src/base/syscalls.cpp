@@ -23,8 +23,8 @@ template <auto kCall, class Result, class... Args>
   return result < 0 ? static_cast<Result>(-errno) : result;
 }
 
-[[gnu::noinline]] FIBRIO_NO_TSAN MapResult real_mmap(void* address, std::size_t bytes, int protection, int flags, int fd,
-                                      off_t offset) {
+[[gnu::noinline]] FIBRIO_NO_TSAN MapResult real_mmap(void* address, std::size_t bytes, int protection,
+                                                     int flags, int fd, off_t offset) {
   void* result = ::mmap(address, bytes, protection, flags, fd, offset);
   if (result == MAP_FAILED) return {nullptr, -errno};
   return {result, 0};

@@ -1,4 +1,7 @@
+#include <fibrio/detail/build.hpp>
 #include <fibrio/version.hpp>
+
+extern "C" const char FIBRIO_BUILD = 0;
 
 namespace fibrio {
 

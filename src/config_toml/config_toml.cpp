@@ -4,13 +4,15 @@
 // Protocol: each value is turned into the text that the environment would carry and goes through
 //   detail::apply_setting, so that ranges, suffixes and errors are the same whatever a setting came from.
 // Rejected: a parser of our own (TOML is larger than it looks); toml++ in the core (a dependency that most
-//   programs do not need); registering from a static initialiser (see the public header).
+//   programs do not need).
 
 #include "fibrio/config_toml.hpp"
 
 #include <charconv>
+#include <filesystem>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 #include <toml++/toml.h>
 
@@ -45,6 +47,9 @@ std::string setting_text(const toml::key& key, const toml::node& node, const std
 }
 
 void read_toml(const std::string& path, Config& config) {
+  if (std::error_code ignored; std::filesystem::is_directory(path, ignored)) {
+    throw ConfigError(path + ": a directory, not a file (the file that FIBRIO_CONFIG names)");
+  }
   toml::table file;
   try {
     file = toml::parse_file(path);
@@ -66,3 +71,7 @@ void read_toml(const std::string& path, Config& config) {
 void use_toml_config() noexcept { detail::set_config_file_reader(&read_toml); }
 
 }  // namespace fibrio
+
+// Who links the CMake target asks for this symbol by name (src/CMakeLists.txt), so that the linker takes this
+// file out of a static library, and the component as a shared one, although nobody calls into it.
+extern "C" const bool fibrio_toml_config = (fibrio::use_toml_config(), true);

@@ -7,11 +7,30 @@
 #include "fibrio/errors.hpp"
 #include "loop/loop_impl.hpp"
 #include "sched/worker.hpp"
+#include "task/loop_services.hpp"
 
 namespace fibrio {
 
 using detail::CallbackState;
 using detail::LoopImpl;
+
+namespace {
+void require_callback(const std::function<void()>& callback, const char* what) {
+  if (callback == nullptr) throw std::invalid_argument(std::string(what) + ": the callback is empty");
+}
+bool ended_by_interrupt(const AnyFuture& future) {
+  if (future.cancelled()) return false;
+  const std::exception_ptr exception = future.exception();
+  if (exception == nullptr) return false;
+  try {
+    std::rethrow_exception(exception);
+  } catch (const KeyboardInterrupt&) {
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+}  // namespace
 
 // --- handles -----------------------------------------------------------------------------------------------
 
@@ -42,12 +61,18 @@ void EventLoop::run_until_done(const AnyFuture& future, bool owned) {
   impl_->require_runnable();
   // As asyncio: the loop stops one pass after the future is done, and what is ready then still runs.
   // Here, and not on the future's loop, which may be another one, or none.
-  const CallbackId id =
-      future.state()->add_done_callback([this](const AnyFuture&) { stop(); }, impl_->scheduler);
+  const CallbackId id = future.state()->add_done_callback(
+      [this](const AnyFuture& done) {
+        if (!ended_by_interrupt(done))
+          stop();  // or that has ended the run already, and this would end the next
+      },
+      impl_->scheduler);
   try {
     impl_->run();
-  } catch (...) {  // or it would stop a later run
-    future.remove_done_callback(id);
+  } catch (...) {
+    future.remove_done_callback(id);  // or it would stop a later run
+    // Our own task's exception is the one that is thrown.
+    if (owned && future.done() && !future.cancelled()) static_cast<void>(future.exception());
     throw;
   }
   if (future.done()) return;
@@ -119,6 +144,9 @@ void EventLoop::set_default_executor(std::shared_ptr<ThreadPool> pool) {
 std::shared_ptr<ThreadPool> EventLoop::default_executor() { return impl_->default_executor(); }
 
 void EventLoop::shutdown_default_executor(Duration timeout) {
+  if (const detail::Worker* worker = detail::this_worker(); worker != nullptr && worker->current == nullptr) {
+    throw RuntimeError("shutdown_default_executor waits, and a callback must not wait: call it in a task");
+  }
   std::shared_ptr<ThreadPool> pool;
   {
     std::lock_guard guard(impl_->lock);
@@ -136,10 +164,12 @@ void EventLoop::shutdown_default_executor(Duration timeout) {
 // --- fds, signals ------------------------------------------------------------------------------------------
 
 void EventLoop::add_reader(int fd, std::function<void()> callback) {
+  require_callback(callback, "add_reader");
   impl_->require_open("add_reader");
   impl_->fd_watch.set_callback(fd, detail::Direction::read, std::move(callback));
 }
 void EventLoop::add_writer(int fd, std::function<void()> callback) {
+  require_callback(callback, "add_writer");
   impl_->require_open("add_writer");
   impl_->fd_watch.set_callback(fd, detail::Direction::write, std::move(callback));
 }
@@ -152,6 +182,7 @@ bool EventLoop::remove_writer(int fd) {
 }
 
 void EventLoop::add_signal_handler(int signal, std::function<void()> callback) {
+  require_callback(callback, "add_signal_handler");
   impl_->require_open("add_signal_handler");
   detail::install_signal_handler(*impl_, signal, std::move(callback));
 }
@@ -172,23 +203,7 @@ EventLoop::ExceptionHandler EventLoop::get_exception_handler() const {
 void EventLoop::call_exception_handler(const ExceptionContext& context) { impl_->report(context); }
 
 void EventLoop::default_exception_handler(const ExceptionContext& context) {
-  std::string text = "fibrio: " + context.message;
-  if (context.future.valid() && context.future.state()->kind() == detail::FutureState::Kind::kTask) {
-    text += " (task '" + detail::task_name(*context.future.state()) + "')";
-  }
-  if (context.exception != nullptr) {
-    try {
-      std::rethrow_exception(context.exception);
-    } catch (const std::exception& error) {
-      text += std::string(": ") + error.what();
-    } catch (const CancelledError& error) {
-      text += std::string(": ") + error.what();
-    } catch (...) {
-      text += ": an exception of a type unknown to fibrio";
-    }
-  }
-  text += '\n';
-  std::fputs(text.c_str(), stderr);
+  detail::print_report(context.message, context.exception, context.future);
 }
 
 // --- observers ---------------------------------------------------------------------------------------------
@@ -209,6 +224,41 @@ namespace detail {
 LoopIdentity loop_identity(EventLoop& loop) noexcept {
   Scheduler& scheduler = LoopAccess::impl(loop).scheduler;
   return {&scheduler, scheduler.id};
+}
+
+std::string printable(const std::string& name) {
+  constexpr std::size_t kAtMost = 128;
+  std::string text = name.substr(0, kAtMost);
+  for (char& letter : text) {
+    const auto byte = static_cast<unsigned char>(letter);
+    if (byte < ' ' || byte == 127) letter = '?';
+  }
+  if (name.size() > kAtMost) text += "...";
+  return text;
+}
+
+void print_report(const std::string& message, const std::exception_ptr& exception, const AnyFuture& future) {
+  std::string text = "fibrio: " + message;
+  if (future.valid() && future.state()->kind() == FutureState::Kind::kTask) {
+    text += " (task '" + printable(task_name(*future.state())) + "')";
+  }
+  if (exception != nullptr) {
+    try {
+      std::rethrow_exception(exception);
+    } catch (const std::exception& error) {
+      text += std::string(": ") + error.what();
+    } catch (const CancelledError& error) {
+      text += std::string(": ") + error.what();
+    } catch (...) {
+      text += ": an exception of a type unknown to fibrio";
+    }
+  }
+  text += '\n';
+  std::fputs(text.c_str(), stderr);
+}
+
+void exit_loop(Scheduler& scheduler, std::exception_ptr exception) noexcept {
+  LoopAccess::impl(*scheduler.event_loop).exit(std::move(exception));
 }
 
 void report_exception(Scheduler& scheduler, std::string message, std::exception_ptr exception,

@@ -2,6 +2,9 @@
 
 #include <pthread.h>
 
+#include <cstdio>
+#include <cstdlib>
+
 #include <utility>
 
 #include "base/machine.hpp"
@@ -11,6 +14,7 @@
 #include "offload/thread_pool.hpp"
 #include "sched/fork.hpp"
 #include "sched/worker.hpp"
+#include "task/loop_services.hpp"
 #include "task/task_control.hpp"
 
 namespace fibrio::detail {
@@ -36,7 +40,7 @@ std::string names_of(const std::vector<AnyTask>& tasks) {
   constexpr std::size_t kAtMost = 10;
   std::string names;
   for (std::size_t i = 0; i < tasks.size() && i < kAtMost; ++i) {
-    names.append(i == 0 ? "'" : ", '").append(tasks[i].get_name()).append("'");
+    names.append(i == 0 ? "'" : ", '").append(printable(tasks[i].get_name())).append("'");
   }
   if (tasks.size() > kAtMost)
     names.append(" and ").append(std::to_string(tasks.size() - kAtMost)).append(" more");
@@ -87,6 +91,20 @@ void LoopImpl::run() {
     throw;
   }
   is_running.store(false, std::memory_order_release);
+  std::exception_ptr exception;
+  {
+    std::lock_guard guard(lock);
+    exception = std::exchange(exit_exception, nullptr);
+  }
+  if (exception != nullptr) std::rethrow_exception(exception);
+}
+
+void LoopImpl::exit(std::exception_ptr exception) noexcept {
+  {
+    std::lock_guard guard(lock);
+    if (exit_exception == nullptr) exit_exception = std::move(exception);
+  }
+  scheduler.stop();
 }
 
 void LoopImpl::cancel_all_tasks() {
@@ -99,7 +117,7 @@ void LoopImpl::cancel_all_tasks() {
       task.state()->add_done_callback([left, this](const AnyFuture& ended) {
         if (!ended.cancelled()) {
           if (std::exception_ptr exception = ended.exception()) {
-            report({"an exception in a task while the loop was shut down", exception, ended});
+            report({"unhandled exception during shutdown", exception, ended});
           }
         }
         if (left->fetch_sub(1) == 1) loop.stop();
@@ -112,15 +130,23 @@ void LoopImpl::cancel_all_tasks() {
               nullptr, AnyFuture()});
       loop.stop();
     });
-    run();
+    try {
+      run();
+    } catch (const KeyboardInterrupt&) {  // of a task: reported above; the others still have to end
+    }
     limit.cancel();
     if (scheduler.ended_in_deadlock()) break;
   }
   const std::vector<AnyTask> tasks = registry.snapshot();
   if (tasks.empty()) return;
   // Their stacks hold objects that could never be destroyed: going on would leak or corrupt.
-  report({"tasks keep the loop from closing: " + names_of(tasks), nullptr, AnyFuture()});
-  FIBRIO_CHECK(tasks.empty(), "tasks survived the shutdown of their loop (their names are above)");
+  const std::string names = names_of(tasks);
+  report({"tasks keep the loop from closing: " + names, nullptr, AnyFuture()});
+  std::fprintf(stderr,
+               "fibrio: giving up: tasks were cancelled %d times and go on, or create others that do: %s\n",
+               kShutdownRounds, names.c_str());
+  std::fflush(stderr);
+  std::abort();
 }
 
 void LoopImpl::close() {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <exception>
 #include <functional>
 #include <map>
 #include <memory>
@@ -30,8 +31,10 @@ class LoopImpl {
   void require_runnable() const;
   void require_open(const char* what) const;
 
-  // Runs the scheduler until it stops.
+  // Runs the scheduler until it stops. Throws what exit() was given.
   void run();
+  // Ends the run, which throws `exception` (the first one, if there are several).
+  void exit(std::exception_ptr exception) noexcept;
   // Cancels what is left and waits for it; again for what that created, for some rounds. Reports what is left
   // then.
   void cancel_all_tasks();
@@ -55,6 +58,7 @@ class LoopImpl {
   std::atomic<bool> is_closed{false};
 
   mutable std::mutex lock;  // guards what follows
+  std::exception_ptr exit_exception;
   EventLoop::ExceptionHandler exception_handler;
   std::shared_ptr<ThreadPool> executor;
   bool executor_is_shut_down = false;

@@ -25,6 +25,7 @@ LoopStats EventLoop::stats() const {
     stats.fds += one.fds;
     stats.workers.push_back(one);
   }
+  stats.fds += impl_->fd_watch.size();
   const detail::TaskRegistry::Counts counts = impl_->registry.counts();
   stats.tasks_alive = counts.alive;
   stats.tasks_spawned = counts.spawned;

@@ -91,6 +91,12 @@ void FdWatch::start_locked() {
   poller_ = std::move(poller);
 }
 
+void FdWatch::count_interest_locked(int change) noexcept {
+  size_.store(size_.load(std::memory_order_relaxed) + static_cast<std::size_t>(change),
+              std::memory_order_relaxed);
+  scheduler_.change_activity(change);  // the outside world may send something: time must not jump
+}
+
 int FdWatch::arm_locked(int fd, Entry& entry) noexcept {
   std::uint32_t events = 0;
   if (entry.sides[0].wants()) events |= EPOLLIN | EPOLLRDHUP;
@@ -99,8 +105,7 @@ int FdWatch::arm_locked(int fd, Entry& entry) noexcept {
       events != 0 || entry.sides[0].watcher != nullptr || entry.sides[1].watcher != nullptr;
   if (has_interest != entry.has_interest) {
     entry.has_interest = has_interest;
-    scheduler_.change_activity(
-        has_interest ? 1 : -1);  // the outside world may send something: time must not jump
+    count_interest_locked(has_interest ? 1 : -1);
   }
   // It fired and nobody wants more: it stays disarmed. (To arm it for nothing would still be for EPOLLHUP: a
   // busy loop.)
@@ -116,7 +121,7 @@ int FdWatch::arm_locked(int fd, Entry& entry) noexcept {
   entry.is_armed = error == 0 && events != 0;
   if (error < 0 && entry.has_interest && events != 0) {
     entry.has_interest = false;
-    scheduler_.change_activity(-1);
+    count_interest_locked(-1);
   }
   return error;
 }
@@ -243,7 +248,13 @@ void FdWatch::close() noexcept {
 
 }  // namespace detail
 
-void wait_readable(int fd) { detail::fd_watch_of_running_loop().wait(fd, detail::Direction::read); }
-void wait_writable(int fd) { detail::fd_watch_of_running_loop().wait(fd, detail::Direction::write); }
+void wait_readable(int fd) {
+  static_cast<void>(detail::require_task("wait_readable"));
+  detail::fd_watch_of_running_loop().wait(fd, detail::Direction::read);
+}
+void wait_writable(int fd) {
+  static_cast<void>(detail::require_task("wait_writable"));
+  detail::fd_watch_of_running_loop().wait(fd, detail::Direction::write);
+}
 
 }  // namespace fibrio

@@ -13,6 +13,8 @@
 // triggering (an event that nobody handles at once is a busy loop, and every poll of every worker sees it).
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -41,6 +43,9 @@ class FdWatch {
   // Drops all callbacks; no task waits any more.
   void close() noexcept;
 
+  // How many fds somebody waits for now.
+  [[nodiscard]] std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
+
  private:
   friend struct FdWatchWait;
 
@@ -65,6 +70,7 @@ class FdWatch {
   };
 
   void start_locked();
+  void count_interest_locked(int change) noexcept;
   [[nodiscard]] int arm_locked(int fd, Entry& entry) noexcept;
   static void on_event(void* context, RunnableChain& ready) noexcept;
   // Tasks to be made ready, and at most two callbacks to be scheduled: by the caller, after the lock.
@@ -75,6 +81,7 @@ class FdWatch {
   Scheduler& scheduler_;
   std::mutex lock_;  // guards what follows
   std::unique_ptr<Poller> poller_;
+  std::atomic<std::size_t> size_{0};  // written under the lock: entries with an interest
   Registration* registration_ = nullptr;
   std::unordered_map<int, Entry> entries_;
   bool closed_ = false;

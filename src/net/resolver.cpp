@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "net/loop_access.hpp"
+#include "sched/worker.hpp"
 
 namespace fibrio {
 namespace {
@@ -125,6 +126,7 @@ std::vector<Address> getaddrinfo(const std::string& host, const std::string& ser
   // Before the pool is asked for: a literal needs none.
   if (const std::optional<Address> address = detail::resolve_numeric(host, service, family))
     return {*address};
+  static_cast<void>(detail::require_task("looking up a name"));
   return detail::resolve(detail::resolver_pool_of_running_loop(), host, service, family);
 }
 

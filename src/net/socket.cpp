@@ -20,39 +20,39 @@ Socket::Operation::Operation(Socket& socket, const char* call) : socket_(socket)
 
 Socket::Operation::~Operation() { socket_.leave(); }
 
-Readiness<>::Seen Socket::Operation::look(Direction direction) const {
+Registration* Socket::Operation::registration_here() const noexcept {
   Registration* registration = socket_.registration_.load(std::memory_order_acquire);
-  constexpr Readiness<>::Seen kUnknown = 1;  // not registered: the call will tell
-  if (registration == nullptr) return kUnknown;
+  if (registration == nullptr) return nullptr;
   const Worker* worker = this_worker();
-  if (worker == nullptr ||
-      worker->scheduler.id != socket_.loop_id_) {  // which may be gone, and the registration too
-    throw RuntimeError(std::string(call_) +
-                       ": the socket is used by another event loop than the one it belongs to");
-  }
-  return registration->readiness(direction).look();
+  // Of another loop, which may be gone, and the registration with it: nothing is known.
+  if (worker == nullptr || worker->scheduler.id != socket_.loop_id_) return nullptr;
+  return registration;
+}
+
+Readiness<>::Seen Socket::Operation::look(Direction direction) const noexcept {
+  Registration* registration = registration_here();
+  constexpr Readiness<>::Seen kUnknown = 1;  // the call will tell
+  return registration == nullptr ? kUnknown : registration->readiness(direction).look();
 }
 
 void Socket::Operation::drained(Direction direction, Readiness<>::Seen seen) noexcept {
   if (direction == Direction::read && !socket_.short_is_empty_) return;
-  Registration* registration = socket_.registration_.load(std::memory_order_acquire);
-  if (registration != nullptr) registration->readiness(direction).drained(seen);
+  if (Registration* registration = registration_here()) registration->readiness(direction).drained(seen);
 }
 
 void Socket::Operation::would_block(Direction direction, Readiness<>::Seen seen) noexcept {
-  Registration* registration = socket_.registration_.load(std::memory_order_acquire);
-  if (registration != nullptr) registration->readiness(direction).would_block(seen);
+  if (Registration* registration = registration_here()) registration->readiness(direction).would_block(seen);
 }
 
 void Socket::Operation::wait(Direction direction) {
-  Registration* registration = socket_.registration_.load(std::memory_order_acquire);
+  Worker& worker = require_task(call_);
+  Registration* registration = registration_here();
   if (registration == nullptr) {
     // Registered as ready: the caller tries once more, as what came before the registration gives no edge of
     // its own.
-    if (!socket_.register_here()) fail(-ECANCELED);
+    if (!socket_.register_here(call_)) fail(-ECANCELED);
     return;
   }
-  Worker& worker = require_task(call_);  // of the right loop: see look
   auto& task = TaskControl::of(*worker.current);
   if (!registration->wait(direction)) task.throw_cancelled();
   if (!socket_.is_open()) fail(-ECANCELED);
@@ -67,12 +67,18 @@ void Socket::Operation::fail(int error) const {
   throw std::system_error(-error, std::system_category(), call_);
 }
 
-bool Socket::register_here() {
-  Worker& worker = require_task("waiting for a socket");
+bool Socket::register_here(const char* call) {
+  Worker& worker = require_task(call);
   std::unique_lock guard(lock_);
   // A close that came first found nothing to wake: a task that waits now would wait for ever.
   if (!is_open()) return false;
-  if (registration_.load(std::memory_order_relaxed) != nullptr) return true;
+  if (registration_.load(std::memory_order_relaxed) != nullptr) {
+    if (worker.scheduler.id == loop_id_) return true;
+    throw RuntimeError(
+        std::string(call) +
+        " has to wait, and the socket belongs to another event loop, the one it first waited in: "
+        "release() it there, and adopt() the fd in this one");
+  }
   int error = 0;
   Registration* registration = worker.reactor.add(fd_.get(), error);
   if (registration == nullptr) {

@@ -61,12 +61,12 @@ class Socket {
     [[nodiscard]] int fd() const noexcept { return socket_.fd_.get(); }
     [[nodiscard]] bool is_open() const noexcept { return socket_.is_open(); }
     // Look before the call; drained after a read that got less than it asked for, would_block after a call
-    // that said so. Throws RuntimeError if the socket belongs to another loop.
-    [[nodiscard]] Readiness<>::Seen look(Direction direction) const;
+    // that said so.
+    [[nodiscard]] Readiness<>::Seen look(Direction direction) const noexcept;
     void drained(Direction direction, Readiness<>::Seen seen) noexcept;
     void would_block(Direction direction, Readiness<>::Seen seen) noexcept;
-    // Suspends until the direction may be ready. Throws CancelledError, or ECANCELED if the socket was
-    // closed.
+    // Suspends until the direction may be ready. Throws CancelledError; ECANCELED if the socket was closed;
+    // RuntimeError outside a task, and if the socket belongs to another loop.
     void wait(Direction direction);
     // After a call that did not have to wait: gives way now and then.
     static void spend_budget() noexcept;
@@ -78,6 +78,8 @@ class Socket {
     void end_shortage() noexcept { socket_.has_shortage_.store(false, std::memory_order_relaxed); }
 
    private:
+    [[nodiscard]] Registration* registration_here() const noexcept;
+
     Socket& socket_;
     const char* call_;
   };
@@ -87,7 +89,7 @@ class Socket {
   static constexpr std::uint32_t kGone = 1U << 30;
 
   // False: it is closed.
-  [[nodiscard]] bool register_here();
+  [[nodiscard]] bool register_here(const char* call);
   void deregister() noexcept;
   void leave() noexcept;
   void close_now() noexcept;

@@ -3,6 +3,7 @@
 #include <exception>
 #include <utility>
 
+#include "fibrio/errors.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
 #include "task/loop_services.hpp"
@@ -60,6 +61,8 @@ void CallbackState::run(bool drop) noexcept {
   if (!drop) {
     try {
       function_();
+    } catch (const KeyboardInterrupt&) {
+      exit_loop(scheduler_, std::current_exception());
     } catch (...) {
       report_exception(scheduler_, "an exception in a callback", std::current_exception(), AnyFuture());
     }

@@ -7,6 +7,7 @@
 #include <exception>
 #include <utility>
 
+#include "fibrio/errors.hpp"
 #include "fibrio/futures.hpp"
 #include "sched/scheduler.hpp"
 #include "task/callback.hpp"
@@ -56,6 +57,8 @@ class DoneCallback final : public FutureWaiter, public QueuedCallback {
     if (!drop) {
       try {
         function_(future_);
+      } catch (const KeyboardInterrupt&) {
+        exit_loop(*loop_.scheduler, std::current_exception());
       } catch (...) {
         report_exception(*loop_.scheduler, "an exception in a done-callback", std::current_exception(),
                          future_);

@@ -88,24 +88,37 @@ EventLoop& FutureState::loop() const {
 
 void FutureState::last_reference_gone() noexcept {
   // The others' releases come before: see release().
-  report_if_never_retrieved();
-  destroy();
+  if (done() && outcome_ == Outcome::kException && !exception_retrieved_.load(std::memory_order_relaxed)) {
+    report_never_retrieved();
+  } else {
+    destroy();
+  }
 }
 
-void FutureState::report_if_never_retrieved() noexcept {
-  if (!done() || outcome_ != Outcome::kException || exception_retrieved_.load(std::memory_order_relaxed))
-    return;
-  // The loop may be gone: a handle can outlive it.
-  with_live_loop(
-      scheduler_, loop_id_,
-      [](Scheduler& scheduler, void* context) {
-        auto& self = *static_cast<FutureState*>(context);
-        std::string message = "an exception was never retrieved";
-        if (self.kind_ == Kind::kTask)
-          message = "the exception of task '" + task_name(self) + "' was never retrieved";
-        report_exception(scheduler, std::move(message), self.exception_, AnyFuture());
-      },
-      this);
+void FutureState::report_never_retrieved() noexcept {
+  exception_retrieved_.store(true, std::memory_order_relaxed);
+  // The handler gets a handle, and may keep it: the state goes with the last one of these.
+  references_.store(1, std::memory_order_relaxed);
+  const AnyFuture self(this);
+  try {
+    struct Report {
+      std::string message;
+      const AnyFuture& future;
+    } report{
+        kind_ == Kind::kTask ? "Task exception was never retrieved" : "Future exception was never retrieved",
+        self};
+    const bool told = with_live_loop(
+        scheduler_, loop_id_,
+        [](Scheduler& scheduler, void* context) {
+          auto& [message, future] = *static_cast<Report*>(context);
+          report_exception(scheduler, std::move(message), future.state()->exception_, future);
+        },
+        &report);
+    // A handle can outlive its loop, and a future have none.
+    if (!told) print_report(report.message, exception_, self);
+  } catch (...) {
+    // No memory for the report: nothing is left to report with.
+  }
 }
 
 // --- waiting -----------------------------------------------------------------------------------------------
@@ -266,6 +279,18 @@ std::uint64_t FutureState::add_done_callback(UniqueFunction<void(AnyFuture)> cal
   if (loop.scheduler == nullptr) {
     throw RuntimeError(
         "add_done_callback needs a loop to call it: neither the caller nor the future has one");
+  }
+  // From outside of it the loop may be closed by now; a callback would never run.
+  const auto is_open = [&] {
+    bool open = false;
+    with_live_loop(
+        loop.scheduler, loop.id,
+        [](Scheduler& scheduler, void* result) { *static_cast<bool*>(result) = !scheduler.is_closed(); },
+        &open);
+    return open;
+  };
+  if (this_worker() == nullptr && !is_open()) {
+    throw RuntimeError("add_done_callback: the event loop is closed");
   }
   return list_done_callback(std::move(callback), loop);
 }

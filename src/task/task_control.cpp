@@ -14,6 +14,7 @@
 #include "fibrio/errors.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
+#include "task/loop_services.hpp"
 #include "task/registry.hpp"
 
 namespace fibrio::detail {
@@ -52,6 +53,9 @@ void TaskControl::run() noexcept {
     } catch (const CancelledError& error) {
       cancelled = true;
       if (!error.message().empty()) exception = std::current_exception();
+    } catch (const KeyboardInterrupt&) {
+      exception = std::current_exception();
+      exit_loop(*FutureState::scheduler(), exception);
     } catch (...) {
       exception = std::current_exception();
     }
@@ -83,10 +87,32 @@ void TaskControl::run() noexcept {
   complete(outcome, std::move(exception), value_is_lost);
 }
 
+namespace {
+
+// All tasks that fail for the same reason in a row share one exception: memory is short just then, and libstdc++
+// ends the process when there is none for an exception.
+std::exception_ptr stack_limit_error(const StackFailure& failure) {
+  struct Last {
+    std::mutex lock;
+    StackFailure failure;
+    std::exception_ptr error;
+  };
+  static Last& last = *new Last;  // outlives every loop of a static object
+  std::lock_guard guard(last.lock);
+  if (last.error == nullptr || last.failure.call != failure.call || last.failure.error != failure.error ||
+      last.failure.bytes != failure.bytes) {
+    last.error = std::make_exception_ptr(StackLimitError(failure));
+    last.failure = failure;
+  }
+  return last.error;
+}
+
+}  // namespace
+
 void TaskControl::fail(const StackFailure& failure) noexcept {
   ops_.destroy_callable(payload_);
   static_cast<void>(word.finish());
-  complete(Outcome::kException, std::make_exception_ptr(StackLimitError(failure)), false);
+  complete(Outcome::kException, stack_limit_error(failure), false);
 }
 
 void TaskControl::complete(Outcome outcome, std::exception_ptr exception, bool value_is_lost) noexcept {

@@ -726,6 +726,59 @@ TEST_CASE("The default exception handler writes message, task and error to stder
   CHECK(result.errors.find("asked to stop: enough") != std::string::npos);
 }
 
+// asyncio: test_base_events BaseEventLoopTests.test_run_until_complete_baseexception,
+// asyncio: test_run_forever_pre_stopped, BaseEventLoopTests.test_default_exc_handler_callback
+TEST_CASE("A KeyboardInterrupt that leaves a task or a callback ends the run, and the loop runs again",
+          "[event_loop]") {
+  on_loops([](EventLoop& loop) {
+    const Reports reports(loop);
+    const auto interrupted = [&](auto&& main) {
+      try {
+        loop.run_until_complete(main);
+      } catch (const KeyboardInterrupt&) {
+        return true;
+      }
+      return false;
+    };
+    const Future<> forever = loop.create_future();
+    CHECK(interrupted([] { throw KeyboardInterrupt(); }));
+    Task<> child;
+    CHECK(interrupted([&] {
+      child = create_task([] { throw KeyboardInterrupt(); });
+      await(forever);
+    }));
+    CHECK(child.done());
+    CHECK_THROWS_AS(child.result(), KeyboardInterrupt);
+    CHECK(interrupted([&] {
+      loop.call_soon([] { throw KeyboardInterrupt(); });
+      await(forever);
+    }));
+    CHECK(interrupted([&] {
+      Future<> future = loop.create_future();
+      future.add_done_callback([](const AnyFuture&) { throw KeyboardInterrupt(); });
+      future.set_result();
+      await(forever);
+    }));
+    // The loop goes on where it was.
+    loop.run_until_complete([&] {
+      TASK_CHECK(all_tasks().size() == 4);
+      Future<>(forever).set_result();
+      while (all_tasks().size() > 1) yield();
+    });
+    CHECK(reports.size() == 0);
+  });
+}
+
+TEST_CASE("run_until_complete of a future that is an lvalue gives its value in place", "[event_loop]") {
+  on_loops([](EventLoop& loop) {
+    Task<std::unique_ptr<int>> task = loop.create_task([] { return std::make_unique<int>(7); });
+    const std::unique_ptr<int>& value = loop.run_until_complete(task);
+    REQUIRE(value != nullptr);
+    CHECK(*value == 7);
+    CHECK(&value == &task.result());
+  });
+}
+
 TEST_CASE("The exception handler can be asked for, replaced and taken away", "[event_loop]") {
   on_loops([](EventLoop& loop) {
     CHECK(loop.get_exception_handler() == nullptr);

@@ -240,6 +240,18 @@ TEST_CASE("The default executor can be replaced", "[offload]") {
   });
 }
 
+TEST_CASE("shutdown_default_executor in a callback is refused and changes nothing", "[offload]") {
+  in_tasks([](EventLoop& loop) {
+    Future<> called = loop.create_future();
+    loop.call_soon([&, called]() mutable {
+      TASK_CHECK(throws<RuntimeError>([&] { loop.shutdown_default_executor(1s); }));
+      called.set_result();
+    });
+    await(called);
+    TASK_CHECK(to_thread([] { return 1; }) == 1);
+  });
+}
+
 TEST_CASE("After shutdown_default_executor offloads are refused", "[offload]") {
   on_loops(
       [](EventLoop& loop) {

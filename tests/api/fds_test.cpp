@@ -439,6 +439,16 @@ TEST_CASE("add_reader from another thread wakes the loop", "[fds]") {
 
 // --- signals -----------------------------------------------------------------------------------------------
 
+TEST_CASE("An empty reader, writer or signal handler is refused", "[fds]") {
+  on_loops([](EventLoop& loop) {
+    const Ends ends;
+    CHECK_THROWS_AS(loop.add_reader(ends.in, nullptr), std::invalid_argument);
+    CHECK_THROWS_AS(loop.add_writer(ends.out, {}), std::invalid_argument);
+    CHECK_THROWS_AS(loop.add_signal_handler(SIGUSR1, nullptr), std::invalid_argument);
+    CHECK_FALSE(loop.remove_reader(ends.in));
+  });
+}
+
 // asyncio: test_events EventLoopTestsMixin.test_add_signal_handler
 TEST_CASE("add_signal_handler refuses signals that cannot be caught", "[signals]") {
   on_loops([](EventLoop& loop) {

@@ -3,9 +3,11 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <unordered_set>
 #include <vector>
 
 #include "support/loops.hpp"
+#include "support/process.hpp"
 
 using namespace fibrio;
 using namespace fibrio::test;
@@ -747,6 +749,110 @@ TEST_CASE("A future's exception that nobody retrieved is reported once, when the
     CHECK(reports.exceptions()[0] == error);
     CHECK(reports.messages()[0].find("never retrieved") != std::string::npos);
   });
+}
+
+TEST_CASE("The report of an exception nobody retrieved has the future, which may be kept", "[futures]") {
+  on_loops([](EventLoop& loop) {
+    AnyFuture kept;
+    int reports = 0;
+    loop.set_exception_handler([&](EventLoop&, const ExceptionContext& context) {
+      ++reports;
+      kept = context.future;
+    });
+    {
+      Future<int> future = loop.create_future<int>();
+      future.set_exception(error_of("unseen"));
+    }
+    REQUIRE(kept.valid());
+    CHECK(kept.done());
+    CHECK(kept.exception() != nullptr);
+    kept = AnyFuture();  // goes, and is not reported again
+    CHECK(reports == 1);
+    loop.set_exception_handler(nullptr);
+  });
+}
+
+TEST_CASE("An exception nobody retrieved is written to stderr after the end of its loop", "[futures]") {
+  const ChildResult result = run_in_child([] {
+    Task<> task;
+    Future<> future;
+    EventLoop loop(test_config(1));
+    loop.run_until_complete([&] {
+      task = create_task({.name = "late"}, [] { throw std::runtime_error("lost"); });
+      yield();
+      future = get_running_loop().create_future();
+      future.set_exception(error_of("lost, too"));
+    });
+    loop.close();
+    task = Task<>();
+    future = Future<>();
+  });
+  CHECK(result.exit_code == 0);
+  CHECK(result.errors.find("fibrio: Task exception was never retrieved (task 'late'): lost\n") !=
+        std::string::npos);
+  CHECK(result.errors.find("fibrio: Future exception was never retrieved: lost, too\n") != std::string::npos);
+}
+
+TEST_CASE("Handles can be kept in unordered sets: by identity, whatever their type", "[futures]") {
+  on_loops([](EventLoop& loop) {
+    loop.run_until_complete([&] {
+      std::unordered_set<AnyTask> running;
+      for (int i = 0; i < 10; ++i) running.insert(create_task([] { return 1; }));
+      TASK_CHECK(running.size() == 10);
+      TASK_CHECK(!running.contains(AnyTask()));
+      while (!running.empty()) {
+        const AnyTask task = *running.begin();
+        task.wait();
+        TASK_CHECK(running.erase(task) == 1);
+      }
+      const Future<int> future = loop.create_future<int>();
+      TASK_CHECK(std::hash<Future<int>>()(future) == std::hash<AnyFuture>()(future));
+    });
+  });
+}
+
+// asyncio: test_futures BaseFutureTests.test_add_done_callback, on a loop that is closed
+TEST_CASE("A done-callback that could never run is refused", "[futures]") {
+  Future<> pending;
+  {
+    EventLoop loop(test_config(1));
+    pending = loop.create_future();
+    loop.close();
+    CHECK_THROWS_AS(pending.add_done_callback([](const AnyFuture&) {}), RuntimeError);
+  }
+  CHECK_THROWS_AS(pending.add_done_callback([](const AnyFuture&) {}), RuntimeError);
+  // A loop that runs will call it, whatever became of the future's own.
+  EventLoop other(test_config(1));
+  bool called = false;
+  other.run_until_complete([&] {
+    pending.add_done_callback([&](const AnyFuture&) { called = true; });
+    pending.set_result();
+    yield();
+    yield();
+  });
+  CHECK(called);
+}
+
+TEST_CASE("A done-callback may return something", "[futures]") {
+  on_loops(
+      [](EventLoop& loop) {
+        int calls = 0;
+        loop.run_until_complete([&] {
+          Future<> future = loop.create_future();
+          future.add_done_callback([&](const AnyFuture&) { return ++calls; });
+          future.set_result();
+          yield();
+          yield();
+        });
+        CHECK(calls == 1);
+      },
+      false);
+}
+
+TEST_CASE("An empty task handle becomes an empty AnyTask", "[futures]") {
+  const Task<int> none;
+  const AnyTask any = none;
+  CHECK_FALSE(any.valid());
 }
 
 // asyncio: test_futures BaseFutureTests.test_tb_logger_abandoned, test_tb_logger_result_unretrieved,

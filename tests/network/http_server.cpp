@@ -1,4 +1,9 @@
 // examples/http_server, asked properly: routes, keep-alive, pipelining, bodies, deadlines, limits.
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -6,6 +11,21 @@
 #include "support/catch.hpp"
 
 using namespace http_test;
+
+TEST_CASE("The HTTP server reads fibrio's settings from the file given by --config", "[http]") {
+  if (!have_server()) return;
+  if (std::getenv("FIBRIO_HAVE_TOML") == nullptr) fibrio::test::skip("fibrio::toml is not built here");
+  const std::string path = "http_server_test." + std::to_string(::getpid()) + ".toml";
+  std::ofstream(path) << "workers = 3\n";
+  {
+    ServerProcess server({"--config", path});
+    const std::string stats = Client(server.port()).ask(get("/stats")).body;
+    int workers = 0;
+    for (std::size_t at = 0; (at = stats.find("queue_length", at)) != std::string::npos; ++at) ++workers;
+    CHECK(workers == 3);
+  }
+  std::remove(path.c_str());
+}
 
 TEST_CASE("The HTTP server answers all of its routes on one connection", "[http]") {
   if (!have_server()) return;

@@ -143,6 +143,15 @@ TEST_CASE("TOML configuration reports parse errors with file and line", "[config
   CHECK(contains(error_of("workers = 4\nworkers = 5\n"), "FILE:2: "));
 }
 
+TEST_CASE("TOML configuration reports a directory", "[config_toml]") {
+  const std::string path = std::filesystem::temp_directory_path();
+  ::setenv("FIBRIO_CONFIG", path.c_str(), 1);
+  fibrio::use_toml_config();
+  CHECK_THROWS_WITH(fibrio::Config::load(),
+                    path + ": a directory, not a file (the file that FIBRIO_CONFIG names)");
+  ::unsetenv("FIBRIO_CONFIG");
+}
+
 TEST_CASE("TOML configuration reports a file that is not there", "[config_toml]") {
   const ConfigFile file("");
   ::setenv("FIBRIO_CONFIG", "/nonexistent/fibrio.toml", 1);

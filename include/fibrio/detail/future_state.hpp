@@ -129,7 +129,7 @@ class FutureState {
   void tell(FutureWaiter* newest_first) noexcept;
   std::uint64_t list_done_callback(UniqueFunction<void(AnyFuture)> callback, const LoopIdentity& loop);
   void list(DoneCallback& callback) noexcept;
-  void report_if_never_retrieved() noexcept;
+  void report_never_retrieved() noexcept;
   // Before a thread blocks: RuntimeError in a forked child, where nobody completes a future of the parent's
   // loop.
   void require_own_process() const;

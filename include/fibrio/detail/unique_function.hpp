@@ -58,9 +58,19 @@ class UniqueFunction<R(Args...)> {
       sizeof(F) <= kBufferBytes &&
       alignof(F) <= alignof(std::max_align_t) && std::is_nothrow_move_constructible_v<F>;
 
+  // As std::invoke_r: a result that nobody asked for is dropped.
+  template <class F>
+  static R invoke(F& function, Args&&... args) {
+    if constexpr (std::is_void_v<R>) {
+      static_cast<void>(function(std::forward<Args>(args)...));
+    } else {
+      return function(std::forward<Args>(args)...);
+    }
+  }
+
   template <class F>
   static constexpr Ops kInlineOps{[](void* buffer, Args&&... args) -> R {
-                                    return (*static_cast<F*>(buffer))(std::forward<Args>(args)...);
+                                    return invoke(*static_cast<F*>(buffer), std::forward<Args>(args)...);
                                   },
                                   [](void* from, void* to) noexcept {
                                     ::new (to) F(std::move(*static_cast<F*>(from)));
@@ -69,7 +79,7 @@ class UniqueFunction<R(Args...)> {
                                   [](void* buffer) noexcept { static_cast<F*>(buffer)->~F(); }};
   template <class F>
   static constexpr Ops kHeapOps{[](void* buffer, Args&&... args) -> R {
-                                  return (**static_cast<F**>(buffer))(std::forward<Args>(args)...);
+                                  return invoke(**static_cast<F**>(buffer), std::forward<Args>(args)...);
                                 },
                                 [](void* from, void* to) noexcept { ::new (to) F*(*static_cast<F**>(from)); },
                                 [](void* buffer) noexcept { delete *static_cast<F**>(buffer); }};

@@ -5,10 +5,13 @@
 #define HAS_TASKS
 #endif
 
+#include <cstdlib>
 #include <iostream>
 
 int main() {
 #ifdef HAS_TASKS
+  // With the component the file named by FIBRIO_CONFIG is read without a call.
+  if (std::getenv("FIBRIO_CONFIG") != nullptr && fibrio::Config::load().workers != 3) return 2;
   const int answer = fibrio::run([] { return fibrio::await(fibrio::create_task([] { return 42; })); });
   if (answer != 42) return 1;
 #endif
