@@ -5,9 +5,13 @@
 // task must not swallow a cancellation. Code that catches everything with `catch (...)` should rethrow.
 #pragma once
 
+#include <exception>
+#include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace fibrio {
 
@@ -87,6 +91,61 @@ class QueueShutDown : public std::runtime_error {
 class KeyboardInterrupt {
  public:
   [[nodiscard]] const char* what() const noexcept { return "interrupted by SIGINT"; }
+};
+
+// Several exceptions at once: what children and body of a task group failed with. A member may be a group
+// itself. Copies share their members.
+//   catch (const ExceptionGroup& failures) {
+//     if (!failures.contains<std::system_error>()) throw;
+//   }
+class ExceptionGroup : public std::runtime_error {
+ public:
+  // Throws: std::invalid_argument if there are no exceptions, or a null one.
+  ExceptionGroup(const std::string& message, std::vector<std::exception_ptr> exceptions);
+
+  // The text without that of the members, which what() has too.
+  [[nodiscard]] const std::string& message() const noexcept { return parts_->message; }
+  [[nodiscard]] const std::vector<std::exception_ptr>& exceptions() const noexcept {
+    return parts_->exceptions;
+  }
+  // True if a member is an E, or one in a group among them. A group is only looked into: that it is a
+  // std::runtime_error itself does not count.
+  template <class E>
+  [[nodiscard]] bool contains() const {
+    return contains(&is<E>);
+  }
+  // Returns the group of those that are an E, and the group of the others; nothing stands for an empty one.
+  // Nested groups are divided too, and stay nested. asyncio: what `except*` does.
+  template <class E>
+  [[nodiscard]] std::pair<std::optional<ExceptionGroup>, std::optional<ExceptionGroup>> split() const {
+    auto divided = split(&is<E>);
+    std::pair<std::optional<ExceptionGroup>, std::optional<ExceptionGroup>> groups;
+    if (!divided.first.empty()) groups.first.emplace(message(), std::move(divided.first));
+    if (!divided.second.empty()) groups.second.emplace(message(), std::move(divided.second));
+    return groups;
+  }
+
+ private:
+  using Matches = bool (*)(const std::exception_ptr&);
+  struct Parts {
+    std::string message;
+    std::vector<std::exception_ptr> exceptions;
+  };
+  template <class E>
+  static bool is(const std::exception_ptr& exception) {
+    try {
+      std::rethrow_exception(exception);
+    } catch (const E&) {
+      return true;
+    } catch (...) {
+      return false;
+    }
+  }
+  [[nodiscard]] bool contains(Matches matches) const;
+  [[nodiscard]] std::pair<std::vector<std::exception_ptr>, std::vector<std::exception_ptr>> split(
+      Matches matches) const;
+
+  std::shared_ptr<const Parts> parts_;  // shared: copying an exception must not throw
 };
 
 }  // namespace fibrio

@@ -11,5 +11,8 @@
 #include "fibrio/queues.hpp"
 #include "fibrio/runner.hpp"
 #include "fibrio/sockets.hpp"
+#include "fibrio/task_groups.hpp"
 #include "fibrio/tasks.hpp"
 #include "fibrio/threads.hpp"
+#include "fibrio/timeouts.hpp"
+#include "fibrio/waiting.hpp"

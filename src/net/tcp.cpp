@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <stdexcept>
 #include <system_error>
 #include <utility>
@@ -15,7 +16,7 @@
 #include "net/socket.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
-#include "structured/deadline.hpp"
+#include "structured/timeout_scope.hpp"
 #include "task/loop_services.hpp"
 
 namespace fibrio {
@@ -56,6 +57,12 @@ constexpr auto kPeerName = [](int fd, sockaddr* address, socklen_t* length) {
   return sys::getpeername(fd, address, length);
 };
 
+// Negative: no limit.
+std::optional<TimePoint> deadline_of(const ConnectOptions& options) {
+  if (options.timeout < Duration::zero()) return std::nullopt;
+  return detail::deadline_after(options.timeout);
+}
+
 }  // namespace
 
 // --- TcpStream ---------------------------------------------------------------------------------------------
@@ -73,7 +80,7 @@ TcpStream& TcpStream::operator=(TcpStream&& other) noexcept {
 TcpStream::~TcpStream() { close(); }
 
 TcpStream TcpStream::connect(const std::string& host, std::uint16_t port, ConnectOptions options) {
-  detail::Deadline deadline(options.timeout);
+  detail::TimeoutScope limit(deadline_of(options), "a timeout");
   try {
     const ConnectOptions without_timeout{.no_delay = options.no_delay};
     const std::vector<Address> addresses = getaddrinfo(host, port);
@@ -85,14 +92,14 @@ TcpStream TcpStream::connect(const std::string& host, std::uint16_t port, Connec
     }
     return connect(addresses.back(), without_timeout);
   } catch (const CancelledError&) {
-    deadline.rethrow_as_timeout();
+    if (limit.leave()) throw TimeoutError();
     throw;
   }
 }
 
 TcpStream TcpStream::connect(const Address& address, ConnectOptions options) {
   const std::string call = "connect to " + address.to_string();
-  detail::Deadline deadline(options.timeout);
+  detail::TimeoutScope limit(deadline_of(options), "a timeout");
   try {
     const int fd = sys::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) fail(fd, "socket");
@@ -113,7 +120,7 @@ TcpStream TcpStream::connect(const Address& address, ConnectOptions options) {
     }
     return TcpStream(std::move(socket));
   } catch (const CancelledError&) {
-    deadline.rethrow_as_timeout();
+    if (limit.leave()) throw TimeoutError();
     throw;
   }
 }

@@ -12,8 +12,9 @@
 //     transition back to running wins; who wins makes the task ready, once. Everybody else learns that he
 //     lost.
 //  2. A request is counted and recorded in the same step, so that uncancel() to zero and a new cancel()
-//     cannot lose each other. kRequested: to be delivered at the next wait; kCancelled: it ended the present
-//     one.
+//     cannot lose each other. kPending counts those to be delivered, by one CancelledError, at the next wait;
+//     kCancelled: one ended the present wait. kEpoch moves with every delivery, so that whoever made a
+//     request can tell whether it is still among the pending ones (withdraw).
 //  3. awaiting + cancel: the word is locked for the few instructions in which the canceller takes a reference
 //     on the awaited future; resolve() waits for that, so the future cannot go away in between.
 //  4. After finish nothing changes but what is read: cancel() == true means the counter rose before it.
@@ -48,11 +49,11 @@ class WaitWord {
       FIBRIO_DCHECK(phase_of(old) == WaitPhase::running, "a task waits twice at once");
       std::uint64_t now = 0;
       Armed result = Armed::armed;
-      if ((old & kRequested) != 0 && phase == WaitPhase::waiting) {
-        now = (old & ~kRequested) | kCancelled;
+      if ((old & kPending) != 0 && phase == WaitPhase::waiting) {
+        now = delivered(old) | kCancelled;
         result = Armed::cancelled;
-      } else if ((old & kRequested) != 0 && phase == WaitPhase::awaiting) {
-        now = (old & ~kRequested) | static_cast<std::uint64_t>(phase);
+      } else if ((old & kPending) != 0 && phase == WaitPhase::awaiting) {
+        now = delivered(old) | static_cast<std::uint64_t>(phase);
         result = Armed::requested;
       } else {
         now = old | static_cast<std::uint64_t>(phase);
@@ -87,7 +88,8 @@ class WaitWord {
       resolved,  // its wait has ended: make it ready
       forward,   // the word is locked: take a reference on the awaited future, unlock(), cancel that
   };
-  Cancel request_cancel() noexcept {
+  // `epoch` learns in which one the request came: for withdraw().
+  Cancel request_cancel(std::uint32_t* epoch = nullptr) noexcept {
     std::uint64_t old = word_.load(std::memory_order_relaxed);
     for (;;) {
       if ((old & kFinished) != 0) return Cancel::finished;
@@ -97,7 +99,7 @@ class WaitWord {
       switch (phase_of(old)) {
         case WaitPhase::running:
         case WaitPhase::masked:
-          now |= kRequested;
+          now = with_pending(now);
           break;
         case WaitPhase::waiting:
           now = (now & ~kPhase) | kCancelled;
@@ -108,7 +110,9 @@ class WaitWord {
           result = Cancel::forward;
           break;
       }
-      if (change(old, now)) return result;
+      if (!change(old, now)) continue;
+      if (epoch != nullptr) *epoch = epoch_of(old);
+      return result;
     }
   }
   // release: partner of the acquire in the next change().
@@ -116,23 +120,30 @@ class WaitWord {
 
   // Records a request that is counted already (its forwarding came too late), unless it was taken back
   // meanwhile.
-  void record_request() noexcept {
+  void record_request(std::uint32_t* epoch = nullptr) noexcept {
     std::uint64_t old = word_.load(std::memory_order_relaxed);
-    while (count_of(old) != 0 && !change(old, old | kRequested)) {
+    while (count_of(old) != 0 && !change(old, with_pending(old))) {
     }
+    if (epoch != nullptr) *epoch = epoch_of(old);
   }
   // By the task: a request is recorded and not delivered yet.
   [[nodiscard]] bool is_requested() const noexcept {
-    return (word_.load(std::memory_order_acquire) & kRequested) != 0;
+    return (word_.load(std::memory_order_acquire) & kPending) != 0;
   }
 
   // By the task, after a wait: true if CancelledError is to be thrown now.
   [[nodiscard]] bool take_cancellation() noexcept {
     std::uint64_t old = word_.load(std::memory_order_acquire);
-    if ((old & (kRequested | kCancelled)) == 0) return false;
-    while (!change(old, old & ~(kRequested | kCancelled))) {
+    if ((old & (kPending | kCancelled)) == 0) return false;
+    while (!change(old, delivered(old) & ~kCancelled)) {
     }
     return true;
+  }
+  // By the task, after an await: a request was passed on to the future, and has had its effect there.
+  void note_delivery() noexcept {
+    std::uint64_t old = word_.load(std::memory_order_relaxed);
+    while (!change(old, next_epoch(old))) {
+    }
   }
   // True if the wait that just ended was ended by a cancel.
   [[nodiscard]] bool was_cancelled() const noexcept {
@@ -145,7 +156,23 @@ class WaitWord {
     for (;;) {
       if (count_of(old) == 0) return 0;
       std::uint64_t now = old - kOneRequest;
-      if (count_of(now) == 0) now &= ~kRequested;
+      if (count_of(now) == 0) now &= ~kPending;
+      if (change(old, now)) return count_of(now);
+    }
+  }
+  // By the task: takes back a request that one of its scopes (a timeout, a task group) made, in that epoch.
+  // If it is pending still it will not be delivered; other requests are left as they are. Returns how many
+  // are left.
+  std::uint32_t withdraw(std::uint32_t epoch) noexcept {
+    std::uint64_t old = word_.load(std::memory_order_relaxed);
+    for (;;) {
+      if (count_of(old) == 0) return 0;
+      std::uint64_t now = old - kOneRequest;
+      if (count_of(now) == 0) {
+        now &= ~kPending;
+      } else if ((now & kPending) != 0 && epoch_of(now) == epoch) {
+        now -= kOnePending;
+      }
       if (change(old, now)) return count_of(now);
     }
   }
@@ -158,17 +185,22 @@ class WaitWord {
     std::uint64_t old = word_.load(std::memory_order_relaxed);
     while (!change(old, old | kFinished)) {
     }
-    return (old & kRequested) == 0;
+    return (old & kPending) == 0;
   }
 
   [[nodiscard]] WaitPhase phase() const noexcept { return phase_of(word_.load(std::memory_order_acquire)); }
 
  private:
   static constexpr std::uint64_t kPhase = 3;
-  static constexpr std::uint64_t kRequested = 4;
   static constexpr std::uint64_t kCancelled = 8;
   static constexpr std::uint64_t kFinished = 16;
   static constexpr std::uint64_t kLocked = 32;
+  // 12 bits each. More pending requests than that are one request less to withdraw; an epoch could come again
+  // only after 4096 deliveries within one scope that has expired.
+  static constexpr std::uint64_t kOnePending = std::uint64_t{1} << 8;
+  static constexpr std::uint64_t kPending = 0xfff * kOnePending;
+  static constexpr unsigned kEpochShift = 20;
+  static constexpr std::uint64_t kEpoch = std::uint64_t{0xfff} << kEpochShift;
   static constexpr unsigned kCountShift = 32;
   static constexpr std::uint64_t kOneRequest = std::uint64_t{1} << kCountShift;
 
@@ -176,6 +208,18 @@ class WaitWord {
   static std::uint32_t count_of(std::uint64_t word) noexcept {
     return static_cast<std::uint32_t>(word >> kCountShift);
   }
+
+  static std::uint32_t epoch_of(std::uint64_t word) noexcept {
+    return static_cast<std::uint32_t>((word & kEpoch) >> kEpochShift);
+  }
+  static std::uint64_t next_epoch(std::uint64_t word) noexcept {
+    return (word & ~kEpoch) | ((word + (std::uint64_t{1} << kEpochShift)) & kEpoch);
+  }
+  static std::uint64_t with_pending(std::uint64_t word) noexcept {
+    return (word & kPending) == kPending ? word : word + kOnePending;
+  }
+  // All that is pending is delivered, by one CancelledError.
+  static std::uint64_t delivered(std::uint64_t word) noexcept { return next_epoch(word) & ~kPending; }
 
   [[nodiscard]] bool change(std::uint64_t& old, std::uint64_t now) noexcept {
     return word_.compare_exchange_weak(old, now, std::memory_order_acq_rel, std::memory_order_relaxed);

@@ -27,11 +27,17 @@ Worker::Worker(Scheduler& its_scheduler, std::size_t its_index, std::uint64_t se
 
 void Worker::arrive() noexcept {
   budget_ = kBudget;
-  if (commit_ == nullptr) return;
-  tsan_acquire(&commit_);
-  const Commit commit = commit_;
-  commit_ = nullptr;
-  commit(commit_argument_, *this);
+  if (commit_ != nullptr) {
+    tsan_acquire(&commit_);
+    const Commit commit = commit_;
+    commit_ = nullptr;
+    commit(commit_argument_, *this);
+  }
+  // The task that stopped was the last of its pass: what its commit made ready belongs to the pass after that.
+  if (pass_is_new_) {
+    pass_is_new_ = false;
+    pass_left_ = local_.size();
+  }
 }
 
 void Worker::enter_fiber(SwitchSlot& slot) noexcept {
@@ -57,6 +63,7 @@ void Worker::enter_fiber(SwitchSlot& slot) noexcept {
       next->fiber.inherit(*stack);
       worker->current = next;
       worker->budget_ = kBudget;
+      worker->pass_is_new_ = false;  // nothing stops here
       continue;
     }
 #endif
@@ -101,6 +108,7 @@ bool Worker::begin_quick_pass() noexcept {
     return false;
   }
   pass_left_ = local_.size();
+  pass_is_new_ = true;
   return true;
 }
 

@@ -168,7 +168,8 @@ class Worker : public SwitchSlot {
   std::uint32_t lifo_streak_ = 0;
   bool searching_ = false;
   bool watch_expired_ = false;
-  bool has_due_ = false;  // solo: timers to fire at the end of this pass
+  bool has_due_ = false;      // solo: timers to fire at the end of this pass
+  bool pass_is_new_ = false;  // solo: begun by a task that has not stopped yet
   std::atomic<bool> attention_{false};
   LocalQueue local_;             // solo
   Runnable* stashed_ = nullptr;  // several: a callback that pick_next came upon

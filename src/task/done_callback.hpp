@@ -15,34 +15,42 @@
 
 namespace fibrio::detail {
 
+// Queues a callback on its loop; if that is gone there is nobody left to call it: it is dropped.
+inline void queue_on_loop(QueuedCallback& callback, const LoopIdentity& loop) noexcept {
+  Worker* worker = this_worker();
+  // By id: another loop may have come to live at the old one's address.
+  if (worker != nullptr && worker->scheduler.id == loop.id) {
+    worker->schedule(callback);
+    return;
+  }
+  const bool queued = with_live_loop(
+      loop.scheduler, loop.id,
+      [](Scheduler& scheduler, void* context) {
+        auto& runnable = *static_cast<QueuedCallback*>(context);
+        if (scheduler.is_closed()) {
+          runnable.run(true);
+        } else {
+          scheduler.schedule_anywhere(runnable);
+        }
+      },
+      &callback);
+  if (!queued) callback.run(true);
+}
+
 class DoneCallback final : public FutureWaiter, public QueuedCallback {
  public:
-  DoneCallback(UniqueFunction<void(AnyFuture)> function, LoopIdentity loop)
-      : FutureWaiter(&told), callback_id(next_id()), function_(std::move(function)), loop_(loop) {}
+  DoneCallback(UniqueFunction<void(AnyFuture)> function, LoopIdentity loop, std::uint64_t id = next_id())
+      : FutureWaiter(&told), callback_id(id), function_(std::move(function)), loop_(loop) {}
+
+  // Never given by next_id(): see FutureState::report_failure_once.
+  static constexpr std::uint64_t kFailureReport = 0;
 
   // Queues it; if its loop is gone there is nobody left to call it.
   static void told(FutureWaiter& waiter, FutureState& future) noexcept {
     auto& self = static_cast<DoneCallback&>(waiter);
     future.add_ref();
     self.future_ = AnyFuture(&future);
-    Worker* worker = this_worker();
-    // By id: another loop may have come to live at the old one's address.
-    if (worker != nullptr && worker->scheduler.id == self.loop_.id) {
-      worker->schedule(self);
-      return;
-    }
-    const bool queued = with_live_loop(
-        self.loop_.scheduler, self.loop_.id,
-        [](Scheduler& scheduler, void* callback) {
-          auto& runnable = *static_cast<DoneCallback*>(callback);
-          if (scheduler.is_closed()) {
-            runnable.run(true);
-          } else {
-            scheduler.schedule_anywhere(runnable);
-          }
-        },
-        &self);
-    if (!queued) self.run(true);
+    queue_on_loop(self, self.loop_);
   }
 
   void run(bool drop) noexcept override {

@@ -44,6 +44,7 @@ void FutureState::tell(FutureWaiter* newest_first) noexcept {
 
 bool FutureState::cancel(const std::string& message) {
   if (kind_ == Kind::kTask) return TaskControl::of(*this).cancel_task(message);
+  if (kind_ == Kind::kComposed) return cancel_parts(message);
   std::exception_ptr error;
   if (!message.empty()) error = std::make_exception_ptr(CancelledError(message));
   if (!begin_completion()) {
@@ -53,6 +54,8 @@ bool FutureState::cancel(const std::string& message) {
   finish_completion(Outcome::kCancelled, std::move(error));
   return true;
 }
+
+bool FutureState::cancel_parts(const std::string&) { return false; }
 
 // --- reading -----------------------------------------------------------------------------------------------
 
@@ -70,6 +73,12 @@ std::exception_ptr FutureState::exception() {
   if (outcome_ == Outcome::kCancelled) require_value();
   exception_retrieved_.store(true, std::memory_order_relaxed);
   return exception_;
+}
+
+std::exception_ptr FutureState::error() const {
+  FIBRIO_CHECK(done(), "the error of a future was asked for before it is done");
+  if (outcome_ == Outcome::kValue) return nullptr;
+  return exception_ != nullptr ? exception_ : std::make_exception_ptr(CancelledError());
 }
 
 EventLoop& FutureState::loop() const {
@@ -174,7 +183,10 @@ struct AwaitWaiter : FutureWaiter {
 // True if a cancel of the task was passed on to the future.
 bool wait_in_task(FutureState& target, Worker& worker) {
   auto& task = TaskControl::of(*worker.current);
-  if (static_cast<FutureState*>(&task) == &target) throw RuntimeError("a task cannot await itself");
+  if (static_cast<FutureState*>(&task) == &target) {
+    yield();  // asyncio throws it in the next pass; a cancel may come first
+    throw RuntimeError("a task cannot await itself");
+  }
   // The handle it was called through may go away meanwhile.
   AnyFuture holds_target((target.add_ref(), &target));
   AwaitWaiter waiter(task, target, is_masked(worker) ? WaitPhase::masked : WaitPhase::awaiting);
@@ -184,7 +196,9 @@ bool wait_in_task(FutureState& target, Worker& worker) {
   suspend(worker, WaitReason::kFuture, &AwaitWaiter::commit, &waiter);
   if (waiter.phase == WaitPhase::masked) return false;
   if (task.word.take_cancellation()) task.throw_cancelled();
-  return was_requested || task.word.count() > requests;
+  const bool was_passed_on = was_requested || task.word.count() > requests;
+  if (was_passed_on) task.word.note_delivery();
+  return was_passed_on;
 }
 
 // A plain thread that blocks.
@@ -289,12 +303,33 @@ std::uint64_t FutureState::list_done_callback(UniqueFunction<void(AnyFuture)> ca
                                               const LoopIdentity& loop) {
   auto made = std::make_unique<DoneCallback>(std::move(callback), loop);
   const std::uint64_t id = made->callback_id;
-  if (Word::add(word_, *made)) {
-    static_cast<void>(made.release());
-  } else {
-    DoneCallback::told(*made.release(), *this);  // done: it is queued right away
-  }
+  list(*made.release());
   return id;
+}
+
+void FutureState::list(DoneCallback& callback) noexcept {
+  if (!Word::add(word_, callback)) DoneCallback::told(callback, *this);  // done: it is queued right away
+}
+
+void FutureState::report_failure_once() {
+  auto made = std::make_unique<DoneCallback>(
+      [](const AnyFuture& future) {
+        FutureState& self = *future.state();
+        if (!self.has_failed()) return;
+        self.absorb_exception();
+        with_live_loop(
+            self.scheduler_, self.loop_id_,
+            [](Scheduler& scheduler, void* failed) {
+              auto& state = *static_cast<FutureState*>(failed);
+              state.add_ref();
+              report_exception(scheduler, "an exception in a shielded future", state.exception_,
+                               AnyFuture(&state));
+            },
+            &self);
+      },
+      running_loop(), DoneCallback::kFailureReport);
+  static_cast<void>(remove_done_callback(DoneCallback::kFailureReport));
+  list(*made.release());
 }
 
 std::size_t FutureState::remove_done_callback(std::uint64_t id) {

@@ -131,7 +131,7 @@ namespace {
 constexpr int kLooksBeforeYield = 64;  // as in SpinLock
 }
 
-bool TaskControl::cancel_task(const std::string& message) {
+bool TaskControl::cancel_task(const std::string& message, std::uint32_t* epoch) {
   TaskControl* task = this;
   AnyFuture holds_task;             // keeps `task` alive below the first
   TaskControl* previous = nullptr;  // awaits `task`
@@ -149,11 +149,11 @@ bool TaskControl::cancel_task(const std::string& message) {
       std::lock_guard guard(task->text_lock_);
       delete std::exchange(task->cancel_message_, copy.release());
     }
-    switch (task->word.request_cancel()) {
+    switch (task->word.request_cancel(task == this ? epoch : nullptr)) {
       case WaitWord<>::Cancel::finished:
         if (previous != nullptr) {
           // It ended while the cancel was on its way to it: the request stays with who awaits it (C11).
-          previous->word.record_request();
+          previous->word.record_request(previous == this ? epoch : nullptr);
           return true;
         }
         // false means done: who is told so may ask for the result.
@@ -178,12 +178,12 @@ bool TaskControl::cancel_task(const std::string& message) {
     if (!holds_first.valid()) holds_first = holds_target;
     if (target->kind() != Kind::kTask) {
       // Too late for the future: the request is delivered when this task resumes (C01).
-      if (!target->cancel(message)) task->word.record_request();
+      if (!target->cancel(message)) task->word.record_request(task == this ? epoch : nullptr);
       return true;
     }
     auto& awaited_task = TaskControl::of(*target);
     if (awaited_task.done()) {
-      task->word.record_request();
+      task->word.record_request(task == this ? epoch : nullptr);
       return true;
     }
     if (&awaited_task == marker) {
@@ -191,7 +191,7 @@ bool TaskControl::cancel_task(const std::string& message) {
       if (break_await(*holds_first.state())) {
         make_ready_anywhere(*this);
       } else {
-        word.record_request();
+        word.record_request(epoch);
       }
       return true;
     }

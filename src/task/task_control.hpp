@@ -34,7 +34,9 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
   void fail(const StackFailure& failure) noexcept;
 
   // See Task::cancel.
-  bool cancel_task(const std::string& message);
+  bool cancel_task(const std::string& message) { return cancel_task(message, nullptr); }
+  // For a scope of this task, which takes the request back with word.withdraw(epoch).
+  bool cancel_task(const std::string& message, std::uint32_t* epoch);
   [[noreturn]] void throw_cancelled();
   // What the last cancel() said.
   [[nodiscard]] std::string cancel_message() const;

@@ -1,5 +1,6 @@
 // What: the words for which wakers, cancellers and completers race: WaitWord, FutureWord, Readiness.
 #include <array>
+#include <cstdint>
 #include <mutex>
 
 #include "base/spin_lock.hpp"
@@ -99,6 +100,26 @@ void uncancel_against_cancel(model::Execution& execution) {
   model::check(word.count() == 1, "the count is exact");
   model::check(word.take_cancellation(), "the new request is not lost");
 }
+
+// A scope of the task (a timeout) makes a request and withdraws it, against a cancel from outside and a
+// delivery in between: what is pending at the end is the one from outside if it was not delivered, else nothing.
+template <class Word>
+void withdraw_against_cancel(model::Execution& execution) {
+  Word word;
+  std::uint32_t epoch = 0;
+  std::uint32_t outside_epoch = 0;
+  execution.thread([&] { static_cast<void>(word.request_cancel(&epoch)); });
+  execution.thread([&] { static_cast<void>(word.request_cancel(&outside_epoch)); });
+  const std::uint32_t deliveries = word.take_cancellation() ? 1 : 0;
+  execution.join();
+  model::check(word.withdraw(epoch) == 1, "the count is exact");
+  model::check(word.take_cancellation() == (outside_epoch == deliveries),
+               "exactly what others asked for is delivered");
+}
+
+struct UncancelOnly : WaitWord<model::Atomic> {  // the undelivered request stays unless it is the only one
+  std::uint32_t withdraw(std::uint32_t) { return uncancel(); }
+};
 
 void cancels_are_counted(model::Execution& execution) {
   WaitWord<model::Atomic> word;
@@ -421,6 +442,11 @@ TEST_CASE("WaitWord keeps a request that comes in a masked wait", "[model][wait_
 TEST_CASE("WaitWord loses no new request to an uncancel", "[model][wait_word]") {
   require_holds(uncancel_against_cancel<WaitWord<model::Atomic>>);
   require_killed(uncancel_against_cancel<TwoStepUncancel>);
+}
+
+TEST_CASE("WaitWord withdraws a scope's own request and no other", "[model][wait_word]") {
+  require_holds(withdraw_against_cancel<WaitWord<model::Atomic>>);
+  require_killed(withdraw_against_cancel<UncancelOnly>);
 }
 
 TEST_CASE("WaitWord counts every cancel, and delivers them as one", "[model][wait_word]") {

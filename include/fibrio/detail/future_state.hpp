@@ -20,6 +20,7 @@ namespace detail {
 
 class Scheduler;
 class FutureState;
+class DoneCallback;
 struct LoopIdentity;
 
 // Something that wants to hear that a future is done: a suspended task, a callback, a blocked thread.
@@ -37,7 +38,7 @@ void deallocate(void* memory) noexcept;
 
 class FutureState {
  public:
-  enum class Kind : std::uint8_t { kPlain, kTask };
+  enum class Kind : std::uint8_t { kPlain, kTask, kComposed };
   enum class Outcome : std::uint8_t { kValue, kException, kCancelled };
 
   FutureState(const FutureState&) = delete;
@@ -80,6 +81,15 @@ class FutureState {
   // The stored exception or null. InvalidStateError if pending, CancelledError if cancelled.
   [[nodiscard]] std::exception_ptr exception();
 
+  // What it ended with: the stored exception, a CancelledError if cancelled, null if a value. Leaves open
+  // whether somebody saw it. Only once it is done.
+  [[nodiscard]] std::exception_ptr error() const;
+  [[nodiscard]] bool has_failed() const noexcept { return done() && outcome_ == Outcome::kException; }
+  // Nobody needs to see the exception that it ended with, or will end with.
+  void absorb_exception() noexcept { exception_retrieved_.store(true, std::memory_order_relaxed); }
+  // Reports an exception to the loop's handler when it ends with one: once, however often this was called.
+  void report_failure_once();
+
   // Lists `waiter`; false if done already: then it is not listed and not told.
   [[nodiscard]] bool add_waiter(FutureWaiter& waiter) noexcept;
   // True if it was still listed: then it will not be told.
@@ -92,6 +102,7 @@ class FutureState {
 
   [[nodiscard]] EventLoop& loop() const;  // RuntimeError if the future belongs to none
   [[nodiscard]] Scheduler* scheduler() const noexcept { return scheduler_; }
+  [[nodiscard]] std::uint64_t loop_id() const noexcept { return loop_id_; }
 
   static void* operator new(std::size_t bytes) { return allocate(bytes); }
   static void* operator new(std::size_t, void* place) noexcept { return place; }
@@ -105,6 +116,9 @@ class FutureState {
   FutureState(Kind kind, Scheduler* scheduler, std::uint64_t loop_id) noexcept
       : kind_(kind), loop_id_(loop_id), scheduler_(scheduler) {}
   virtual ~FutureState();
+  // cancel() of a kComposed future, which cancels others and is done when they are. False if that is too
+  // late.
+  virtual bool cancel_parts(const std::string& message);
   virtual void destroy() noexcept = 0;  // destroys the value if has_value(), then frees the state
   [[nodiscard]] bool has_value() const noexcept { return done() && outcome_ == Outcome::kValue; }
   void set_value_place(void* place) noexcept { value_ = place; }
@@ -114,6 +128,7 @@ class FutureState {
   void last_reference_gone() noexcept;
   void tell(FutureWaiter* newest_first) noexcept;
   std::uint64_t list_done_callback(UniqueFunction<void(AnyFuture)> callback, const LoopIdentity& loop);
+  void list(DoneCallback& callback) noexcept;
   void report_never_retrieved() noexcept;
   // Before a thread blocks: RuntimeError in a forked child, where nobody completes a future of the parent's
   // loop.

@@ -1,0 +1,109 @@
+// What: a future that is completed by what happens to others (gather, wait, shield, as_completed), with one
+// watch for each of them: listed in the other future, queued on the loop as a done-callback when that is
+// done.
+//
+// Threads: watch, detach: the task that composes. Told by anybody; on_child runs on any worker, for several
+// children at once.
+//
+// Invariant: one reference for the composer, one for each watch that is listed or queued. A watch holds its
+// future until the composition goes. Watches lie behind the composition, in the same allocation.
+//
+// Rejected: add_done_callback with a closure (an allocation for each child, and an id to find it by);
+// completing straight from "told" (one pass less than asyncio, so another order with one worker).
+#pragma once
+
+#include <cstddef>
+#include <exception>
+#include <new>
+#include <utility>
+
+#include "fibrio/futures.hpp"
+#include "task/callback.hpp"
+
+namespace fibrio::detail {
+
+// A done-callback without a closure, for who has a place for it. It is told once; then run() comes.
+class FutureWatch : public FutureWaiter, public QueuedCallback {
+ public:
+  FutureWatch() noexcept : FutureWaiter(&told) {}
+  FutureWatch(const FutureWatch&) = delete;
+  FutureWatch& operator=(const FutureWatch&) = delete;
+
+  // Keeps the future from now on.
+  void hold(FutureState& future) noexcept {
+    future.add_ref();
+    future_ = &future;
+  }
+  // After hold: run() will come, in the next pass if the future is done already, unless stop() is first.
+  void start(const LoopIdentity& loop) noexcept;
+  // True: run() will not come. Only after start.
+  [[nodiscard]] bool stop() noexcept { return future_->remove_waiter(*this); }
+  [[nodiscard]] FutureState& future() const noexcept { return *future_; }
+  // The reference that hold() took; the watch has none any more.
+  [[nodiscard]] AnyFuture take_future() noexcept { return AnyFuture(std::exchange(future_, nullptr)); }
+
+ protected:
+  ~FutureWatch() {
+    if (future_ != nullptr) future_->release();
+  }
+
+ private:
+  static void told(FutureWaiter& waiter, FutureState& future) noexcept;
+
+  FutureState* future_ = nullptr;
+  LoopIdentity loop_;
+};
+
+class Composition : public FutureState {
+ public:
+  class Child final : public FutureWatch {
+   public:
+    explicit Child(Composition& owner) noexcept : owner_(owner) {}
+    void run(bool drop) noexcept override;
+    Child* next_ready = nullptr;  // for the composition's use
+
+   private:
+    friend class Composition;
+    Composition& owner_;
+    bool is_started_ = false;
+  };
+
+  // A composition of `count` futures, with one reference. RuntimeError outside a task.
+  template <class C, class... A>
+  [[nodiscard]] static C* make(LoopIdentity loop, std::size_t count, A&&... arguments) {
+    static_assert(alignof(C) >= alignof(Child) && sizeof(C) % alignof(Child) == 0);
+    auto* memory = static_cast<std::byte*>(allocate(sizeof(C) + count * sizeof(Child)));
+    auto* made = ::new (static_cast<void*>(memory)) C(loop, std::forward<A>(arguments)...);
+    made->children_ = reinterpret_cast<Child*>(memory + sizeof(C));
+    made->size_ = count;
+    for (std::size_t i = 0; i < count; ++i) ::new (static_cast<void*>(made->children_ + i)) Child(*made);
+    return made;
+  }
+
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] Child& child(std::size_t index) noexcept { return children_[index]; }
+
+  // Holds and watches a future.
+  void watch(std::size_t index, FutureState& future) noexcept;
+  [[nodiscard]] bool is_watched(std::size_t index) const noexcept { return children_[index].is_started_; }
+  // Takes back the watches that were not told yet.
+  void detach() noexcept;
+
+ protected:
+  Composition(Kind kind, LoopIdentity loop) noexcept : FutureState(kind, loop.scheduler, loop.id) {}
+  ~Composition() override;
+  void destroy() noexcept override { delete this; }
+
+  // A child is done; in the pass after that.
+  virtual void on_child(Child& child) noexcept = 0;
+
+  // Makes it done, unless it is.
+  void complete() noexcept;
+  void complete_with(std::exception_ptr error) noexcept;
+
+ private:
+  Child* children_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace fibrio::detail

@@ -1,0 +1,115 @@
+#include "structured/timeout_scope.hpp"
+
+#include <mutex>
+
+#include "base/atomic.hpp"
+#include "fibrio/errors.hpp"
+#include "sched/scheduler.hpp"
+#include "sched/worker.hpp"
+#include "task/task_control.hpp"
+
+namespace fibrio::detail {
+
+TimeoutScope::TimeoutScope(std::optional<TimePoint> when, const char* what)
+    : TimerEntry(&claim_due),
+      task_(TaskControl::of(*require_task(what).current)),
+      requests_before_(task_.word.count()) {
+  arm(when);
+}
+
+void TimeoutScope::arm(std::optional<TimePoint> when) {
+  when_ = when;
+  on_wheel_ = false;
+  if (!when) return;
+  Scheduler& scheduler = *task_.FutureState::scheduler();
+  const std::int64_t at_ns = when->time_since_epoch().count();
+  if (at_ns <= scheduler.now_ns()) {
+    soon_ = std::make_shared<CallbackState>(scheduler, [this] { fire(); });
+    soon_->schedule();
+    return;
+  }
+  on_wheel_ = true;
+  scheduler.arm_timer(*this, at_ns);
+}
+
+bool TimeoutScope::disarm() noexcept {
+  if (soon_ != nullptr) {
+    if (!soon_->cancel()) return false;  // kept: asked again, it gives the same answer
+    soon_.reset();
+    return true;
+  }
+  return !on_wheel_ || home->cancel(*this);
+}
+
+TimerEntry::Action TimeoutScope::claim_due(TimerEntry& entry, bool drop) noexcept {
+  auto& self = static_cast<TimeoutScope&>(entry);
+  if (drop) return {};
+  // Under the wheel's lock: whoever fails to disarm it there finds at least this.
+  self.state_.store(State::firing, std::memory_order_relaxed);
+  return {[](void* scope, Worker&) noexcept { static_cast<TimeoutScope*>(scope)->fire(); }, &self};
+}
+
+void TimeoutScope::fire() noexcept {
+  state_.store(State::firing, std::memory_order_relaxed);
+  static_cast<void>(task_.cancel_task(std::string(), &epoch_));
+  // release: partner of the acquire in leave(): the request is there to be withdrawn. The last touch: the
+  // scope may be gone right after it.
+  state_.store(State::fired, std::memory_order_release);
+}
+
+bool TimeoutScope::leave() noexcept {
+  if (left_) return false;
+  left_ = true;
+  {
+    std::lock_guard guard(lock_);
+    if (disarm()) return false;
+  }
+  while (state_.load(std::memory_order_acquire) != State::fired) spin_pause<std::atomic>();
+  return task_.word.withdraw(epoch_) <= requests_before_;
+}
+
+std::optional<TimePoint> TimeoutScope::deadline() const noexcept {
+  std::lock_guard guard(lock_);
+  return when_;
+}
+
+void TimeoutScope::set_deadline(std::optional<TimePoint> when) {
+  bool taken = false;
+  {
+    std::lock_guard guard(lock_);
+    taken = !is_expired() && disarm();
+    // A timer that fired keeps its place, so that leave() finds it fired.
+    if (taken) arm(when);
+  }
+  if (!taken) throw RuntimeError("reschedule: cannot change the deadline of an expiring timeout");
+}
+
+void run_with_timeout(std::optional<TimePoint> when, TimeoutBody body, void* context) {
+  TimeoutScope scope(when, "timeout");
+  try {
+    body(context, scope);
+  } catch (const CancelledError&) {
+    if (scope.leave()) std::throw_with_nested(TimeoutError());
+    throw;
+  }
+}
+
+TimePoint deadline_after(Duration delay) {
+  std::int64_t when = 0;
+  if (__builtin_add_overflow(require_task("timeout").read_clock(), delay.count(), &when))
+    return delay < Duration::zero() ? TimePoint::min() : TimePoint::max();
+  return TimePoint(Duration(when));
+}
+
+}  // namespace fibrio::detail
+
+namespace fibrio {
+
+using detail::TimeoutScope;
+
+std::optional<TimePoint> Timeout::when() const { return static_cast<const TimeoutScope&>(*this).deadline(); }
+void Timeout::reschedule(TimePoint when) { static_cast<TimeoutScope&>(*this).set_deadline(when); }
+void Timeout::reschedule(Never) { static_cast<TimeoutScope&>(*this).set_deadline(std::nullopt); }
+bool Timeout::expired() const noexcept { return static_cast<const TimeoutScope&>(*this).is_expired(); }
+
+}  // namespace fibrio
