@@ -15,7 +15,7 @@ using namespace fibrio::test;
 namespace {
 
 // Indices and failures of the tasks that went through.
-struct Outcome {
+struct Ended {
   void add(std::size_t index) {
     const std::lock_guard guard(lock);
     indices.push_back(index);
@@ -30,7 +30,7 @@ struct Outcome {
   std::atomic<int> broken{0};
 };
 
-void pass(Barrier& barrier, Outcome& outcome) {
+void pass(Barrier& barrier, Ended& outcome) {
   try {
     outcome.add(barrier.wait());
   } catch (const BrokenBarrierError&) {
@@ -38,7 +38,7 @@ void pass(Barrier& barrier, Outcome& outcome) {
   }
 }
 
-std::vector<Task<>> start(int count, Barrier& barrier, Outcome& outcome) {
+std::vector<Task<>> start(int count, Barrier& barrier, Ended& outcome) {
   std::vector<Task<>> tasks;
   for (int i = 0; i < count; ++i) tasks.push_back(create_task([&] { pass(barrier, outcome); }));
   return tasks;
@@ -82,7 +82,7 @@ TEST_CASE("Barrier of one never makes anybody wait", "[barrier]") {
 TEST_CASE("Barrier counts who waits, up to the last, and is empty again", "[barrier]") {
   in_tasks([](EventLoop& loop) {
     Barrier barrier(3);
-    Outcome outcome;
+    Ended outcome;
     Task<> a = create_task([&] { pass(barrier, outcome); });
     TASK_CHECK(settles(loop, [&] { return barrier.n_waiting() == 1; }));
     Task<> b = create_task([&] { pass(barrier, outcome); });
@@ -101,15 +101,15 @@ TEST_CASE("Barrier gives each index once per round, round after round", "[barrie
   in_tasks([](EventLoop&) {
     constexpr int kParties = 5;
     Barrier barrier(kParties);
-    Outcome rounds_[3];
+    Ended rounds_[3];
     std::vector<Task<>> tasks;
     for (int i = 0; i < kParties; ++i) {
       tasks.push_back(create_task([&] {
-        for (Outcome& outcome : rounds_) pass(barrier, outcome);
+        for (Ended& outcome : rounds_) pass(barrier, outcome);
       }));
     }
     for (const auto& task : tasks) await(task);
-    for (Outcome& outcome : rounds_) TASK_CHECK(outcome.sorted() == first(kParties));
+    for (Ended& outcome : rounds_) TASK_CHECK(outcome.sorted() == first(kParties));
     TASK_CHECK(barrier.n_waiting() == 0);
   });
 }
@@ -138,7 +138,7 @@ TEST_CASE("Barrier: who comes while a round leaves waits for the next", "[barrie
 TEST_CASE("Barrier: one less waits when a waiter is cancelled; it is not broken", "[barrier]") {
   in_tasks([](EventLoop&) {
     Barrier barrier(3);
-    Outcome outcome;
+    Ended outcome;
     std::vector<Task<>> tasks = start(2, barrier, outcome);
     TASK_CHECK(come_to_wait(barrier, 2));
     tasks[0].cancel();
@@ -158,7 +158,7 @@ TEST_CASE("Barrier: a cancel after the last has come concerns only who is cancel
   on_one_worker([](EventLoop& loop) {
     loop.run_until_complete([&] {
       Barrier barrier(3);
-      Outcome outcome;
+      Ended outcome;
       std::vector<Task<>> tasks = start(2, barrier, outcome);
       yield();
       TASK_CHECK(barrier.wait() == 2);
@@ -185,7 +185,7 @@ TEST_CASE("Barrier: reset throws out who waits, and the next round works", "[bar
     Barrier barrier(3);
     barrier.reset();
     TASK_CHECK(!barrier.broken() && barrier.n_waiting() == 0);
-    Outcome outcome;
+    Ended outcome;
     std::vector<Task<>> tasks;
     for (int i = 0; i < 2; ++i) {
       tasks.push_back(create_task([&] {
@@ -211,8 +211,8 @@ TEST_CASE("Barrier: reset while a round leaves throws out who has not left; newc
   on_one_worker([](EventLoop& loop) {
     loop.run_until_complete([&] {
       Barrier barrier(4);
-      Outcome outcome;
-      Outcome newcomers;
+      Ended outcome;
+      Ended newcomers;
       std::vector<Task<>> tasks = start(1, barrier, outcome);
       // The second to wake resets: the first has left, the third has not.
       tasks.push_back(create_task([&] {
@@ -247,7 +247,7 @@ TEST_CASE("Barrier: a reset by the last one out concerns nobody", "[barrier]") {
   in_tasks([](EventLoop&) {
     constexpr int kParties = 4;
     Barrier barrier(kParties);
-    Outcome outcome;
+    Ended outcome;
     std::atomic<int> out{0};
     std::vector<Task<>> tasks;
     for (int i = 0; i < kParties; ++i) {
@@ -268,7 +268,7 @@ TEST_CASE("Barrier: a reset by the last one out concerns nobody", "[barrier]") {
 TEST_CASE("Barrier: abort breaks it for all, until it is reset", "[barrier]") {
   in_tasks([](EventLoop&) {
     Barrier barrier(4);
-    Outcome outcome;
+    Ended outcome;
     std::vector<Task<>> tasks = start(3, barrier, outcome);
     TASK_CHECK(come_to_wait(barrier, 3));
     Task<> aborts = create_task([&] {
@@ -299,8 +299,8 @@ TEST_CASE("Barrier: abort while a round leaves breaks it for those inside and th
   on_one_worker([](EventLoop& loop) {
     loop.run_until_complete([&] {
       Barrier barrier(3);
-      Outcome outcome;
-      Outcome newcomers;
+      Ended outcome;
+      Ended newcomers;
       std::vector<Task<>> tasks;
       tasks.push_back(create_task([&] {
         pass(barrier, outcome);
@@ -371,7 +371,7 @@ TEST_CASE("Barrier: plain threads and tasks meet", "[barrier]") {
   on_loops(
       [](EventLoop& loop) {
         Barrier barrier(3);
-        Outcome outcome;
+        Ended outcome;
         std::thread a([&] { pass(barrier, outcome); });
         std::thread b([&] { pass(barrier, outcome); });
         loop.run_until_complete([&] { pass(barrier, outcome); });
