@@ -271,12 +271,12 @@ TEST_CASE("Closing a loop cancels what is left and unwinds it", "[event_loop]") 
     std::vector<Task<>> tasks;
     {
       EventLoop loop(test_config(kind.workers, false));  // virtual time stands still while tasks yield
-      const Future<> never = loop.create_future();
+      const Future<> pending = loop.create_future();
       for (int i = 0; i < 20; ++i) {
-        tasks.push_back(loop.create_task([&, i, never] {
+        tasks.push_back(loop.create_task([&, i, pending] {
           const Counts counts{unwound};
           if (i % 3 == 0) sleep(1h);
-          if (i % 3 == 1) await(never);
+          if (i % 3 == 1) await(pending);
           for (;;) yield();
         }));
       }

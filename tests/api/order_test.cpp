@@ -189,6 +189,20 @@ TEST_CASE("C52: a waiter resumes one pass after its future, two after the future
   });
 }
 
+// Seen as: the task resumed one pass late, behind a timer that should have waited for it.
+TEST_CASE("A task that cancelled itself and was the last of its pass resumes in the next one", "[order]") {
+  CHECK(order_of([](EventLoop& loop, Log& log) {
+          loop.call_soon([&] { loop.call_later(0s, [&] { log.add("timer"); }); });
+          current_task().cancel();
+          try {
+            sleep(1s);
+          } catch (const CancelledError&) {
+            loop.call_soon([&] { log.add("soon"); });
+          }
+          sleep(1s);
+        }) == "soon timer");
+}
+
 TEST_CASE("A cancelled task resumes one pass after the cancel, with or without a future", "[order]") {
   for (int way = 0; way < 3; ++way) {
     CHECK(order_of([way](EventLoop& loop, Log& log) {

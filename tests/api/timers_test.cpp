@@ -135,9 +135,9 @@ TEST_CASE("Deadlines at the ends of time are taken as past and as never", "[time
     std::atomic<int> past{0};
     loop.call_at(TimePoint(Duration::min()), [&] { ++past; });
     loop.call_later(Duration::min(), [&] { ++past; });
-    std::vector<TimerHandle> never;
-    never.push_back(loop.call_at(TimePoint(Duration::max()), [] { TASK_CHECK(false); }));
-    never.push_back(loop.call_later(Duration::max(), [] { TASK_CHECK(false); }));
+    std::vector<TimerHandle> unset;
+    unset.push_back(loop.call_at(TimePoint(Duration::max()), [] { TASK_CHECK(false); }));
+    unset.push_back(loop.call_later(Duration::max(), [] { TASK_CHECK(false); }));
     loop.run_until_complete([&] {
       Task<> endless = create_task([] { sleep(Duration::max()); });
       Task<> endless_too = create_task([] { sleep_until(TimePoint(Duration::max())); });
@@ -150,7 +150,7 @@ TEST_CASE("Deadlines at the ends of time are taken as past and as never", "[time
       endless.cancel(), endless_too.cancel();
       endless.wait(), endless_too.wait();
     });
-    for (TimerHandle& timer : never) CHECK(timer.cancel());
+    for (TimerHandle& timer : unset) CHECK(timer.cancel());
   });
 }
 
@@ -252,8 +252,8 @@ TEST_CASE("Virtual time does not pass a deadline while another worker is at work
 
 TEST_CASE("With virtual time a wait that can never end is a DeadlockError", "[virtual_time]") {
   on_loops([](EventLoop& loop) {
-    const Future<int> never = loop.create_future<int>();
-    CHECK_THROWS_AS(loop.run_until_complete([&] { return await(never); }), DeadlockError);
+    const Future<int> unset = loop.create_future<int>();
+    CHECK_THROWS_AS(loop.run_until_complete([&] { return await(unset); }), DeadlockError);
     CHECK_THROWS_AS(loop.run_until_complete(loop.create_future<int>()), DeadlockError);
     CHECK_THROWS_AS(loop.run_forever(), DeadlockError);
     CHECK_THROWS_AS(loop.run_until_complete([&] {
