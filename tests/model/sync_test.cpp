@@ -3,6 +3,7 @@
 #include <mutex>
 
 #include "model/protocols.hpp"
+#include "support/process.hpp"
 #include "sync/lock_state.hpp"
 #include "sync/queue_state.hpp"
 
@@ -203,10 +204,13 @@ TEST_CASE("Lock, Semaphore, Queue: the checker finds what a wait could do wrong"
   require_killed(queue<true, Bug::none, NoRelease>);
   require_killed(lock<Bug::drops_hand_on>);
   require_killed(lock<Bug::ignores_mark>);
-  require_killed(lock<Bug::stays_in_line>);
   require_killed(lock<Bug::none, NoRelease>);
   require_killed(semaphore<Bug::drops_hand_on>);
   require_killed(semaphore<Bug::ignores_mark>);
-  require_killed(semaphore<Bug::stays_in_line>);
   require_killed(semaphore<Bug::none, NoRelease>);
+  // This one leaves a waiter in line that is gone: the sanitizers would end the process before the checker speaks.
+  if (!fibrio::test::kAnySanitizer) {
+    require_killed(lock<Bug::stays_in_line>);
+    require_killed(semaphore<Bug::stays_in_line>);
+  }
 }
