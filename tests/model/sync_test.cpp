@@ -208,7 +208,7 @@ TEST_CASE("Lock, Semaphore, Queue: the checker finds what a wait could do wrong"
   require_killed(semaphore<Bug::drops_hand_on>);
   require_killed(semaphore<Bug::ignores_mark>);
   require_killed(semaphore<Bug::none, NoRelease>);
-  // This one leaves a waiter in line that is gone: the sanitizers would end the process before the checker speaks.
+  // This one leaves a waiter in line that is gone: a sanitizer would end the process before the checker speaks.
   if (!fibrio::test::kAnySanitizer) {
     require_killed(lock<Bug::stays_in_line>);
     require_killed(semaphore<Bug::stays_in_line>);

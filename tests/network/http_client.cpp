@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <stdexcept>
@@ -18,6 +19,7 @@
 #include <utility>
 
 #include "support/catch.hpp"
+#include "support/process.hpp"
 
 #ifndef FIBRIO_TEST_SLOWDOWN
 #define FIBRIO_TEST_SLOWDOWN 1
@@ -97,7 +99,12 @@ ServerProcess::~ServerProcess() {
   if (output_ >= 0) ::close(output_);
 }
 
-void ServerProcess::send_signal(int signal) { ::kill(pid_, signal); }
+void ServerProcess::send_signal(int signal) {
+  // ThreadSanitizer puts a signal off until the fiber on which it came calls something that the tool intercepts:
+  // one that has just answered and then sleeps for a minute handles it after that. Let the server sleep first.
+  if (fibrio::test::kThreadSanitizer) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  ::kill(pid_, signal);
+}
 
 int ServerProcess::wait_exit() {
   const Clock::time_point deadline = Clock::now() + 3 * patience();
