@@ -315,7 +315,7 @@ void FutureState::report_failure_once() {
   auto made = std::make_unique<DoneCallback>(
       [](const AnyFuture& future) {
         FutureState& self = *future.state();
-        if (!self.has_failed()) return;
+        if (!self.has_failed() || self.failure_reported_.exchange(true, std::memory_order_relaxed)) return;
         self.absorb_exception();
         with_live_loop(
             self.scheduler_, self.loop_id_,
