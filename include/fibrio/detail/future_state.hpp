@@ -139,10 +139,9 @@ class FutureState {
   Kind kind_;
   Outcome outcome_ = Outcome::kValue;  // written before the release of kDone
   std::atomic<bool> exception_retrieved_{false};
-  std::atomic<bool> failure_reported_{
-      false};              // by report_failure_once, which several workers may have asked for
-  std::uint64_t loop_id_;  // tells whether scheduler_ still lives, for late reports
-  Scheduler* scheduler_;   // null: made outside of any loop
+  std::atomic<bool> failure_reported_{false};  // for report_failure_once, asked for on several workers
+  std::uint64_t loop_id_;                      // tells whether scheduler_ still lives, for late reports
+  Scheduler* scheduler_;                       // null: made outside of any loop
   void* value_ = nullptr;
   std::exception_ptr exception_;  // also the CancelledError of a cancelled one, if it has a text
 };
