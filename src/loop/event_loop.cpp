@@ -1,6 +1,8 @@
 #include "fibrio/event_loop.hpp"
 
+#include <atomic>
 #include <cstdio>
+#include <memory>
 #include <utility>
 
 #include "base/machine.hpp"
@@ -8,6 +10,7 @@
 #include "loop/loop_impl.hpp"
 #include "sched/worker.hpp"
 #include "task/loop_services.hpp"
+#include "task/report.hpp"
 
 namespace fibrio {
 
@@ -17,18 +20,6 @@ using detail::LoopImpl;
 namespace {
 void require_callback(const std::function<void()>& callback, const char* what) {
   if (callback == nullptr) throw std::invalid_argument(std::string(what) + ": the callback is empty");
-}
-bool ended_by_interrupt(const AnyFuture& future) {
-  if (future.cancelled()) return false;
-  const std::exception_ptr exception = future.exception();
-  if (exception == nullptr) return false;
-  try {
-    std::rethrow_exception(exception);
-  } catch (const KeyboardInterrupt&) {
-    return true;
-  } catch (...) {
-    return false;
-  }
 }
 }  // namespace
 
@@ -61,16 +52,18 @@ void EventLoop::run_until_done(const AnyFuture& future, bool owned) {
   impl_->require_runnable();
   // As asyncio: the loop stops one pass after the future is done, and what is ready then still runs.
   // Here, and not on the future's loop, which may be another one, or none.
+  // The callback may be queued when the run ends by an exception; it must not stop the next one.
+  auto is_over = std::make_shared<std::atomic<bool>>(false);
   const CallbackId id = future.state()->add_done_callback(
-      [this](const AnyFuture& done) {
-        if (!ended_by_interrupt(done))
-          stop();  // or that has ended the run already, and this would end the next
+      [this, is_over](const AnyFuture&) {
+        if (!is_over->load(std::memory_order_relaxed)) stop();
       },
       impl_->scheduler);
   try {
     impl_->run();
   } catch (...) {
-    future.remove_done_callback(id);  // or it would stop a later run
+    is_over->store(true, std::memory_order_relaxed);
+    future.remove_done_callback(id);
     // Our own task's exception is the one that is thrown.
     if (owned && future.done() && !future.cancelled()) static_cast<void>(future.exception());
     throw;
@@ -224,37 +217,6 @@ namespace detail {
 LoopIdentity loop_identity(EventLoop& loop) noexcept {
   Scheduler& scheduler = LoopAccess::impl(loop).scheduler;
   return {&scheduler, scheduler.id};
-}
-
-std::string printable(const std::string& name) {
-  constexpr std::size_t kAtMost = 128;
-  std::string text = name.substr(0, kAtMost);
-  for (char& letter : text) {
-    const auto byte = static_cast<unsigned char>(letter);
-    if (byte < ' ' || byte == 127) letter = '?';
-  }
-  if (name.size() > kAtMost) text += "...";
-  return text;
-}
-
-void print_report(const std::string& message, const std::exception_ptr& exception, const AnyFuture& future) {
-  std::string text = "fibrio: " + message;
-  if (future.valid() && future.state()->kind() == FutureState::Kind::kTask) {
-    text += " (task '" + printable(task_name(*future.state())) + "')";
-  }
-  if (exception != nullptr) {
-    try {
-      std::rethrow_exception(exception);
-    } catch (const std::exception& error) {
-      text += std::string(": ") + error.what();
-    } catch (const CancelledError& error) {
-      text += std::string(": ") + error.what();
-    } catch (...) {
-      text += ": an exception of a type unknown to fibrio";
-    }
-  }
-  text += '\n';
-  std::fputs(text.c_str(), stderr);
 }
 
 void exit_loop(Scheduler& scheduler, std::exception_ptr exception) noexcept {

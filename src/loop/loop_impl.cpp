@@ -14,7 +14,7 @@
 #include "offload/thread_pool.hpp"
 #include "sched/fork.hpp"
 #include "sched/worker.hpp"
-#include "task/loop_services.hpp"
+#include "task/report.hpp"
 #include "task/task_control.hpp"
 
 namespace fibrio::detail {

@@ -1,5 +1,6 @@
 #include "net/fd_watch.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <system_error>
@@ -91,12 +92,6 @@ void FdWatch::start_locked() {
   poller_ = std::move(poller);
 }
 
-void FdWatch::count_interest_locked(int change) noexcept {
-  size_.store(size_.load(std::memory_order_relaxed) + static_cast<std::size_t>(change),
-              std::memory_order_relaxed);
-  scheduler_.change_activity(change);  // the outside world may send something: time must not jump
-}
-
 int FdWatch::arm_locked(int fd, Entry& entry) noexcept {
   std::uint32_t events = 0;
   if (entry.sides[0].wants()) events |= EPOLLIN | EPOLLRDHUP;
@@ -105,7 +100,8 @@ int FdWatch::arm_locked(int fd, Entry& entry) noexcept {
       events != 0 || entry.sides[0].watcher != nullptr || entry.sides[1].watcher != nullptr;
   if (has_interest != entry.has_interest) {
     entry.has_interest = has_interest;
-    count_interest_locked(has_interest ? 1 : -1);
+    // The outside world may send something: time must not jump.
+    scheduler_.change_activity(has_interest ? 1 : -1);
   }
   // It fired and nobody wants more: it stays disarmed. (To arm it for nothing would still be for EPOLLHUP: a
   // busy loop.)
@@ -121,7 +117,7 @@ int FdWatch::arm_locked(int fd, Entry& entry) noexcept {
   entry.is_armed = error == 0 && events != 0;
   if (error < 0 && entry.has_interest && events != 0) {
     entry.has_interest = false;
-    count_interest_locked(-1);
+    scheduler_.change_activity(-1);
   }
   return error;
 }
@@ -230,6 +226,12 @@ bool FdWatch::remove_callback(int fd, Direction direction) {
   if (removed == nullptr) return false;
   static_cast<void>(arm_locked(fd, found->second));
   return true;
+}
+
+std::size_t FdWatch::size() const {
+  std::lock_guard guard(lock_);
+  return static_cast<std::size_t>(
+      std::count_if(entries_.begin(), entries_.end(), [](const auto& fd) { return fd.second.has_interest; }));
 }
 
 void FdWatch::close() noexcept {

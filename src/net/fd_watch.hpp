@@ -13,7 +13,6 @@
 // triggering (an event that nobody handles at once is a busy loop, and every poll of every worker sees it).
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -44,7 +43,7 @@ class FdWatch {
   void close() noexcept;
 
   // How many fds somebody waits for now.
-  [[nodiscard]] std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::size_t size() const;
 
  private:
   friend struct FdWatchWait;
@@ -70,7 +69,6 @@ class FdWatch {
   };
 
   void start_locked();
-  void count_interest_locked(int change) noexcept;
   [[nodiscard]] int arm_locked(int fd, Entry& entry) noexcept;
   static void on_event(void* context, RunnableChain& ready) noexcept;
   // Tasks to be made ready, and at most two callbacks to be scheduled: by the caller, after the lock.
@@ -79,9 +77,8 @@ class FdWatch {
   void run_callback(int fd, Direction direction, const std::shared_ptr<Watcher>& watcher);
 
   Scheduler& scheduler_;
-  std::mutex lock_;  // guards what follows
+  mutable std::mutex lock_;  // guards what follows
   std::unique_ptr<Poller> poller_;
-  std::atomic<std::size_t> size_{0};  // written under the lock: entries with an interest
   Registration* registration_ = nullptr;
   std::unordered_map<int, Entry> entries_;
   bool closed_ = false;

@@ -29,19 +29,19 @@ Registration* Socket::Operation::registration_here() const noexcept {
   return registration;
 }
 
-Readiness<>::Seen Socket::Operation::look(Direction direction) const noexcept {
-  Registration* registration = registration_here();
+Readiness<>::Seen Socket::Operation::look(Direction direction) noexcept {
+  looked_at_ = registration_here();
   constexpr Readiness<>::Seen kUnknown = 1;  // the call will tell
-  return registration == nullptr ? kUnknown : registration->readiness(direction).look();
+  return looked_at_ == nullptr ? kUnknown : looked_at_->readiness(direction).look();
 }
 
 void Socket::Operation::drained(Direction direction, Readiness<>::Seen seen) noexcept {
   if (direction == Direction::read && !socket_.short_is_empty_) return;
-  if (Registration* registration = registration_here()) registration->readiness(direction).drained(seen);
+  if (looked_at_ != nullptr) looked_at_->readiness(direction).drained(seen);
 }
 
 void Socket::Operation::would_block(Direction direction, Readiness<>::Seen seen) noexcept {
-  if (Registration* registration = registration_here()) registration->readiness(direction).would_block(seen);
+  if (looked_at_ != nullptr) looked_at_->readiness(direction).would_block(seen);
 }
 
 void Socket::Operation::wait(Direction direction) {

@@ -62,7 +62,7 @@ class Socket {
     [[nodiscard]] bool is_open() const noexcept { return socket_.is_open(); }
     // Look before the call; drained after a read that got less than it asked for, would_block after a call
     // that said so.
-    [[nodiscard]] Readiness<>::Seen look(Direction direction) const noexcept;
+    [[nodiscard]] Readiness<>::Seen look(Direction direction) noexcept;
     void drained(Direction direction, Readiness<>::Seen seen) noexcept;
     void would_block(Direction direction, Readiness<>::Seen seen) noexcept;
     // Suspends until the direction may be ready. Throws CancelledError; ECANCELED if the socket was closed;
@@ -82,6 +82,7 @@ class Socket {
 
     Socket& socket_;
     const char* call_;
+    Registration* looked_at_ = nullptr;  // what `seen` is of; null: nothing is known
   };
 
  private:

@@ -64,11 +64,11 @@ void Worker::on_watch() noexcept {
   read_clock();
   bool some_stalled = false;
   for (std::size_t i = 0; i < scheduler.size(); ++i) {
-    some_stalled |= i != index && scheduler.worker(i).is_stalled(now_ns);
-  }
-  if (some_stalled) {
-    static_cast<void>(claim_stalled_neighbours());
-    relieve_stalled_neighbours();
+    Worker& neighbour = scheduler.worker(i);
+    if (&neighbour == this || !neighbour.is_stalled(now_ns)) continue;
+    some_stalled = true;
+    claim(neighbour);
+    relieve(neighbour);
   }
   scheduler.continue_watch(some_stalled);
 }

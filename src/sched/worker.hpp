@@ -143,9 +143,11 @@ class Worker : public SwitchSlot {
   bool fire_timers(Timers& of) noexcept;
   // It runs something for so long that its neighbours run its reactor and timers. For others.
   [[nodiscard]] bool is_stalled(std::int64_t at_ns) const noexcept;
+  // Runs the neighbour's reactor and timers; true if there was something.
+  bool claim(Worker& neighbour) noexcept;
   bool claim_stalled_neighbours() noexcept;
-  // Takes ready tasks from them, behind what is ready here.
-  void relieve_stalled_neighbours() noexcept;
+  // Takes ready tasks from it, behind what is ready here.
+  void relieve(Worker& neighbour) noexcept;
   void on_watch() noexcept;
   void sleep_shared();
   void push_ring(Runnable& item) noexcept;

@@ -161,39 +161,36 @@ bool Worker::is_stalled(std::int64_t at_ns) const noexcept {
          at_ns - last_look_ns_.load(std::memory_order_relaxed) >= kStalledAfterNs;
 }
 
+bool Worker::claim(Worker& neighbour) noexcept {
+  RunnableChain ready;
+  // The kernel gives each edge to one of us. The neighbour's own wake-up is not ours to take.
+  if (neighbour.reactor.poll(0, ready)) neighbour.reactor.poller().wake();
+  const bool events = !ready.empty();
+  make_ready(ready);
+  const bool due = fire_timers(neighbour.timers);
+  if (events || due) counters.claims.add();
+  return events || due;
+}
+
 bool Worker::claim_stalled_neighbours() noexcept {
   bool found = false;
   for (std::size_t i = 0; i < scheduler.size(); ++i) {
     Worker& neighbour = scheduler.worker(i);
-    if (&neighbour == this || !neighbour.is_stalled(now_ns)) continue;
-    RunnableChain ready;
-    // The kernel gives each edge to one of us. The neighbour's own wake-up is not ours to take.
-    if (neighbour.reactor.poll(0, ready)) neighbour.reactor.poller().wake();
-    const bool events = !ready.empty();
-    make_ready(ready);
-    const bool due = fire_timers(neighbour.timers);
-    if (events || due) {
-      counters.claims.add();
-      found = true;
-    }
+    if (&neighbour != this && neighbour.is_stalled(now_ns)) found |= claim(neighbour);
   }
   return found;
 }
 
-void Worker::relieve_stalled_neighbours() noexcept {
-  for (std::size_t i = 0; i < scheduler.size(); ++i) {
-    Worker& neighbour = scheduler.worker(i);
-    if (&neighbour == this || !neighbour.is_stalled(now_ns)) continue;
-    Runnable* item = nullptr;
-    const std::size_t before = ring_.size();
-    if (neighbour.ring_.steal_into(ring_, item) != StealResult::got) item = neighbour.lifo_.steal();
-    if (item == nullptr) continue;
-    const std::size_t taken =
-        1 + std::max(ring_.size(), before) - before;  // thieves of ours may have been here already
-    counters.stolen.add(taken);
-    neighbour.stolen_from.fetch_add(taken, std::memory_order_relaxed);
-    push_ring(*item);
-  }
+void Worker::relieve(Worker& neighbour) noexcept {
+  Runnable* item = nullptr;
+  const std::size_t before = ring_.size();
+  if (neighbour.ring_.steal_into(ring_, item) != StealResult::got) item = neighbour.lifo_.steal();
+  if (item == nullptr) return;
+  const std::size_t taken =
+      1 + std::max(ring_.size(), before) - before;  // thieves of ours may have been here already
+  counters.stolen.add(taken);
+  neighbour.stolen_from.fetch_add(taken, std::memory_order_relaxed);
+  push_ring(*item);
 }
 
 void Worker::sleep_shared() {

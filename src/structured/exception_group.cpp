@@ -2,23 +2,10 @@
 #include <utility>
 
 #include "fibrio/errors.hpp"
+#include "task/report.hpp"
 
 namespace fibrio {
 namespace {
-
-std::string text_of(const std::exception_ptr& exception) {
-  try {
-    std::rethrow_exception(exception);
-  } catch (const std::exception& error) {
-    return error.what();
-  } catch (const CancelledError& error) {
-    return error.what();
-  } catch (const KeyboardInterrupt& error) {
-    return error.what();
-  } catch (...) {
-    return "an exception that is no std::exception";
-  }
-}
 
 std::string text_of_all(const std::string& message, const std::vector<std::exception_ptr>& exceptions) {
   if (exceptions.empty()) throw std::invalid_argument("ExceptionGroup: there are no exceptions");
@@ -27,7 +14,7 @@ std::string text_of_all(const std::string& message, const std::vector<std::excep
   const char* separator = ": ";
   for (const std::exception_ptr& exception : exceptions) {
     if (exception == nullptr) throw std::invalid_argument("ExceptionGroup: an exception is null");
-    text.append(separator).append(text_of(exception));
+    text.append(separator).append(detail::text_of(exception));
     separator = "; ";
   }
   return text;

@@ -14,6 +14,7 @@
 #include "task/done_callback.hpp"
 #include "task/future_word.hpp"
 #include "task/loop_services.hpp"
+#include "task/report.hpp"
 #include "task/task_control.hpp"
 
 namespace fibrio::detail {

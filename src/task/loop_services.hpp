@@ -18,10 +18,4 @@ void report_exception(Scheduler& scheduler, std::string message, std::exception_
 // A KeyboardInterrupt left a task or a callback: the run of the loop ends, and throws it.
 void exit_loop(Scheduler& scheduler, std::exception_ptr exception) noexcept;
 
-// A task's name as it may stand in a report: without control characters, and not longer than a line.
-[[nodiscard]] std::string printable(const std::string& name);
-
-// The default exception handler's line on stderr; for what is found out when there is no loop any more.
-void print_report(const std::string& message, const std::exception_ptr& exception, const AnyFuture& future);
-
 }  // namespace fibrio::detail
