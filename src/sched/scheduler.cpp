@@ -145,6 +145,7 @@ void Scheduler::drop_callbacks() noexcept {
 void Scheduler::run() {
   idle_.reset();
   deadlock_ = false;
+  ++runs_;
   running_.store(true, std::memory_order_release);
   try {
     open_gate();
