@@ -20,6 +20,7 @@ StrandState* current_strand() noexcept {
 Runnable* Worker::announce(StrandState& woken) noexcept {
   woken.add_ref();  // the runner's
   woken.ready_since_ns.store(now_ns, std::memory_order_relaxed);
+  tsan_release(&woken);
   return &woken;
 }
 
@@ -58,6 +59,7 @@ void Worker::run_strand(StrandState& strand) noexcept {
     return;
   }
   strand.ready_since_ns.store(now_ns, std::memory_order_relaxed);
+  tsan_release(&strand);
   push_again(strand);
 }
 
