@@ -142,6 +142,7 @@ Context::Entered::~Entered() {
 namespace detail {
 
 ContextMapRef ContextState::map() const noexcept {
+  if (!has_map()) return nullptr;
   std::lock_guard guard(lock_);
   return map_;
 }
@@ -183,6 +184,7 @@ void ContextState::set_map(ContextMapRef map) noexcept {
   {
     std::lock_guard guard(lock_);
     map_.swap(map);
+    has_map_.store(map_ != nullptr, std::memory_order_relaxed);
   }
   // The old one, with objects of the user's, goes after the lock.
 }

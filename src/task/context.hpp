@@ -29,9 +29,10 @@ using ContextMapRef = std::shared_ptr<const ContextMap>;
 
 class ContextState {
  public:
-  explicit ContextState(ContextMapRef map) noexcept : map_(std::move(map)) {}
+  explicit ContextState(ContextMapRef map) noexcept : map_(std::move(map)), has_map_(map_ != nullptr) {}
 
   [[nodiscard]] ContextMapRef map() const noexcept;
+  [[nodiscard]] bool has_map() const noexcept { return has_map_.load(std::memory_order_relaxed); }
   void set_map(ContextMapRef map) noexcept;
   // Context::run: one at a time.
   [[nodiscard]] bool enter() noexcept { return !entered_.exchange(true, std::memory_order_acquire); }
@@ -40,6 +41,7 @@ class ContextState {
  private:
   mutable SpinLock lock_;
   ContextMapRef map_;                 // guarded by lock_; null: empty
+  std::atomic<bool> has_map_;         // relaxed: who set the map shows it to others by other means
   std::atomic<bool> entered_{false};  // acquire and release: one run after the other
 };
 
@@ -54,13 +56,18 @@ class ContextSlot {
   std::shared_ptr<ContextState> enter(std::shared_ptr<ContextState> context);
 
   // A copy of its values, for what is started from here.
-  [[nodiscard]] ContextSlot copy() const { return used_ == nullptr ? ContextSlot() : copy_used(); }
+  [[nodiscard]] ContextSlot copy() const {
+    return used_ == nullptr || !used_->has_map() ? ContextSlot() : copy_used();
+  }
   void clear() noexcept { used_.reset(); }
 
  private:
   struct Used {
     ContextMapRef own;  // if it is in no context proper; null: empty
     std::shared_ptr<ContextState> entered;
+    [[nodiscard]] bool has_map() const noexcept {
+      return entered != nullptr ? entered->has_map() : own != nullptr;
+    }
   };
   [[nodiscard]] ContextSlot copy_used() const;
   [[nodiscard]] Used& use();

@@ -276,8 +276,10 @@ std::uint8_t stack_class_for(std::size_t wanted, const Scheduler& scheduler) {
   return static_cast<std::uint8_t>(stack_class_of(wanted));
 }
 
-StrandState* strand_for(const TaskOptions* options, bool free, Scheduler& scheduler) {
-  if (options == nullptr || options->strand == nullptr) return free ? nullptr : strand_on(scheduler);
+StrandState* strand_for(const TaskOptions* options, bool free, Scheduler& scheduler, const Worker* worker) {
+  if (options == nullptr || options->strand == nullptr) {
+    return free || worker == nullptr || &worker->scheduler != &scheduler ? nullptr : worker->current_strand();
+  }
   if (free) {
     throw std::invalid_argument(
         "spawn: TaskOptions::strand is set, but what it starts is free; use create_task");
@@ -287,13 +289,24 @@ StrandState* strand_for(const TaskOptions* options, bool free, Scheduler& schedu
   return strand;
 }
 
+ContextSlot context_for(const TaskOptions* options, const Worker* worker) {
+  if (options != nullptr && options->context) {
+    ContextSlot made;
+    made.enter(options->context->state());
+    return made;
+  }
+  if (worker != nullptr && worker->current != nullptr)
+    return TaskControl::of(*worker->current).context.copy();
+  return current_context().copy();
+}
+
 }  // namespace
 
 NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t payload_align,
                       const TaskOps& ops, TaskOptions* options, bool free) {
+  const Worker* const worker = this_worker();
   Scheduler* scheduler = loop.scheduler;
   if (scheduler == nullptr) {
-    Worker* worker = this_worker();
     if (worker == nullptr) {
       throw RuntimeError(
           "create_task needs a running loop: call it inside fibrio::run, or use EventLoop::create_task");
@@ -304,7 +317,8 @@ NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t 
     throw RuntimeError(std::string("create_task") + kOfParent);
   if (scheduler->is_closed()) throw RuntimeError("create_task: the event loop is closed");
   const std::uint8_t stack_class = stack_class_for(options == nullptr ? 0 : options->stack_size, *scheduler);
-  StrandState* const strand = strand_for(options, free, *scheduler);
+  StrandState* const strand = strand_for(options, free, *scheduler, worker);
+  ContextSlot context = context_for(options, worker);
   FIBRIO_CHECK(payload_align <= alignof(std::max_align_t),
                "callables with extended alignment are not supported");
   constexpr std::size_t kPayloadAt = round_up(sizeof(TaskControl), alignof(std::max_align_t));
@@ -320,16 +334,7 @@ NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t 
     task->starts_eagerly = options->eager_start;
     if (!options->name.empty()) task->set_name(std::move(options->name));
   }
-  try {
-    if (options != nullptr && options->context) {
-      task->context.enter(options->context->state());
-    } else {
-      task->context = current_context().copy();
-    }
-  } catch (...) {
-    discard_task(*task);
-    throw;
-  }
+  task->context = std::move(context);
   return {task, memory + kPayloadAt};
 }
 
