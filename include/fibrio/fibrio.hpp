@@ -1,6 +1,7 @@
 // The core of fibrio: asyncio for C++ on every core.
 #pragma once
 
+#include "fibrio/awaitables.hpp"
 #include "fibrio/clock.hpp"
 #include "fibrio/config.hpp"
 #include "fibrio/errors.hpp"

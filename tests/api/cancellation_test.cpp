@@ -11,7 +11,8 @@ using namespace fibrio::test;
 
 // --- requests and their delivery ---------------------------------------------------------------------------
 
-// asyncio: test_tasks BaseTaskTests.test_cancel, test_sleep_cancel
+// asyncio: test_tasks BaseTaskTests.test_cancel
+// asyncio: test_tasks BaseTaskTests.test_sleep_cancel
 TEST_CASE("Cancelling a sleeping task ends it as cancelled and takes its timer away", "[cancellation]") {
   on_loops([](EventLoop& loop) {
     loop.run_until_complete([&] {
@@ -490,7 +491,8 @@ TEST_CASE("C10: another exception while the cancellation is handled becomes the 
   });
 }
 
-// asyncio: test_tasks BaseTaskTests.test_cancel_awaited_task, test_yield_future_passes_cancel
+// asyncio: test_tasks BaseTaskTests.test_cancel_awaited_task
+// asyncio: test_tasks BaseTaskTests.test_yield_future_passes_cancel
 TEST_CASE("C11: a cancel is passed on down the chain of awaited tasks", "[cancellation]") {
   in_tasks([](EventLoop& loop) {
     const Future<> source = loop.create_future();
@@ -603,8 +605,9 @@ TEST_CASE("Future::wait throws CancelledError when its own task is cancelled", "
 
 // --- messages ----------------------------------------------------------------------------------------------
 
-// asyncio: test_tasks BaseTaskTests.test_cancel_with_message_then_future_result,
-// asyncio: test_cancel_with_message_then_future_exception, test_task_cancel_message_getter
+// asyncio: test_tasks BaseTaskTests.test_cancel_with_message_then_future_result
+// asyncio: test_tasks BaseTaskTests.test_cancel_with_message_then_future_exception
+// asyncio: test_tasks BaseTaskTests.test_task_cancel_message_getter
 TEST_CASE("The message of a cancel reaches the task and whoever asks for its result", "[cancellation]") {
   in_tasks([](EventLoop& loop) {
     for (const std::string message : {"", "because I can"}) {

@@ -231,7 +231,8 @@ TEST_CASE("A run that is stopped leaves suspended tasks as they are", "[event_lo
 
 // --- closing -----------------------------------------------------------------------------------------------
 
-// asyncio: test_events EventLoopTestsMixin.test_close; test_base_events BaseEventLoopTests.test_close
+// asyncio: test_events EventLoopTestsMixin.test_close
+// asyncio: test_base_events BaseEventLoopTests.test_close
 TEST_CASE("A closed loop refuses everything but questions", "[event_loop]") {
   on_loops([](EventLoop& loop) {
     const Future<int> future = loop.create_future<int>();
@@ -458,7 +459,8 @@ TEST_CASE("Two loops in one thread take turns", "[event_loop]") {
 }
 
 TEST_CASE("A forked child has no running loop and may make its own", "[event_loop]") {
-  // asyncio: test_unix_events TestFork.test_fork_not_share_event_loop, test_fork_asyncio_run
+  // asyncio: test_unix_events TestFork.test_fork_not_share_event_loop
+  // asyncio: test_unix_events TestFork.test_fork_asyncio_run
   if (kThreadSanitizer) return;  // it dies of a fork with threads
   EventLoop loop(test_config(1));
   ChildResult result;
@@ -632,11 +634,12 @@ TEST_CASE("Many threads feed one loop at once", "[event_loop]") {
       false);
 }
 
-// asyncio: test_tasks RunCoroutineThreadsafeTests.test_run_coroutine_threadsafe,
-// asyncio: test_run_coroutine_threadsafe_with_exception, test_run_coroutine_threadsafe_task_cancelled,
-// asyncio: test_run_coroutine_threadsafe_and_cancel
-// asyncio: test_free_threading TestFreeThreading.test_run_coroutine_threadsafe,
-// test_run_coroutine_threadsafe_exception
+// asyncio: test_tasks RunCoroutineThreadsafeTests.test_run_coroutine_threadsafe
+// asyncio: test_tasks RunCoroutineThreadsafeTests.test_run_coroutine_threadsafe_with_exception
+// asyncio: test_tasks RunCoroutineThreadsafeTests.test_run_coroutine_threadsafe_task_cancelled
+// asyncio: test_tasks RunCoroutineThreadsafeTests.test_run_coroutine_threadsafe_and_cancel
+// asyncio: test_free_threading TestFreeThreading.test_run_coroutine_threadsafe
+// asyncio: test_free_threading TestFreeThreading.test_run_coroutine_threadsafe_exception
 TEST_CASE("A thread creates a task on a running loop and blocks for its result", "[event_loop]") {
   on_loops(
       [](EventLoop& loop) {
@@ -674,7 +677,8 @@ TEST_CASE("A thread creates a task on a running loop and blocks for its result",
 
 // --- reports -----------------------------------------------------------------------------------------------
 
-// asyncio: test_base_events BaseEventLoopTests.test_default_exc_handler_callback, test_set_exc_handler_custom
+// asyncio: test_base_events BaseEventLoopTests.test_default_exc_handler_callback
+// asyncio: test_base_events BaseEventLoopTests.test_set_exc_handler_custom
 // asyncio: test_events HandleTests.test_callback_with_exception
 TEST_CASE("A failing callback is reported with its exception, and the loop goes on", "[event_loop]") {
   on_loops([](EventLoop& loop) {
@@ -695,7 +699,8 @@ TEST_CASE("A failing callback is reported with its exception, and the loop goes 
   });
 }
 
-// asyncio: test_base_events BaseEventLoopTests.test_set_exc_handler_broken, test_default_exc_handler_broken
+// asyncio: test_base_events BaseEventLoopTests.test_set_exc_handler_broken
+// asyncio: test_base_events BaseEventLoopTests.test_default_exc_handler_broken
 TEST_CASE("A failing exception handler harms nobody", "[event_loop]") {
   const ChildResult result = run_in_child([] {
     EventLoop loop(test_config(1));
@@ -726,8 +731,9 @@ TEST_CASE("The default exception handler writes message, task and error to stder
   CHECK(result.errors.find("asked to stop: enough") != std::string::npos);
 }
 
-// asyncio: test_base_events BaseEventLoopTests.test_run_until_complete_baseexception,
-// asyncio: test_run_forever_pre_stopped, BaseEventLoopTests.test_default_exc_handler_callback
+// asyncio: test_base_events BaseEventLoopTests.test_run_until_complete_baseexception
+// asyncio: test_base_events BaseEventLoopTests.test_run_forever_pre_stopped
+// asyncio: test_base_events BaseEventLoopTests.test_default_exc_handler_callback
 TEST_CASE("A KeyboardInterrupt that leaves a task or a callback ends the run, and the loop runs again",
           "[event_loop]") {
   on_loops([](EventLoop& loop) {

@@ -43,7 +43,9 @@ class Gate {
 
 }  // namespace
 
-// asyncio: test_threads ToThreadTests.test_to_thread, test_to_thread_args_kwargs, test_to_thread_once
+// asyncio: test_threads ToThreadTests.test_to_thread
+// asyncio: test_threads ToThreadTests.test_to_thread_args_kwargs
+// asyncio: test_threads ToThreadTests.test_to_thread_once
 TEST_CASE("to_thread returns what the call returns on another thread", "[offload]") {
   in_tasks([](EventLoop&) {
     const std::thread::id here = std::this_thread::get_id();

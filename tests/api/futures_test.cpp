@@ -811,7 +811,6 @@ TEST_CASE("Handles can be kept in unordered sets: by identity, whatever their ty
   });
 }
 
-// asyncio: test_futures BaseFutureTests.test_add_done_callback, on a loop that is closed
 TEST_CASE("A done-callback that could never run is refused", "[futures]") {
   Future<> pending;
   {
@@ -855,9 +854,12 @@ TEST_CASE("An empty task handle becomes an empty AnyTask", "[futures]") {
   CHECK_FALSE(any.valid());
 }
 
-// asyncio: test_futures BaseFutureTests.test_tb_logger_abandoned, test_tb_logger_result_unretrieved,
-// asyncio: test_tb_logger_result_retrieved, test_tb_logger_exception_retrieved,
-// asyncio: test_tb_logger_exception_result_retrieved, test_tb_logger_not_called_after_cancel
+// asyncio: test_futures BaseFutureTests.test_tb_logger_abandoned
+// asyncio: test_futures BaseFutureTests.test_tb_logger_result_unretrieved
+// asyncio: test_futures BaseFutureTests.test_tb_logger_result_retrieved
+// asyncio: test_futures BaseFutureTests.test_tb_logger_exception_retrieved
+// asyncio: test_futures BaseFutureTests.test_tb_logger_exception_result_retrieved
+// asyncio: test_futures BaseFutureTests.test_tb_logger_not_called_after_cancel
 TEST_CASE("A future whose exception was seen, or that has none, is not reported", "[futures]") {
   on_loops([](EventLoop& loop) {
     const Reports reports(loop);

@@ -64,7 +64,8 @@ int outcome_of(F&& call) {
 
 // --- results -----------------------------------------------------------------------------------------------
 
-// asyncio: test_runners RunTests.test_asyncio_run_return, test_asyncio_run_raises
+// asyncio: test_runners RunTests.test_asyncio_run_return
+// asyncio: test_runners RunTests.test_asyncio_run_raises
 TEST_CASE("run returns what main returns and throws what it throws", "[runner]") {
   with_configs([](const Config& config) {
     CHECK(fibrio::run(
@@ -80,7 +81,8 @@ TEST_CASE("run returns what main returns and throws what it throws", "[runner]")
   });
 }
 
-// asyncio: test_runners RunTests.test_asyncio_run_from_running_loop, RunnerTests.test_recursive_run
+// asyncio: test_runners RunTests.test_asyncio_run_from_running_loop
+// asyncio: test_runners RunnerTests.test_recursive_run
 TEST_CASE("run inside a loop is refused", "[runner]") {
   with_configs([](const Config& config) {
     Runner runner(config);
@@ -92,7 +94,9 @@ TEST_CASE("run inside a loop is refused", "[runner]") {
   });
 }
 
-// asyncio: test_runners RunTests.test_asyncio_run_debug, RunnerTests.test_debug, test_non_debug
+// asyncio: test_runners RunTests.test_asyncio_run_debug
+// asyncio: test_runners RunnerTests.test_debug
+// asyncio: test_runners RunnerTests.test_non_debug
 TEST_CASE("run passes the configuration on to its loop", "[runner]") {
   with_configs([](Config config) {
     for (const bool debug : {false, true}) {
@@ -107,7 +111,9 @@ TEST_CASE("run passes the configuration on to its loop", "[runner]") {
   });
 }
 
-// asyncio: test_runners RunnerTests.test_run, test_explicit_close, test_double_close
+// asyncio: test_runners RunnerTests.test_run
+// asyncio: test_runners RunnerTests.test_explicit_close
+// asyncio: test_runners RunnerTests.test_double_close
 TEST_CASE("A runner runs several mains on one loop until it is closed", "[runner]") {
   with_configs([](const Config& config) {
     Runner runner(config);

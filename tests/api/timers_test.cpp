@@ -22,8 +22,8 @@ TEST_CASE("The loop's clock is the steady clock", "[timers]") {
   CHECK(now <= after);
 }
 
-// asyncio: test_base_events BaseEventLoopTests.test_time_and_call_at; test_events
-// EventLoopTestsMixin.test_call_later
+// asyncio: test_base_events BaseEventLoopTests.test_time_and_call_at
+// asyncio: test_events EventLoopTestsMixin.test_call_later
 TEST_CASE("Timers never fire early", "[timers]") {
   on_loops(
       [](EventLoop& loop) {

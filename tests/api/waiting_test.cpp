@@ -70,7 +70,8 @@ TEST_CASE("gather with return_exceptions gives outcomes", "[gather]") {
   });
 }
 
-// asyncio: test_tasks GatherTestsBase.test_one_exception, CoroutineGatherTests.test_exception_marking
+// asyncio: test_tasks GatherTestsBase.test_one_exception
+// asyncio: test_tasks CoroutineGatherTests.test_exception_marking
 TEST_CASE("C30: the first failure ends gather; the others go on, and their errors are not reported",
           "[gather]") {
   on_loops([](EventLoop& loop) {
@@ -100,8 +101,8 @@ TEST_CASE("C30: the first failure ends gather; the others go on, and their error
   });
 }
 
-// asyncio: test_tasks GatherTestsBase.test_return_exceptions,
-// FutureGatherTests.test_result_exception_one_cancellation
+// asyncio: test_tasks GatherTestsBase.test_return_exceptions
+// asyncio: test_tasks FutureGatherTests.test_result_exception_one_cancellation
 TEST_CASE("gather with return_exceptions waits for all and gives failures and cancellations in their places",
           "[gather]") {
   on_loops([](EventLoop& loop) {
@@ -123,8 +124,9 @@ TEST_CASE("gather with return_exceptions waits for all and gives failures and ca
   });
 }
 
-// asyncio: test_tasks FutureGatherTests.test_constructor_empty_sequence_use_running_loop,
-// test_constructor_empty_sequence_without_loop, CoroutineGatherTests.test_constructor_without_loop
+// asyncio: test_tasks FutureGatherTests.test_constructor_empty_sequence_use_running_loop
+// asyncio: test_tasks FutureGatherTests.test_constructor_empty_sequence_without_loop
+// asyncio: test_tasks CoroutineGatherTests.test_constructor_without_loop
 TEST_CASE("gather of nothing is done at once; outside a task it throws RuntimeError", "[gather]") {
   in_tasks([](EventLoop&) {
     TASK_CHECK(gather() == std::tuple<>());
@@ -289,7 +291,9 @@ TEST_CASE("A cycle of tasks that wait for each other through gather is broken by
 
 // --- wait --------------------------------------------------------------------------------------------------
 
-// asyncio: test_tasks BaseTaskTests.test_wait, test_wait_with_iterator_of_tasks, test_wait_generator
+// asyncio: test_tasks BaseTaskTests.test_wait
+// asyncio: test_tasks BaseTaskTests.test_wait_with_iterator_of_tasks
+// asyncio: test_tasks BaseTaskTests.test_wait_generator
 TEST_CASE("wait returns when all are done, and again at once", "[wait]") {
   in_tasks([](EventLoop&) {
     const TimePoint start = now();
@@ -314,7 +318,8 @@ TEST_CASE("wait counts a task that stands there twice once", "[wait]") {
   });
 }
 
-// asyncio: test_tasks BaseTaskTests.test_wait_errors, test_wait_invalid_args
+// asyncio: test_tasks BaseTaskTests.test_wait_errors
+// asyncio: test_tasks BaseTaskTests.test_wait_invalid_args
 TEST_CASE("wait for nothing throws std::invalid_argument", "[wait]") {
   in_tasks(
       [](EventLoop&) { TASK_CHECK(throws<std::invalid_argument>([] { wait(std::vector<Task<int>>{}); })); });
@@ -347,7 +352,8 @@ TEST_CASE("C33: tasks that end between the trigger and the return of wait are in
   });
 }
 
-// asyncio: test_tasks BaseTaskTests.test_wait_first_exception, test_wait_first_exception_in_wait
+// asyncio: test_tasks BaseTaskTests.test_wait_first_exception
+// asyncio: test_tasks BaseTaskTests.test_wait_first_exception_in_wait
 TEST_CASE("wait FIRST_EXCEPTION returns with the first failure; a cancelled task is none", "[wait]") {
   in_tasks([](EventLoop& loop) {
     const TimePoint start = now();
@@ -427,7 +433,8 @@ TEST_CASE("C33: cancelling a task in wait leaves the tasks alone", "[wait]") {
 
 // --- shield ------------------------------------------------------------------------------------------------
 
-// asyncio: test_tasks BaseTaskTests.test_shield_result, test_shield_coroutine_use_running_loop
+// asyncio: test_tasks BaseTaskTests.test_shield_result
+// asyncio: test_tasks BaseTaskTests.test_shield_coroutine_use_running_loop
 TEST_CASE("shield returns the value, also of a callable, which becomes a task", "[shield]") {
   in_tasks([](EventLoop& loop) {
     Future<int> future = loop.create_future<int>();
@@ -456,8 +463,9 @@ TEST_CASE("C32: cancelling the inner one ends shield by CancelledError", "[shiel
   });
 }
 
-// asyncio: test_tasks BaseTaskTests.test_shield_cancel_outer, test_shield_cancel_outer_result,
-// test_shield_effect
+// asyncio: test_tasks BaseTaskTests.test_shield_cancel_outer
+// asyncio: test_tasks BaseTaskTests.test_shield_cancel_outer_result
+// asyncio: test_tasks BaseTaskTests.test_shield_effect
 TEST_CASE("Cancelling a task in shield leaves the inner one running, and nothing is reported", "[shield]") {
   on_loops([](EventLoop& loop) {
     Reports reports(loop);
@@ -480,7 +488,8 @@ TEST_CASE("Cancelling a task in shield leaves the inner one running, and nothing
   });
 }
 
-// asyncio: test_tasks BaseTaskTests.test_shield_cancel_outer_exception, test_shield_duplicate_log_once
+// asyncio: test_tasks BaseTaskTests.test_shield_cancel_outer_exception
+// asyncio: test_tasks BaseTaskTests.test_shield_duplicate_log_once
 TEST_CASE("C31: if the inner one fails after its shields were cancelled, that is reported once", "[shield]") {
   on_loops([](EventLoop& loop) {
     Reports reports(loop);
@@ -551,7 +560,8 @@ TEST_CASE("shield and wait outside a task throw RuntimeError", "[shield]") {
   });
 }
 
-// asyncio: test_waitfor WaitForShieldTests.test_zero_timeout, test_shielded_timeout
+// asyncio: test_waitfor WaitForShieldTests.test_zero_timeout
+// asyncio: test_waitfor WaitForShieldTests.test_shielded_timeout
 TEST_CASE("A timeout around shield leaves the inner one running", "[shield]") {
   in_tasks([](EventLoop&) {
     for (const Duration limit : {Duration(0), Duration(1s)}) {
@@ -566,7 +576,8 @@ TEST_CASE("A timeout around shield leaves the inner one running", "[shield]") {
 
 // --- as_completed ------------------------------------------------------------------------------------------
 
-// asyncio: test_tasks BaseTaskTests.test_as_completed, test_as_completed_same_tasks_in_as_out
+// asyncio: test_tasks BaseTaskTests.test_as_completed
+// asyncio: test_tasks BaseTaskTests.test_as_completed_same_tasks_in_as_out
 TEST_CASE("as_completed gives the very tasks, in the order in which they end", "[as_completed]") {
   in_tasks([](EventLoop&) {
     const std::vector<Task<int>> tasks{after(300ms, 3), after(100ms, 1), after(200ms, 2)};
@@ -633,7 +644,8 @@ TEST_CASE("as_completed can be left and resumed; leaving it leaves the tasks run
   });
 }
 
-// asyncio: test_tasks BaseTaskTests.test_as_completed_concurrent, test_as_completed_reverse_wait
+// asyncio: test_tasks BaseTaskTests.test_as_completed_concurrent
+// asyncio: test_tasks BaseTaskTests.test_as_completed_reverse_wait
 TEST_CASE("Several tasks may take from as_completed; none gets what another got", "[as_completed]") {
   in_tasks([](EventLoop&) {
     std::vector<Task<int>> tasks;
