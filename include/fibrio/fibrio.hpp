@@ -12,6 +12,7 @@
 #include "fibrio/queues.hpp"
 #include "fibrio/runner.hpp"
 #include "fibrio/sockets.hpp"
+#include "fibrio/staggered.hpp"
 #include "fibrio/task_groups.hpp"
 #include "fibrio/tasks.hpp"
 #include "fibrio/threads.hpp"
