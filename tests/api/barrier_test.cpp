@@ -184,7 +184,7 @@ TEST_CASE("Barrier: a cancel after the last has come concerns only who is cancel
 
 // asyncio: test_locks BarrierTests.test_reset_barrier
 // asyncio: test_locks BarrierTests.test_reset_barrier_while_tasks_waiting
-//   test_reset_barrier_while_tasks_waiting_and_waiting_again
+// asyncio: test_locks BarrierTests.test_reset_barrier_while_tasks_waiting_and_waiting_again
 TEST_CASE("Barrier: reset throws out who waits, and the next round works", "[barrier]") {
   in_tasks([](EventLoop&) {
     Barrier barrier(3);
@@ -210,7 +210,7 @@ TEST_CASE("Barrier: reset throws out who waits, and the next round works", "[bar
 }
 
 // asyncio: test_locks BarrierTests.test_reset_barrier_when_tasks_half_draining
-//   test_reset_barrier_when_tasks_half_draining_half_blocking
+// asyncio: test_locks BarrierTests.test_reset_barrier_when_tasks_half_draining_half_blocking
 TEST_CASE("Barrier: reset while a round leaves throws out who has not left; newcomers join the next",
           "[barrier]") {
   on_one_worker([](EventLoop& loop) {
@@ -270,7 +270,7 @@ TEST_CASE("Barrier: a reset by the last one out concerns nobody", "[barrier]") {
 
 // asyncio: test_locks BarrierTests.test_abort_barrier
 // asyncio: test_locks BarrierTests.test_abort_barrier_when_exception
-//   test_abort_barrier_when_exception_then_resetting
+// asyncio: test_locks BarrierTests.test_abort_barrier_when_exception_then_resetting
 TEST_CASE("Barrier: abort breaks it for all, until it is reset", "[barrier]") {
   in_tasks([](EventLoop&) {
     Barrier barrier(4);

@@ -70,7 +70,8 @@ TEST_CASE("Queue: a put with room and a get with items do not wait", "[queues]")
 
 // asyncio: test_queues QueueGetTests.test_nonblocking_get
 // asyncio: test_queues QueueGetTests.test_nonblocking_get_exception
-//   QueuePutTests.test_nonblocking_put, test_nonblocking_put_exception
+// asyncio: test_queues QueuePutTests.test_nonblocking_put
+// asyncio: test_queues QueuePutTests.test_nonblocking_put_exception
 TEST_CASE("Queue: what does not wait says no", "[queues]") {
   in_tasks([](EventLoop&) {
     Queue<std::string> queue(1);
@@ -104,7 +105,7 @@ TEST_CASE("Queue: get waits until an item comes", "[queues]") {
 
 // asyncio: test_queues QueueGetTests.test_get_with_putters
 // asyncio: test_queues QueueGetTests.test_get_with_waiting_putters
-//   QueuePutTests.test_blocking_put_wait
+// asyncio: test_queues QueuePutTests.test_blocking_put_wait
 TEST_CASE("Queue: a get makes room for who waits, in order", "[queues]") {
   in_tasks([](EventLoop& loop) {
     Queue<int> queue(1);
@@ -279,7 +280,7 @@ TEST_CASE("Queue: who takes several at once wakes as many putters", "[queues]") 
 }
 
 // asyncio: test_queues QueueGetTests.test_cancelled_getters_not_being_held_in_self_getters
-//   QueuePutTests.test_cancelled_puts_not_being_held_in_self_putters
+// asyncio: test_queues QueuePutTests.test_cancelled_puts_not_being_held_in_self_putters
 TEST_CASE("Queue: cancelled waits leave nothing behind", "[queues]") {
   in_tasks([](EventLoop&) {
     auto queue = std::make_unique<Queue<int>>(1);

@@ -166,6 +166,37 @@ TEST_CASE("A child that fails cancels its siblings and the body; its error comes
 }
 
 // asyncio: test_taskgroups BaseTestTaskGroup.test_cancel_children_on_child_error
+TEST_CASE("Children that fail in one pass are all in the group, also one that fails on its cancellation",
+          "[task_group]") {
+  on_one_worker([](EventLoop& loop) {
+    loop.run_until_complete([] {
+      bool body_was_cancelled = false;
+      TASK_CHECK(failure_of([&] {
+                   task_group([&](TaskGroup& group) {
+                     group.create_task(crash_soon);
+                     group.create_task(crash_soon);
+                     group.create_task([] {
+                       try {
+                         sleep(1h);
+                       } catch (const CancelledError&) {
+                         throw ZeroDivision();
+                       }
+                     });
+                     try {
+                       sleep(1h);
+                     } catch (const CancelledError&) {
+                       body_was_cancelled = true;
+                       throw;
+                     }
+                   });
+                 }) == "[1/0; 1/0; 1/0]");
+      TASK_CHECK(body_was_cancelled);
+      TASK_CHECK(current_task().cancelling() == 0);
+    });
+  });
+}
+
+// asyncio: test_taskgroups BaseTestTaskGroup.test_cancel_children_on_child_error
 TEST_CASE("A child's error is raised though the body has ended well", "[task_group]") {
   in_tasks([](EventLoop&) {
     bool sibling_cancelled = false;

@@ -5,6 +5,7 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "support/loops.hpp"
@@ -33,8 +34,9 @@ struct Tracer {
 
 // --- results -----------------------------------------------------------------------------------------------
 
-// asyncio: test_tasks BaseTaskTests.test_task_class
 // asyncio: test_tasks BaseTaskTests.test_task_basics
+// asyncio: test_tasks BaseTaskTests.test_create_task_with_async_function
+// asyncio: test_tasks BaseTaskTests.test_bare_create_task
 TEST_CASE("A task returns what its callable returns", "[tasks]") {
   in_tasks([](EventLoop&) {
     TASK_CHECK(await(create_task(twice, 21)) == 42);
@@ -198,6 +200,7 @@ TEST_CASE("A task decay-copies its callable and arguments", "[tasks]") {
   });
 }
 
+// asyncio: test_tasks RunCoroutineThreadsafeTests.test_run_coroutine_threadsafe_task_factory_exception
 TEST_CASE("A task whose arguments cannot be copied is not created", "[tasks]") {
   struct Throws {
     Throws() = default;
@@ -208,6 +211,10 @@ TEST_CASE("A task whose arguments cannot be copied is not created", "[tasks]") {
       const Throws argument;
       TASK_CHECK(
           throws<std::runtime_error>([&] { auto task = create_task([](const Throws&) {}, argument); }));
+      std::thread([&] {
+        TASK_CHECK(throws<std::runtime_error>(
+            [&] { auto task = loop.create_task([](const Throws&) {}, argument); }));
+      }).join();
       TASK_CHECK(all_tasks().size() == 1);
     });
     CHECK(loop.stats().tasks_spawned == 1);
@@ -355,6 +362,7 @@ TEST_CASE("Tasks are numbered from 1 in the order of their creation with one wor
 
 // asyncio: test_tasks BaseTaskTests.test_current_task
 // asyncio: test_tasks BaseCurrentLoopTests.test_current_task_with_implicit_loop
+// asyncio: test_events GetEventLoopTestsMixin.test_get_event_loop_returns_running_loop
 TEST_CASE("current_task names the running task, and nobody in a callback", "[tasks]") {
   in_tasks([](EventLoop& loop) {
     Future<> called = loop.create_future();
@@ -395,6 +403,7 @@ TEST_CASE("current_task is right across the waits of interleaved tasks", "[tasks
   });
 }
 
+// asyncio: test_tasks BaseTaskIntrospectionTests.test__register_task_3
 TEST_CASE("all_tasks lists exactly what is not done", "[tasks]") {
   in_tasks([](EventLoop& loop) {
     TASK_CHECK(all_tasks().size() == 1);
@@ -573,5 +582,44 @@ TEST_CASE("An exception awaited inside a catch block leaves the outer one alone"
           throws<std::logic_error>([] { await(create_task([] { throw std::logic_error("inner"); })); }));
       TASK_CHECK(std::string(outer.what()) == "outer");
     }
+  });
+}
+
+// --- what is no task ---------------------------------------------------------------------------------------
+
+namespace {
+template <class F>
+concept CanBeATask = requires(F callable) {
+  create_task(callable);
+};
+}  // namespace
+
+// asyncio: test_tasks BaseTaskTests.test_ensure_future_neither
+TEST_CASE("What cannot be called is refused by the compiler", "[tasks]") {
+  STATIC_REQUIRE(CanBeATask<int (*)()>);
+  STATIC_REQUIRE_FALSE(CanBeATask<int>);
+  STATIC_REQUIRE_FALSE(CanBeATask<int (*)(int)>);
+  STATIC_REQUIRE_FALSE(CanBeATask<Future<>>);
+}
+
+// asyncio: test_tasks BaseTaskTests.test_baseexception_during_cancel
+TEST_CASE("A KeyboardInterrupt in reaction to a cancel leaves the loop, and is the task's outcome",
+          "[tasks]") {
+  on_loops([](EventLoop& loop) {
+    Task<> task = loop.create_task([] {
+      try {
+        sleep(10s);
+      } catch (const CancelledError&) {
+        throw KeyboardInterrupt();
+      }
+    });
+    loop.run_until_complete([] { sleep(1s); });
+    task.cancel();
+    CHECK_FALSE(task.done());
+    CHECK_THROWS_AS(loop.run_until_complete([] { sleep(100s); }), KeyboardInterrupt);
+    CHECK(task.done());
+    CHECK_FALSE(task.cancelled());
+    CHECK_THROWS_AS(task.result(), KeyboardInterrupt);
+    loop.run_until_complete([] { sleep(200s); });
   });
 }
