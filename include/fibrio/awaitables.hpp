@@ -163,7 +163,8 @@ requires(!std::derived_from<std::remove_cvref_t<A>, AnyFuture>) auto await(A&& a
 // Waits: if it is pending: the coroutine is suspended, and resumed as add_done_callback would call: on the loop
 // of the caller, or of the future if the caller runs on none, on any worker. There it is a callback: it may
 // co_await, but not wait as tasks do. An exception that leaves resume() goes to the exception handler. When the
-// loop is closed before, the coroutine stays suspended.
+// loop is closed before, the coroutine stays suspended. It stays on its strand, and goes on in a copy of its
+// context.
 // Cancel: a coroutine is no task: cancel the future. A coroutine that is destroyed while it waits is forgotten.
 // Throws: what the future holds; RuntimeError if it is pending and neither caller nor future has a loop.
 template <class T>

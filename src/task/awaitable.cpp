@@ -27,6 +27,7 @@
 #include "fibrio/errors.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
+#include "task/context.hpp"
 #include "task/done_callback.hpp"
 #include "task/loop_services.hpp"
 #include "task/task_control.hpp"
@@ -126,8 +127,14 @@ void AwaitFrame::wait() {
 
 class CoroutineWaiter final : public FutureWaiter, public QueuedCallback {
  public:
-  CoroutineWaiter(std::coroutine_handle<> coroutine, CoroutineWaiter*& place, LoopIdentity loop) noexcept
-      : FutureWaiter(&told), coroutine_(coroutine.address()), place_(place), loop_(loop) {}
+  CoroutineWaiter(std::coroutine_handle<> coroutine, CoroutineWaiter*& place, LoopIdentity loop)
+      : FutureWaiter(&told),
+        coroutine_(coroutine.address()),
+        place_(place),
+        context_(current_context().copy()),
+        loop_(loop) {
+    put_on(strand_on(*loop.scheduler));
+  }
 
   static void told(FutureWaiter& waiter, FutureState&) noexcept {
     auto& self = static_cast<CoroutineWaiter&>(waiter);
@@ -139,24 +146,27 @@ class CoroutineWaiter final : public FutureWaiter, public QueuedCallback {
   [[nodiscard]] void* take() noexcept { return coroutine_.exchange(nullptr, std::memory_order_acq_rel); }
 
   void run(bool drop) noexcept override {
-    const LoopIdentity loop = loop_;
     void* coroutine = take();
     if (coroutine != nullptr) place_ = nullptr;
-    delete this;
-    if (coroutine == nullptr || drop) return;
-    try {
-      std::coroutine_handle<>::from_address(coroutine).resume();
-    } catch (const KeyboardInterrupt&) {
-      exit_loop(*loop.scheduler, std::current_exception());
-    } catch (...) {
-      report_exception(*loop.scheduler, "an exception in a coroutine that awaited a future",
-                       std::current_exception(), AnyFuture());
+    if (coroutine != nullptr && !drop) {
+      try {
+        std::coroutine_handle<>::from_address(coroutine).resume();
+      } catch (const KeyboardInterrupt&) {
+        exit_loop(*loop_.scheduler, std::current_exception());
+      } catch (...) {
+        report_exception(*loop_.scheduler, "an exception in a coroutine that awaited a future",
+                         std::current_exception(), AnyFuture());
+      }
     }
+    delete this;
   }
+
+  [[nodiscard]] ContextSlot* context() noexcept override { return &context_; }
 
  private:
   std::atomic<void*> coroutine_;
   CoroutineWaiter*& place_;  // in the coroutine's frame: where its awaiter knows this object
+  ContextSlot context_;
   const LoopIdentity loop_;
 };
 

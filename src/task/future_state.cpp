@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "base/check.hpp"
@@ -11,6 +12,7 @@
 #include "fibrio/futures.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
+#include "task/context.hpp"
 #include "task/done_callback.hpp"
 #include "task/future_word.hpp"
 #include "task/loop_services.hpp"
@@ -108,6 +110,8 @@ void FutureState::report_never_retrieved() noexcept {
     } report{
         kind_ == Kind::kTask ? "Task exception was never retrieved" : "Future exception was never retrieved",
         self};
+    std::optional<BorrowedContext> borrowed;  // asyncio: the handler runs in the task's own context
+    if (kind_ == Kind::kTask) borrowed.emplace(TaskControl::of(*this).context);
     const bool told = with_live_loop(
         scheduler_, loop_id_,
         [](Scheduler& scheduler, void* context) {

@@ -506,3 +506,21 @@ TEST_CASE("Tasks and coroutines await each other in a chain", "[awaitables]") {
     TASK_CHECK(await(last) == 5);
   });
 }
+
+TEST_CASE("A coroutine goes on on the strand on which it awaited", "[awaitables][strand]") {
+  in_order([](EventLoop&) {
+    const detail::StrandState* const before =
+        Strand::current() == nullptr ? nullptr : Strand::current()->state();
+    std::atomic<bool> ended{false};
+    const auto task = spawn([] { sleep(1ms); });
+    const auto coroutine = [&]() -> Detached {
+      co_await task;
+      const Strand* const now = Strand::current();
+      TASK_CHECK((now == nullptr ? nullptr : now->state()) == before);
+      ended = true;
+    };
+    coroutine();
+    sleep(2ms);
+    TASK_CHECK(eventually_in_task([&] { return ended.load(); }));
+  });
+}
