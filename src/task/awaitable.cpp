@@ -131,7 +131,7 @@ class CoroutineWaiter final : public FutureWaiter, public QueuedCallback {
       : FutureWaiter(&told),
         coroutine_(coroutine.address()),
         place_(place),
-        context_(current_context().copy()),
+        context_(copy_current_context()),
         loop_(loop) {
     put_on(strand_on(*loop.scheduler));
   }

@@ -66,7 +66,7 @@ void TaskControl::run() noexcept {
   ++cancel_masks;
   ops_.destroy_callable(payload_);
   // The report of an exception that nobody retrieves is made in the task's context.
-  if (exception == nullptr) context = ContextSlot();
+  if (exception == nullptr) context.clear();
   --cancel_masks;
   if (returned && word.take_cancellation()) {  // a request came before the end: the value is lost (C04)
     cancelled = true;
@@ -115,7 +115,7 @@ std::exception_ptr stack_limit_error(const StackFailure& failure) {
 
 void TaskControl::fail(const StackFailure& failure) noexcept {
   ops_.destroy_callable(payload_);
-  context = ContextSlot();
+  context.clear();
   static_cast<void>(word.finish());
   complete(Outcome::kException, stack_limit_error(failure), false);
 }
@@ -320,9 +320,17 @@ NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t 
   if (options != nullptr) {
     task->starts_eagerly = options->eager_start;
     if (!options->name.empty()) task->set_name(std::move(options->name));
-    if (options->context) task->context.entered = options->context->state();
   }
-  if (task->context.entered == nullptr) task->context = current_context().copy();
+  try {
+    if (options != nullptr && options->context) {
+      task->context.enter(options->context->state());
+    } else {
+      task->context = current_context().copy();
+    }
+  } catch (...) {
+    discard_task(*task);
+    throw;
+  }
   return {task, memory + kPayloadAt};
 }
 
