@@ -136,7 +136,8 @@ concept Awaitable = requires(A&& awaitable) {
 // awaiter that never resumes its handle keeps the task for ever, and close() of the loop with it.
 // Throws: what the awaiter's functions throw; RuntimeError inside a callback unless await_ready(), and if the
 // awaiter destroys the handle instead of resuming it.
-// Threads: resume() and destroy(): any. To call either twice is undefined, as with every coroutine.
+// Threads: resume() and destroy(): any. To call either twice is undefined, as with every coroutine. Virtual time
+// does not stand still for a thread that is going to resume it.
 // asyncio: `await` of an object with __await__.
 template <Awaitable A>
 requires(!std::derived_from<std::remove_cvref_t<A>, AnyFuture>) auto await(A&& awaitable)
@@ -165,7 +166,8 @@ requires(!std::derived_from<std::remove_cvref_t<A>, AnyFuture>) auto await(A&& a
 // co_await, but not wait as tasks do. An exception that leaves resume() goes to the exception handler. When the
 // loop is closed before, the coroutine stays suspended. It stays on its strand, and goes on in a copy of its
 // context.
-// Cancel: a coroutine is no task: cancel the future. A coroutine that is destroyed while it waits is forgotten.
+// Cancel: a coroutine is no task: cancel the future. A coroutine that is destroyed while it waits is forgotten;
+// with several workers destroy it on the strand it waits on, or it may be resumed at that moment.
 // Throws: what the future holds; RuntimeError if it is pending and neither caller nor future has a loop.
 template <class T>
 [[nodiscard]] auto operator co_await(const Future<T>& future) {

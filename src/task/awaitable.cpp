@@ -171,12 +171,11 @@ class CoroutineWaiter final : public FutureWaiter, public QueuedCallback {
 };
 
 void suspend_coroutine(const AnyFuture& future, std::coroutine_handle<> coroutine, CoroutineWaiter*& waiter) {
-  // Once it is listed the coroutine may go on elsewhere, and the awaiter with its handle be gone.
-  const AnyFuture holds = future;
-  FutureState& state = *holds.state();
+  FutureState& state = *future.state();
   auto* made =
       new CoroutineWaiter(coroutine, waiter, state.loop_for_callbacks("co_await of a pending future"));
   waiter = made;
+  // Once it is listed the coroutine may go on elsewhere, and its frame with all of the above be gone.
   if (!state.add_waiter(*made)) CoroutineWaiter::told(*made, state);
 }
 

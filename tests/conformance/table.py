@@ -117,15 +117,17 @@ def page(rows, outside):
     files = {}
     for row in rows.values():
         files.setdefault(row.file, []).append(row)
-    lines = [HEAD, "## Counts\n", "| file | rows | A | P | with a twin | pending | without |",
-             "|---|---:|---:|---:|---:|---:|---:|"]
+    lines = [HEAD, "## Counts\n", "| file | rows | A | with a twin | P | with a twin | pending | without, for a reason |",
+             "|---|---:|---:|---:|---:|---:|---:|---:|"]
 
     def count(name, some):
-        twins = sum(1 for row in some if row.twins)
-        pending = sum(1 for row in some if row.reason and row.reason.startswith("pending"))
-        a = sum(1 for row in some if row.verdict == "A")
-        lines.append(f"| {name} | {len(some)} | {a} | {len(some) - a} | {twins} | {pending} |"
-                     f" {len(some) - twins - pending} |")
+        pending = sum(1 for row in some if not row.twins and row.reason.startswith("pending"))
+        cells = [name, len(some)]
+        for verdict in "AP":
+            of_kind = [row for row in some if row.verdict == verdict]
+            cells += [len(of_kind), sum(1 for row in of_kind if row.twins)]
+        cells += [pending, len(some) - cells[3] - cells[5] - pending]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
 
     for file, some in files.items():
         count(f"[{file}](#{file})", some)
