@@ -93,7 +93,8 @@ bool StrandState::end(Worker& worker) noexcept {
   Timers* timers = timers_.load(std::memory_order_acquire);
   counters.steps.store(counters.steps.load(std::memory_order_relaxed) + begun_with_ - pass_left,
                        std::memory_order_relaxed);
-  if (pass_left == 0 && std::exchange(has_due_, false)) {
+  if (pass_left == 0 && has_due_) {
+    has_due_ = false;
     while (timers->fire_one(worker)) {
     }
   }

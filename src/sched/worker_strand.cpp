@@ -1,6 +1,6 @@
 // What: of a worker, what concerns strands, and tasks that begin on the spot.
+// (No std::exchange here: it would be instrumented, see base/sanitizers.hpp.)
 #include <cstddef>
-#include <utility>
 
 #include "sched/scheduler.hpp"
 #include "sched/tuning.hpp"
@@ -84,7 +84,8 @@ TaskCore* Worker::take_next_of_strand() noexcept {
 // Of the creators of eager tasks the newest, which waits for what stops now; null: that is a callback, on the
 // loop's own context.
 TaskCore* Worker::take_creator() noexcept {
-  Runnable* creator = std::exchange(creators_, creators_->next);
+  Runnable* creator = creators_;
+  creators_ = creator->next;
   return creator == &loop_as_creator_ ? nullptr : static_cast<TaskCore*>(creator);
 }
 
@@ -94,12 +95,14 @@ void Worker::start_eagerly(TaskCore& core) noexcept {
   if (!give_stack(core)) return;
   counters.tasks_run.add();
   Runnable& creator = self == nullptr ? loop_as_creator_ : *self;
-  creator.next = std::exchange(creators_, &creator);
+  creator.next = creators_;
+  creators_ = &creator;
   if (self != nullptr) {
     tsan_release(static_cast<Runnable*>(self));
     tsan_release_strand(*self);
   }
-  Runnable* const running_callback = std::exchange(callback, nullptr);
+  Runnable* const running_callback = callback;
+  callback = nullptr;
   current = &core;
   // Nobody else can take it up: it goes on here.
   static_cast<void>(switch_fiber(*this, self == nullptr ? main_ : self->fiber, core.fiber));
