@@ -1,6 +1,7 @@
 // The core of fibrio: asyncio for C++ on every core.
 #pragma once
 
+#include "fibrio/awaitables.hpp"
 #include "fibrio/clock.hpp"
 #include "fibrio/config.hpp"
 #include "fibrio/context_vars.hpp"
@@ -12,6 +13,7 @@
 #include "fibrio/queues.hpp"
 #include "fibrio/runner.hpp"
 #include "fibrio/sockets.hpp"
+#include "fibrio/staggered.hpp"
 #include "fibrio/strand.hpp"
 #include "fibrio/task_groups.hpp"
 #include "fibrio/tasks.hpp"

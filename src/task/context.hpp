@@ -80,4 +80,18 @@ class ContextSlot {
 // A copy of it.
 [[nodiscard]] ContextSlot copy_current_context();
 
+// The caller sees the values of another context, of which this is a copy, while it lives.
+class BorrowedContext {
+ public:
+  explicit BorrowedContext(const ContextSlot& from)
+      : slot_(current_context()), before_(std::exchange(slot_, from.copy())) {}
+  ~BorrowedContext() { slot_ = std::move(before_); }
+  BorrowedContext(const BorrowedContext&) = delete;
+  BorrowedContext& operator=(const BorrowedContext&) = delete;
+
+ private:
+  ContextSlot& slot_;
+  ContextSlot before_;
+};
+
 }  // namespace fibrio::detail

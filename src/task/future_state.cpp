@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "base/check.hpp"
@@ -11,6 +12,7 @@
 #include "fibrio/futures.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
+#include "task/context.hpp"
 #include "task/done_callback.hpp"
 #include "task/future_word.hpp"
 #include "task/loop_services.hpp"
@@ -108,6 +110,8 @@ void FutureState::report_never_retrieved() noexcept {
     } report{
         kind_ == Kind::kTask ? "Task exception was never retrieved" : "Future exception was never retrieved",
         self};
+    std::optional<BorrowedContext> borrowed;  // asyncio: the handler runs in the task's own context
+    if (kind_ == Kind::kTask) borrowed.emplace(TaskControl::of(*this).context);
     const bool told = with_live_loop(
         scheduler_, loop_id_,
         [](Scheduler& scheduler, void* context) {
@@ -274,12 +278,12 @@ void FutureState::wait() {
 
 // --- callbacks ---------------------------------------------------------------------------------------------
 
-std::uint64_t FutureState::add_done_callback(UniqueFunction<void(AnyFuture)> callback) {
+LoopIdentity FutureState::loop_for_callbacks(const char* what) const {
   LoopIdentity loop = running_loop();
   if (loop.scheduler == nullptr) loop = {scheduler_, loop_id_};
   if (loop.scheduler == nullptr) {
-    throw RuntimeError(
-        "add_done_callback needs a loop to call it: neither the caller nor the future has one");
+    throw RuntimeError(std::string(what) +
+                       " needs a loop to go on: neither the caller nor the future has one");
   }
   // From outside of it the loop may be closed by now; a callback would never run.
   const auto is_open = [&] {
@@ -291,9 +295,13 @@ std::uint64_t FutureState::add_done_callback(UniqueFunction<void(AnyFuture)> cal
     return open;
   };
   if (this_worker() == nullptr && !is_open()) {
-    throw RuntimeError("add_done_callback: the event loop is closed");
+    throw RuntimeError(std::string(what) + ": the event loop is closed");
   }
-  return list_done_callback(std::move(callback), loop);
+  return loop;
+}
+
+std::uint64_t FutureState::add_done_callback(UniqueFunction<void(AnyFuture)> callback) {
+  return list_done_callback(std::move(callback), loop_for_callbacks("add_done_callback"));
 }
 
 std::uint64_t FutureState::add_done_callback(UniqueFunction<void(AnyFuture)> callback, Scheduler& loop) {

@@ -65,7 +65,8 @@ void TaskControl::run() noexcept {
   // Destructors of captured objects may wait, but nothing may be thrown through them.
   ++cancel_masks;
   ops_.destroy_callable(payload_);
-  context.clear();
+  // The report of an exception that nobody retrieves is made in the task's context.
+  if (exception == nullptr) context.clear();
   --cancel_masks;
   if (returned && word.take_cancellation()) {  // a request came before the end: the value is lost (C04)
     cancelled = true;

@@ -66,7 +66,8 @@ TEST_CASE("Barrier has at least one party", "[barrier]") {
   });
 }
 
-// asyncio: test_locks BarrierTests.test_filling_one_task, test_filling_one_task_twice
+// asyncio: test_locks BarrierTests.test_filling_one_task
+// asyncio: test_locks BarrierTests.test_filling_one_task_twice
 TEST_CASE("Barrier of one never makes anybody wait", "[barrier]") {
   in_tasks([](EventLoop&) {
     Barrier barrier(1);
@@ -78,7 +79,8 @@ TEST_CASE("Barrier of one never makes anybody wait", "[barrier]") {
   });
 }
 
-// asyncio: test_locks BarrierTests.test_filling_task_by_task, test_context_manager
+// asyncio: test_locks BarrierTests.test_filling_task_by_task
+// asyncio: test_locks BarrierTests.test_context_manager
 TEST_CASE("Barrier counts who waits, up to the last, and is empty again", "[barrier]") {
   in_tasks([](EventLoop& loop) {
     Barrier barrier(3);
@@ -96,7 +98,8 @@ TEST_CASE("Barrier counts who waits, up to the last, and is empty again", "[barr
   });
 }
 
-// asyncio: test_locks BarrierTests.test_filling_tasks_wait_twice, test_filling_tasks_check_return_value
+// asyncio: test_locks BarrierTests.test_filling_tasks_wait_twice
+// asyncio: test_locks BarrierTests.test_filling_tasks_check_return_value
 TEST_CASE("Barrier gives each index once per round, round after round", "[barrier]") {
   in_tasks([](EventLoop&) {
     constexpr int kParties = 5;
@@ -114,7 +117,8 @@ TEST_CASE("Barrier gives each index once per round, round after round", "[barrie
   });
 }
 
-// asyncio: test_locks BarrierTests.test_draining_state, test_blocking_tasks_while_draining
+// asyncio: test_locks BarrierTests.test_draining_state
+// asyncio: test_locks BarrierTests.test_blocking_tasks_while_draining
 TEST_CASE("Barrier: who comes while a round leaves waits for the next", "[barrier]") {
   on_one_worker([](EventLoop& loop) {
     loop.run_until_complete([&] {
@@ -178,8 +182,9 @@ TEST_CASE("Barrier: a cancel after the last has come concerns only who is cancel
   });
 }
 
-// asyncio: test_locks BarrierTests.test_reset_barrier, test_reset_barrier_while_tasks_waiting,
-//   test_reset_barrier_while_tasks_waiting_and_waiting_again
+// asyncio: test_locks BarrierTests.test_reset_barrier
+// asyncio: test_locks BarrierTests.test_reset_barrier_while_tasks_waiting
+// asyncio: test_locks BarrierTests.test_reset_barrier_while_tasks_waiting_and_waiting_again
 TEST_CASE("Barrier: reset throws out who waits, and the next round works", "[barrier]") {
   in_tasks([](EventLoop&) {
     Barrier barrier(3);
@@ -204,8 +209,8 @@ TEST_CASE("Barrier: reset throws out who waits, and the next round works", "[bar
   });
 }
 
-// asyncio: test_locks BarrierTests.test_reset_barrier_when_tasks_half_draining,
-//   test_reset_barrier_when_tasks_half_draining_half_blocking
+// asyncio: test_locks BarrierTests.test_reset_barrier_when_tasks_half_draining
+// asyncio: test_locks BarrierTests.test_reset_barrier_when_tasks_half_draining_half_blocking
 TEST_CASE("Barrier: reset while a round leaves throws out who has not left; newcomers join the next",
           "[barrier]") {
   on_one_worker([](EventLoop& loop) {
@@ -263,8 +268,9 @@ TEST_CASE("Barrier: a reset by the last one out concerns nobody", "[barrier]") {
   });
 }
 
-// asyncio: test_locks BarrierTests.test_abort_barrier, test_abort_barrier_when_exception,
-//   test_abort_barrier_when_exception_then_resetting
+// asyncio: test_locks BarrierTests.test_abort_barrier
+// asyncio: test_locks BarrierTests.test_abort_barrier_when_exception
+// asyncio: test_locks BarrierTests.test_abort_barrier_when_exception_then_resetting
 TEST_CASE("Barrier: abort breaks it for all, until it is reset", "[barrier]") {
   in_tasks([](EventLoop&) {
     Barrier barrier(4);

@@ -11,7 +11,9 @@ using namespace fibrio::test;
 
 // --- requests and their delivery ---------------------------------------------------------------------------
 
-// asyncio: test_tasks BaseTaskTests.test_cancel, test_sleep_cancel
+// asyncio: test_tasks BaseTaskTests.test_cancel
+// asyncio: test_tasks BaseTaskTests.test_sleep_cancel
+// asyncio: test_tasks BaseTaskTests.test_task_cancel_sleeping_task
 TEST_CASE("Cancelling a sleeping task ends it as cancelled and takes its timer away", "[cancellation]") {
   on_loops([](EventLoop& loop) {
     loop.run_until_complete([&] {
@@ -490,7 +492,7 @@ TEST_CASE("C10: another exception while the cancellation is handled becomes the 
   });
 }
 
-// asyncio: test_tasks BaseTaskTests.test_cancel_awaited_task, test_yield_future_passes_cancel
+// asyncio: test_tasks BaseTaskTests.test_cancel_awaited_task
 TEST_CASE("C11: a cancel is passed on down the chain of awaited tasks", "[cancellation]") {
   in_tasks([](EventLoop& loop) {
     const Future<> source = loop.create_future();
@@ -525,6 +527,40 @@ TEST_CASE("C11: a cancel is passed on down the chain of awaited tasks", "[cancel
     TASK_CHECK(middle.cancelling() == 1);
     TASK_CHECK(inner.cancelling() == 1);
     TASK_CHECK(bystander.cancelling() == 0);
+  });
+}
+
+// asyncio: test_tasks BaseTaskTests.test_yield_future_passes_cancel
+TEST_CASE("A cancel is thrown at the innermost wait and unwinds outwards, as far as it is not caught",
+          "[cancellation]") {
+  in_tasks([](EventLoop& loop) {
+    Log log;
+    Future<> future = loop.create_future();
+    const auto inner = [&] {
+      try {
+        await(future);
+      } catch (const CancelledError&) {
+        log.add("inner");
+        throw;
+      }
+    };
+    const auto outer = [&] {
+      try {
+        inner();
+      } catch (const CancelledError&) {
+        log.add("outer");
+      }
+    };
+    Task<> task = create_task([&] {
+      outer();
+      log.add("went-on");
+    });
+    sleep(1ms);
+    TASK_CHECK(task.cancel());
+    await(task);
+    TASK_CHECK(log.text() == "inner outer went-on");
+    TASK_CHECK(future.cancelled());
+    TASK_CHECK(!task.cancelled());
   });
 }
 
@@ -603,8 +639,9 @@ TEST_CASE("Future::wait throws CancelledError when its own task is cancelled", "
 
 // --- messages ----------------------------------------------------------------------------------------------
 
-// asyncio: test_tasks BaseTaskTests.test_cancel_with_message_then_future_result,
-// asyncio: test_cancel_with_message_then_future_exception, test_task_cancel_message_getter
+// asyncio: test_tasks BaseTaskTests.test_cancel_with_message_then_future_result
+// asyncio: test_tasks BaseTaskTests.test_cancel_with_message_then_future_exception
+// asyncio: test_tasks BaseTaskTests.test_task_cancel_message_getter
 TEST_CASE("The message of a cancel reaches the task and whoever asks for its result", "[cancellation]") {
   in_tasks([](EventLoop& loop) {
     for (const std::string message : {"", "because I can"}) {

@@ -66,6 +66,7 @@ TEST_CASE("A task has a copy of its creator's context, made at its creation", "[
   });
 }
 
+// asyncio: test_tasks BaseTaskTests.test_context_2
 TEST_CASE("Callbacks have a copy of the context in which they were registered", "[context]") {
   ContextVar<int> var("var", 0);
   in_tasks([&](EventLoop& loop) {
@@ -90,10 +91,12 @@ TEST_CASE("Callbacks have a copy of the context in which they were registered", 
   });
 }
 
-// asyncio: test_tasks BaseTaskTests.test_context_2
+// asyncio: test_tasks BaseTaskTests.test_context_4
+// asyncio: test_tasks BaseTaskTests.test_context_5
+// asyncio: test_tasks BaseTaskTests.test_context_6
 TEST_CASE("A task that was given a context runs in it: what it sets stays there", "[context]") {
   ContextVar<int> var("var", 0);
-  in_tasks([&](EventLoop&) {
+  in_tasks([&](EventLoop& loop) {
     var.set(1);
     const Context context = copy_context();
     var.set(2);
@@ -107,6 +110,11 @@ TEST_CASE("A task that was given a context runs in it: what it sets stays there"
     TASK_CHECK(var.get() == 2);
     TASK_CHECK(context.get(var) == 10);
     await(create_task(TaskOptions{.context = context}, [&] { TASK_CHECK(var.get() == 10); }));
+    await(loop.create_task(TaskOptions{.context = context}, [&] {
+      TASK_CHECK(var.get() == 10);
+      var.set(11);
+    }));
+    TASK_CHECK(context.get(var) == 11);
   });
 }
 
@@ -200,11 +208,12 @@ TEST_CASE("Values are dropped with the last context that has them", "[context]")
 }
 
 // asyncio: test_context DecimalContextTest.test_asyncio_task_decimal_context
+// asyncio: test_tasks BaseTaskTests.test_context_3
 TEST_CASE("Tasks that set the same variable in turn do not disturb each other", "[context]") {
   ContextVar<int> var("var");
   in_tasks([&](EventLoop&) {
     std::vector<Task<>> tasks;
-    for (int i = 0; i < 50; ++i) {
+    for (int i = 0; i < 100; ++i) {
       tasks.push_back(create_task([&var, i] {
         for (int round = 0; round < 20; ++round) {
           var.set(i * 100 + round);
@@ -214,5 +223,103 @@ TEST_CASE("Tasks that set the same variable in turn do not disturb each other", 
       }));
     }
     for (auto& task : tasks) await(task);
+  });
+}
+
+// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_task_context
+TEST_CASE("A child of a group may be given a context", "[context]") {
+  ContextVar<int> var("var");
+  in_tasks([&](EventLoop&) {
+    const Context context = copy_context();
+    task_group(
+        [&](TaskGroup& group) { group.create_task(TaskOptions{.context = context}, [&] { var.set(1); }); });
+    TASK_CHECK(context.get(var) == 1);
+    TASK_CHECK(var.get(0) == 0);
+  });
+}
+
+// asyncio: test_futures2 FutureTests.test_handle_exc_handler_correct_context
+TEST_CASE("The exception handler for a callback that failed runs in the callback's context", "[context]") {
+  ContextVar<std::string> var("var", "unset");
+  on_loops([&](EventLoop& loop) {
+    Log seen;
+    loop.set_exception_handler([&](EventLoop&, const ExceptionContext&) { seen.add(var.get()); });
+    loop.run_until_complete([&] {
+      var.set("main's");
+      loop.call_soon([&] {
+        var.set("soon's");
+        throw std::runtime_error("bad");
+      });
+      sleep(1ms);
+      loop.call_later(1ms, [&] {
+        var.set("timer's");
+        throw std::runtime_error("bad");
+      });
+      sleep(2ms);
+      Future<> done = loop.create_future();
+      done.add_done_callback([&](const AnyFuture&) {
+        var.set("future's");
+        throw std::runtime_error("bad");
+      });
+      done.set_result();
+      sleep(1ms);
+    });
+    CHECK(seen.text() == "soon's timer's future's");
+  });
+}
+
+// asyncio: test_futures2 FutureTests.test_task_exc_handler_correct_context
+TEST_CASE("The exception handler for a task's exception that nobody retrieved runs in the task's context",
+          "[context]") {
+  ContextVar<std::string> var("var", "unset");
+  on_loops([&](EventLoop& loop) {
+    Log seen;
+    loop.set_exception_handler([&](EventLoop&, const ExceptionContext&) { seen.add(var.get()); });
+    const auto fails = [&] {
+      var.set("task's");
+      throw std::runtime_error("bad");
+    };
+    loop.run_until_complete([&] {
+      var.set("main's");
+      static_cast<void>(create_task(fails));  // the loop has the last handle
+      sleep(1ms);
+      Task<> kept = create_task(fails);
+      sleep(1ms);
+      kept = {};
+      TASK_CHECK(var.get() == "main's");
+    });
+    CHECK(seen.text() == "task's task's");
+  });
+}
+
+TEST_CASE("A coroutine goes on in a copy of the context in which it awaited", "[context][awaitables]") {
+  struct Detached {
+    struct promise_type {
+      Detached get_return_object() { return {}; }
+      std::suspend_never initial_suspend() noexcept { return {}; }
+      std::suspend_never final_suspend() noexcept { return {}; }
+      void return_void() {}
+      void unhandled_exception() { std::terminate(); }
+    };
+  };
+  ContextVar<int> var("var", 0);
+  in_tasks([&](EventLoop&) {
+    std::atomic<bool> ended{false};
+    const auto first = create_task([] { sleep(1ms); });
+    const auto second = create_task([] { sleep(2ms); });
+    const auto coroutine = [&]() -> Detached {
+      co_await first;
+      TASK_CHECK(var.get() == 1);
+      var.set(2);
+      co_await second;
+      TASK_CHECK(var.get() == 2);
+      ended = true;
+    };
+    var.set(1);
+    coroutine();
+    var.set(3);
+    sleep(3ms);
+    TASK_CHECK(eventually_in_task([&] { return ended.load(); }));
+    TASK_CHECK(var.get() == 3);
   });
 }

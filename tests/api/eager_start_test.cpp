@@ -1,4 +1,6 @@
 // Eager tasks: they run inside create_task up to their first wait.
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +20,7 @@ auto eagerly(F&& function) {
 
 // asyncio: test_eager_task_factory EagerTaskFactoryLoopTests.test_eager_completion
 // asyncio: test_eager_task_factory DefaultTaskFactoryEagerStart.test_eager_start_true_with_default_factory
+// asyncio: test_tasks BaseTaskTests.test_eager_start_true
 TEST_CASE("An eager task that does not wait is done when create_task returns", "[eager]") {
   in_tasks([](EventLoop&) {
     const auto task = eagerly([] { return 4; });
@@ -31,6 +34,7 @@ TEST_CASE("An eager task that does not wait is done when create_task returns", "
 
 // asyncio: test_eager_task_factory EagerTaskFactoryLoopTests.test_block_after_eager_step
 // asyncio: test_eager_task_factory EagerTaskFactoryLoopTests.test_await_future_during_eager_step
+// asyncio: test_eager_task_factory EagerTaskFactoryLoopTests.test_all_tasks_with_blocking
 TEST_CASE("An eager task that waits goes on later, as any other", "[eager]") {
   in_tasks([](EventLoop& loop) {
     Future<int> future = loop.create_future<int>();
@@ -43,15 +47,17 @@ TEST_CASE("An eager task that waits goes on later, as any other", "[eager]") {
     });
     TASK_CHECK(steps == 1);
     TASK_CHECK(!task.done());
+    TASK_CHECK(all_tasks().size() == 2);
     eagerly([&] { future.set_result(3); });
     TASK_CHECK(await(task) == 3);
     TASK_CHECK(steps == 2);
+    TASK_CHECK(all_tasks().size() == 1);
   });
 }
 
 // asyncio: test_eager_task_factory EagerTaskFactoryLoopTests.test_current_task
 // asyncio: test_eager_task_factory EagerTaskFactoryLoopTests.test_all_tasks_with_eager_completion
-// asyncio: test_eager_task_factory BaseEagerTaskFactoryTests.test_name
+// asyncio: test_eager_task_factory CEagerTaskFactoryLoopTests.test_name
 TEST_CASE("In its eager step it is the current task, has its name, and is among all tasks", "[eager]") {
   in_tasks([](EventLoop&) {
     const AnyTask creator = current_task();
@@ -101,6 +107,7 @@ TEST_CASE("The eager step runs in a copy of the creator's context", "[eager]") {
   });
 }
 
+// asyncio: test_tasks BaseTaskTests.test_eager_start_false
 TEST_CASE("C58: the eager step, then its creator, then what was ready", "[eager]") {
   in_order([](EventLoop& loop) {
     Log order;
@@ -215,7 +222,6 @@ TEST_CASE("An eager task for another strand waits for its turn there; a free one
   });
 }
 
-// asyncio: test_taskgroups TestEagerTaskTaskGroup.test_taskgroup_01
 TEST_CASE("Children of a group may start eagerly", "[eager]") {
   in_tasks([](EventLoop&) {
     const int sum = task_group([](TaskGroup& group) {
@@ -284,5 +290,90 @@ TEST_CASE("An exception in flight in the creator does not mask the eager task", 
       await(task);
       TASK_CHECK(std::current_exception() != nullptr);
     }
+  });
+}
+
+// --- what takes no pass ------------------------------------------------------------------------------------
+
+namespace {
+
+// Returns how many of the tasks were done when create_task returned.
+int tree_of_groups(int width, int depth) {
+  if (depth == 0) return 0;
+  return task_group([=](TaskGroup& group) {
+    int at_once = 0;
+    for (int i = 0; i < width; ++i) {
+      const auto child =
+          group.create_task(TaskOptions(kEager), [=] { return tree_of_groups(width, depth - 1); });
+      at_once += child.done() ? 1 : 0;
+      at_once += await(child);
+    }
+    return at_once;
+  });
+}
+
+int tree_of_gathers(int width, int depth) {
+  if (depth == 0) return 0;
+  std::vector<Task<int>> children;
+  for (int i = 0; i < width; ++i) {
+    children.push_back(eagerly([=] { return 1 + tree_of_gathers(width, depth - 1); }));
+  }
+  int tasks = 0;
+  for (const int below : gather(std::move(children))) tasks += below;
+  return tasks;
+}
+
+}  // namespace
+
+// asyncio: test_eager_task_factory BaseTaskCountingTests.test_awaitables_chain
+TEST_CASE("Calls of calls are no tasks, however deep", "[eager]") {
+  struct Nest {
+    static int depth(int left) { return left == 0 ? (yield(), 1) : depth(left - 1); }
+  };
+  on_loops([](EventLoop& loop) {
+    CHECK(loop.run_until_complete([] { return Nest::depth(100); }) == 1);
+    CHECK(loop.stats().tasks_spawned == 1);
+  });
+}
+
+// asyncio: test_eager_task_factory BaseTaskCountingTests.test_recursive_taskgroups
+TEST_CASE("In a tree of groups of eager tasks the leaves never wait for a pass, groups do", "[eager]") {
+  in_order([](EventLoop&) { TASK_CHECK(tree_of_groups(5, 4) == 625); });
+}
+
+// asyncio: test_eager_task_factory BaseTaskCountingTests.test_recursive_gather
+TEST_CASE("A tree of gathers of eager tasks that do not wait is over before anything else runs", "[eager]") {
+  in_order([](EventLoop& loop) {
+    bool others_ran = false;
+    loop.call_soon([&] { others_ran = true; });
+    TASK_CHECK(tree_of_gathers(5, 4) == 5 + 25 + 125 + 625);
+    TASK_CHECK(!others_ran);
+  });
+}
+
+// asyncio: test_eager_task_factory EagerTaskFactoryLoopTests.test_staggered_race_with_eager_tasks
+// asyncio: test_eager_task_factory EagerTaskFactoryLoopTests.test_staggered_race_with_eager_tasks_no_delay
+TEST_CASE("staggered_race of eager tasks: an error, and the delay, start the next", "[eager][staggered]") {
+  in_tasks([](EventLoop&) {
+    const auto fails = []() -> std::string { throw std::runtime_error("no good"); };
+    const auto slow = [] { return sleep(2s), std::string("slow"); };
+    const auto quick = [] { return std::string("quick"); };
+    const auto race = [&](auto first, std::optional<Duration> delay) {
+      return staggered_race(std::vector<std::function<std::string()>>{[&] { return await(eagerly(first)); },
+                                                                      [&] { return await(eagerly(quick)); },
+                                                                      [&] { return await(eagerly(fails)); }},
+                            delay);
+    };
+    for (const std::optional<Duration> delay : {std::optional<Duration>(1s), std::optional<Duration>()}) {
+      const auto after_error = race(fails, delay);
+      TASK_CHECK(after_error.value == "quick");
+      TASK_CHECK(after_error.index == 1);
+      TASK_CHECK(after_error.exceptions.size() == 2);
+      TASK_CHECK(throws<std::runtime_error>([&] { std::rethrow_exception(after_error.exceptions[0]); }));
+    }
+    const auto after_delay = race(slow, 1s);
+    TASK_CHECK(after_delay.value == "quick");
+    TASK_CHECK(after_delay.index == 1);
+    TASK_CHECK(throws<CancelledError>([&] { std::rethrow_exception(after_delay.exceptions[0]); }));
   });
 }

@@ -23,12 +23,15 @@ TEST_CASE("run_until_complete returns the value or throws what the callable thro
     CHECK(loop.run_until_complete([] { return 42; }) == 42);
     CHECK(*loop.run_until_complete([] { return std::make_unique<int>(7); }) == 7);
     loop.run_until_complete([] { sleep(1s); });
+    CHECK(loop.time() == TimePoint(1s));
     CHECK_THROWS_WITH(loop.run_until_complete([] { throw std::runtime_error("boom"); }), "boom");
     CHECK_THROWS_AS(loop.run_until_complete([] { throw CancelledError(); }), CancelledError);
     CHECK(loop.run_until_complete([] { return 43; }) == 43);
   });
 }
 
+// asyncio: test_tasks BaseTaskTests.test_task_class
+// asyncio: test_tasks BaseTaskTests.test_ensure_future_coroutine
 TEST_CASE("run_until_complete runs a future or a task made before", "[event_loop]") {
   on_loops([](EventLoop& loop) {
     Future<int> future = loop.create_future<int>();
@@ -36,7 +39,9 @@ TEST_CASE("run_until_complete runs a future or a task made before", "[event_loop
     CHECK(loop.run_until_complete(future) == 5);
     CHECK(loop.run_until_complete(future) == 5);  // done already
     Task<std::string> task = loop.create_task([] { return std::string("made before"); });
+    CHECK(&task.get_loop() == &loop);
     CHECK(loop.run_until_complete(task) == "made before");
+    CHECK(task.result() == "made before");
     const AnyTask any = loop.create_task([] {});
     loop.run_until_complete(any);
     CHECK(any.done());
@@ -64,6 +69,7 @@ TEST_CASE("run_until_complete that is stopped early says so, and its task can be
   });
 }
 
+// asyncio: test_events PolicyTests.test_new_event_loop
 TEST_CASE("A loop tells whether it runs and whether it is closed", "[event_loop]") {
   on_loops([](EventLoop& loop) {
     CHECK_FALSE(loop.is_running());
@@ -80,6 +86,7 @@ TEST_CASE("A loop tells whether it runs and whether it is closed", "[event_loop]
 
 // asyncio: test_events EventLoopTestsMixin.test_run_until_complete_nesting
 // asyncio: test_base_events RunningLoopTests.test_running_loop_within_a_loop
+// asyncio: test_events GetEventLoopTestsMixin.test_get_running_loop_already_running
 TEST_CASE("A run inside a run is refused, on the same loop and on another", "[event_loop]") {
   on_loops([](EventLoop& loop) {
     EventLoop other(test_config(1));
@@ -231,7 +238,8 @@ TEST_CASE("A run that is stopped leaves suspended tasks as they are", "[event_lo
 
 // --- closing -----------------------------------------------------------------------------------------------
 
-// asyncio: test_events EventLoopTestsMixin.test_close; test_base_events BaseEventLoopTests.test_close
+// asyncio: test_events EventLoopTestsMixin.test_close
+// asyncio: test_base_events BaseEventLoopTests.test_close
 TEST_CASE("A closed loop refuses everything but questions", "[event_loop]") {
   on_loops([](EventLoop& loop) {
     const Future<int> future = loop.create_future<int>();
@@ -373,6 +381,7 @@ TEST_CASE("Tasks that a cleanup spawns while the loop closes are cancelled too",
   }
 }
 
+// asyncio: test_events EventLoopTestsMixin.test_internal_fds
 TEST_CASE("A thousand loops come and go and leave nothing", "[event_loop]") {
   const NothingLeft nothing_left;
   const int rounds = 1000 / kSlowdown;
@@ -458,7 +467,8 @@ TEST_CASE("Two loops in one thread take turns", "[event_loop]") {
 }
 
 TEST_CASE("A forked child has no running loop and may make its own", "[event_loop]") {
-  // asyncio: test_unix_events TestFork.test_fork_not_share_event_loop, test_fork_asyncio_run
+  // asyncio: test_unix_events TestFork.test_fork_not_share_event_loop
+  // asyncio: test_unix_events TestFork.test_fork_asyncio_run
   if (kThreadSanitizer) return;  // it dies of a fork with threads
   EventLoop loop(test_config(1));
   ChildResult result;
@@ -477,6 +487,9 @@ TEST_CASE("A forked child has no running loop and may make its own", "[event_loo
 
 // --- callbacks and handles ---------------------------------------------------------------------------------
 
+// asyncio: test_base_events BaseEventLoopTests.test__add_callback_handle
+// asyncio: test_events EventLoopTestsMixin.test_call_later
+// asyncio: test_events EventLoopTestsMixin.test_call_soon
 TEST_CASE("call_soon passes its arguments, decayed", "[event_loop]") {
   on_loops([](EventLoop& loop) {
     std::atomic<int> sum{0};
@@ -495,6 +508,8 @@ TEST_CASE("call_soon passes its arguments, decayed", "[event_loop]") {
 }
 
 // asyncio: test_events HandleTests.test_handle
+// asyncio: test_base_events BaseEventLoopTests.test_call_soon
+// asyncio: test_base_events BaseEventLoopTests.test__add_callback_cancelled_handle
 TEST_CASE("A cancelled handle's callback does not run, and cancel tells whether it won", "[event_loop]") {
   on_loops([](EventLoop& loop) {
     std::atomic<int> calls{0};
@@ -632,11 +647,12 @@ TEST_CASE("Many threads feed one loop at once", "[event_loop]") {
       false);
 }
 
-// asyncio: test_tasks RunCoroutineThreadsafeTests.test_run_coroutine_threadsafe,
-// asyncio: test_run_coroutine_threadsafe_with_exception, test_run_coroutine_threadsafe_task_cancelled,
-// asyncio: test_run_coroutine_threadsafe_and_cancel
-// asyncio: test_free_threading TestFreeThreading.test_run_coroutine_threadsafe,
-// test_run_coroutine_threadsafe_exception
+// asyncio: test_tasks RunCoroutineThreadsafeTests.test_run_coroutine_threadsafe
+// asyncio: test_tasks RunCoroutineThreadsafeTests.test_run_coroutine_threadsafe_with_exception
+// asyncio: test_tasks RunCoroutineThreadsafeTests.test_run_coroutine_threadsafe_task_cancelled
+// asyncio: test_tasks RunCoroutineThreadsafeTests.test_run_coroutine_threadsafe_and_cancel
+// asyncio: test_free_threading TestFreeThreading.test_run_coroutine_threadsafe
+// asyncio: test_free_threading TestFreeThreading.test_run_coroutine_threadsafe_exception
 TEST_CASE("A thread creates a task on a running loop and blocks for its result", "[event_loop]") {
   on_loops(
       [](EventLoop& loop) {
@@ -672,9 +688,30 @@ TEST_CASE("A thread creates a task on a running loop and blocks for its result",
       false);
 }
 
+// asyncio: test_tasks RunCoroutineThreadsafeTests.test_run_coroutine_threadsafe_with_timeout
+TEST_CASE("A thread's wait with a timeout cancels the task on the loop", "[event_loop]") {
+  on_loops(
+      [](EventLoop& loop) {
+        Task<> inner;
+        std::thread thread([&] {
+          TASK_CHECK(eventually([&] { return loop.is_running(); }));
+          inner = loop.create_task([] { sleep(1h); });
+          const Task<> waits = loop.create_task([&] { wait_for(inner, 1ms); });
+          TASK_CHECK(throws<TimeoutError>([&] { await(waits); }));
+          TASK_CHECK(inner.cancelled());
+          loop.stop();
+        });
+        loop.run_forever();
+        thread.join();
+        loop.run_until_complete([] { TASK_CHECK(all_tasks().size() == 1); });
+      },
+      false);
+}
+
 // --- reports -----------------------------------------------------------------------------------------------
 
-// asyncio: test_base_events BaseEventLoopTests.test_default_exc_handler_callback, test_set_exc_handler_custom
+// asyncio: test_base_events BaseEventLoopTests.test_default_exc_handler_callback
+// asyncio: test_base_events BaseEventLoopTests.test_set_exc_handler_custom
 // asyncio: test_events HandleTests.test_callback_with_exception
 TEST_CASE("A failing callback is reported with its exception, and the loop goes on", "[event_loop]") {
   on_loops([](EventLoop& loop) {
@@ -695,7 +732,8 @@ TEST_CASE("A failing callback is reported with its exception, and the loop goes 
   });
 }
 
-// asyncio: test_base_events BaseEventLoopTests.test_set_exc_handler_broken, test_default_exc_handler_broken
+// asyncio: test_base_events BaseEventLoopTests.test_set_exc_handler_broken
+// asyncio: test_base_events BaseEventLoopTests.test_default_exc_handler_broken
 TEST_CASE("A failing exception handler harms nobody", "[event_loop]") {
   const ChildResult result = run_in_child([] {
     EventLoop loop(test_config(1));
@@ -726,8 +764,11 @@ TEST_CASE("The default exception handler writes message, task and error to stder
   CHECK(result.errors.find("asked to stop: enough") != std::string::npos);
 }
 
-// asyncio: test_base_events BaseEventLoopTests.test_run_until_complete_baseexception,
-// asyncio: test_run_forever_pre_stopped, BaseEventLoopTests.test_default_exc_handler_callback
+// asyncio: test_base_events BaseEventLoopTests.test_run_until_complete_baseexception
+// asyncio: test_base_events BaseEventLoopTests.test_run_forever_pre_stopped
+// asyncio: test_base_events BaseEventLoopTests.test_default_exc_handler_callback
+// asyncio: test_base_events BaseEventLoopTests.test_run_until_complete_loop_orphan_future_close_loop
+// asyncio: test_base_events BaseEventLoopTests.test_run_forever_keyboard_interrupt
 TEST_CASE("A KeyboardInterrupt that leaves a task or a callback ends the run, and the loop runs again",
           "[event_loop]") {
   on_loops([](EventLoop& loop) {
@@ -777,6 +818,20 @@ TEST_CASE("run_until_complete of a future that is an lvalue gives its value in p
     CHECK(*value == 7);
     CHECK(&value == &task.result());
   });
+}
+
+namespace {
+template <class H>
+concept CanHandle = requires(EventLoop& loop, H handler) {
+  loop.set_exception_handler(handler);
+};
+}  // namespace
+
+// asyncio: test_base_events BaseEventLoopTests.test_set_exc_handler_invalid
+TEST_CASE("What is no exception handler is refused by the compiler", "[event_loop]") {
+  STATIC_REQUIRE(CanHandle<void (*)(EventLoop&, const ExceptionContext&)>);
+  STATIC_REQUIRE_FALSE(CanHandle<const char*>);
+  STATIC_REQUIRE_FALSE(CanHandle<void (*)(int)>);
 }
 
 TEST_CASE("The exception handler can be asked for, replaced and taken away", "[event_loop]") {

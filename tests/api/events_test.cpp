@@ -35,7 +35,8 @@ TEST_CASE("Event wakes in arrival order; who comes after set() does not wait", "
   });
 }
 
-// asyncio: test_locks EventTests.test_wait_on_set, test_clear
+// asyncio: test_locks EventTests.test_wait_on_set
+// asyncio: test_locks EventTests.test_clear
 TEST_CASE("Event that is set lets a wait return at once, until it is cleared", "[events]") {
   in_tasks([](EventLoop&) {
     Event event;
@@ -66,7 +67,8 @@ TEST_CASE("Event: a cancelled waiter leaves", "[events]") {
   });
 }
 
-// asyncio: test_locks EventTests.test_clear_with_waiters. C47.
+// C47.
+// asyncio: test_locks EventTests.test_clear_with_waiters
 TEST_CASE("Event that is set and cleared before its waiters ran wakes them nevertheless", "[events]") {
   in_tasks([](EventLoop& loop) {
     Event event;
@@ -213,7 +215,8 @@ TEST_CASE("Condition: a cancelled wait ends only when it could take the lock aga
   });
 }
 
-// asyncio: test_locks ConditionTests.test_wait_cancel_after_notify. C43, C44.
+// C43, C44.
+// asyncio: test_locks ConditionTests.test_wait_cancel_after_notify
 TEST_CASE("Condition: a cancel while the lock is taken again is delivered with the lock held", "[events]") {
   in_tasks([](EventLoop&) {
     Condition condition;
@@ -249,7 +252,9 @@ TEST_CASE("Condition: a cancel while the lock is taken again is delivered with t
   });
 }
 
-// asyncio: test_locks ConditionTests.test_wait_unacquired, test_notify_unacquired, test_notify_all_unacquired
+// asyncio: test_locks ConditionTests.test_wait_unacquired
+// asyncio: test_locks ConditionTests.test_notify_unacquired
+// asyncio: test_locks ConditionTests.test_notify_all_unacquired
 TEST_CASE("Condition: wait and notify need the lock", "[events]") {
   in_tasks([](EventLoop&) {
     Condition condition;
@@ -259,7 +264,8 @@ TEST_CASE("Condition: wait and notify need the lock", "[events]") {
   });
 }
 
-// asyncio: test_locks ConditionTests.test_wait_for, test_wait_for_unacquired
+// asyncio: test_locks ConditionTests.test_wait_for
+// asyncio: test_locks ConditionTests.test_wait_for_unacquired
 TEST_CASE("Condition: wait_for asks its predicate after each wake-up and returns what it said", "[events]") {
   in_tasks([](EventLoop& loop) {
     Condition condition;
@@ -288,7 +294,8 @@ TEST_CASE("Condition: wait_for asks its predicate after each wake-up and returns
   });
 }
 
-// asyncio: test_locks ConditionTests.test_notify, test_notify_all
+// asyncio: test_locks ConditionTests.test_notify
+// asyncio: test_locks ConditionTests.test_notify_all
 TEST_CASE("Condition: to notify more than there are is to notify all", "[events]") {
   for (const bool all : {false, true}) {
     in_tasks([all](EventLoop& loop) {
@@ -319,7 +326,8 @@ TEST_CASE("Condition: to notify more than there are is to notify all", "[events]
   }
 }
 
-// asyncio: test_locks ConditionTests.test_explicit_lock, test_context_manager
+// asyncio: test_locks ConditionTests.test_explicit_lock
+// asyncio: test_locks ConditionTests.test_context_manager
 TEST_CASE("Condition: several may share one lock", "[events]") {
   in_tasks([](EventLoop&) {
     Lock lock;
@@ -348,7 +356,9 @@ TEST_CASE("Condition: several may share one lock", "[events]") {
   });
 }
 
-// asyncio: test_locks ConditionTests.test_cancelled_wakeup, test_cancelled_wakeup_relock. C44.
+// C44.
+// asyncio: test_locks ConditionTests.test_cancelled_wakeup
+// asyncio: test_locks ConditionTests.test_cancelled_wakeup_relock
 TEST_CASE("Condition: who is notified and then cancelled passes the notification on", "[events]") {
   for (const bool while_relocking : {false, true}) {
     in_tasks([while_relocking](EventLoop&) {
@@ -383,7 +393,8 @@ TEST_CASE("Condition: who is notified and then cancelled passes the notification
   }
 }
 
-// asyncio: test_locks ConditionTests.test_cancelled_error_wakeup, test_cancelled_error_re_aquire
+// asyncio: test_locks ConditionTests.test_cancelled_error_wakeup
+// asyncio: test_locks ConditionTests.test_cancelled_error_re_aquire
 TEST_CASE("Condition: the error thrown is the one of the cancel, with its text", "[events]") {
   in_tasks([](EventLoop&) {
     Condition condition;

@@ -43,7 +43,9 @@ class Gate {
 
 }  // namespace
 
-// asyncio: test_threads ToThreadTests.test_to_thread, test_to_thread_args_kwargs, test_to_thread_once
+// asyncio: test_threads ToThreadTests.test_to_thread
+// asyncio: test_threads ToThreadTests.test_to_thread_args_kwargs
+// asyncio: test_threads ToThreadTests.test_to_thread_once
 TEST_CASE("to_thread returns what the call returns on another thread", "[offload]") {
   in_tasks([](EventLoop&) {
     const std::thread::id here = std::this_thread::get_id();
@@ -90,6 +92,7 @@ TEST_CASE("Offloaded calls run beside each other, up to the executor's threads",
 }
 
 // asyncio: test_events EventLoopTestsMixin.test_run_in_executor
+// asyncio: test_futures BaseFutureTests.test_wrap_future_use_running_loop
 TEST_CASE("run_in_executor submits at once, to the default executor or a given one", "[offload]") {
   in_tasks([](EventLoop& loop) {
     ThreadPool own(1, 1s, "own");
@@ -115,6 +118,21 @@ TEST_CASE("run_in_executor works from a plain thread and before the loop runs", 
   });
 }
 
+// asyncio: test_futures BaseFutureTests.test_wrap_future
+TEST_CASE("A future of a pool gives its value to a task, computed on another thread", "[offload]") {
+  in_tasks([](EventLoop&) {
+    ThreadPool pool(1);
+    const std::thread::id before = std::this_thread::get_id();
+    const auto [text, thread] = await(pool.submit(
+        [](std::string given) { return std::pair(std::move(given), std::this_thread::get_id()); }, "oi"));
+    TASK_CHECK(text == "oi");
+    TASK_CHECK(thread != before);
+    TASK_CHECK(thread != std::this_thread::get_id());
+    TASK_CHECK(current_task().valid());
+  });
+}
+
+// asyncio: test_futures BaseFutureTests.test_wrap_future_without_loop
 TEST_CASE("run_until_complete takes a future of a pool that has no loop", "[offload]") {
   on_loops(
       [](EventLoop& loop) {
@@ -149,7 +167,7 @@ TEST_CASE("Cancelling a task in to_thread frees it at once, the call goes on uns
   });
 }
 
-// asyncio: test_events EventLoopTestsMixin.test_run_in_executor_cancel
+// asyncio: test_futures BaseFutureTests.test_wrap_future_cancel
 TEST_CASE("Cancelling an offloaded call that waits for a thread takes it back and destroys it", "[offload]") {
   in_tasks([](EventLoop& loop) {
     Gate gate;
@@ -166,6 +184,32 @@ TEST_CASE("Cancelling an offloaded call that waits for a thread takes it back an
     await(running);
     pool.shutdown();
   });
+}
+
+// asyncio: test_events EventLoopTestsMixin.test_run_in_executor_cancel
+TEST_CASE("A call that was cancelled while it ran calls nothing on a loop that is closed by then",
+          "[offload]") {
+  for (const std::size_t workers : {1, 4}) {
+    const NothingLeft nothing_left;
+    Gate gate;
+    ThreadPool pool(1);
+    {
+      EventLoop loop(test_config(workers, false));
+      const Reports reports(loop);
+      Future<> running = loop.run_in_executor(&pool, [&] {
+        gate.enter();
+        throw std::runtime_error("unseen");
+      });
+      running.add_done_callback([](const AnyFuture& done) { TASK_CHECK(done.cancelled()); });
+      loop.run_until_complete([&] { TASK_CHECK(eventually_in_task([&] { return gate.entered() == 1; })); });
+      CHECK(running.cancel());
+      loop.close();
+      CHECK(reports.size() == 0);
+    }
+    gate.open();
+    CHECK(pool.shutdown() == 0);
+    report_failures();
+  }
 }
 
 TEST_CASE("A task cancelled before it offloads calls nothing or drops the result", "[offload]") {

@@ -291,6 +291,26 @@ TEST_CASE("add_reader calls back as long as there is something to read", "[fds]"
       false);
 }
 
+// asyncio: test_base_events BaseEventLoopTests.test_single_selecter_event_callback_after_stopping
+TEST_CASE("stop runs what was found readable once, not again in the next run", "[fds]") {
+  on_one_worker(
+      [](EventLoop& loop) {
+        const Ends ends;
+        int calls = 0;
+        ends.put();
+        loop.add_reader(ends.in, [&] {
+          ++calls;
+          loop.call_soon([&] { loop.remove_reader(ends.in); });
+        });
+        for (int run = 0; run < 2; ++run) {
+          loop.call_soon([&] { loop.stop(); });
+          loop.run_forever();
+          CHECK(calls == 1);
+        }
+      },
+      false);
+}
+
 // asyncio: test_events EventLoopTestsMixin.test_writer_callback
 TEST_CASE("add_writer calls back as long as there is room", "[fds]") {
   on_loops(
@@ -506,6 +526,7 @@ TEST_CASE("A signal that comes before the run is handled by the run", "[signals]
 }
 
 // asyncio: test_unix_events SelectorEventLoopSignalTests.test_remove_signal_handler_2
+// asyncio: test_events EventLoopTestsMixin.test_signal_handling_args
 TEST_CASE("Handlers of several signals are kept apart; adding again replaces", "[signals]") {
   on_loops(
       [](EventLoop& loop) {
@@ -546,6 +567,7 @@ TEST_CASE("Closing the loop gives the signals back, and another loop may have th
   }
 }
 
+// asyncio: test_events EventLoopTestsMixin.test_add_signal_handler
 TEST_CASE("A signal handler restores what the program had before", "[signals]") {
   ::signal(SIGUSR2, SIG_IGN);
   {

@@ -402,6 +402,9 @@ TEST_CASE("Awaiting in a callback throws RuntimeError if it would have to wait",
   });
 }
 
+// asyncio: test_tasks BaseTaskTests.test_ensure_future_coroutine
+// asyncio: test_tasks BaseCurrentLoopTests.test_current_task_no_running_loop_implicit
+// asyncio: test_events GetEventLoopTestsMixin.test_get_event_loop_returns_running_loop2
 TEST_CASE("Waits outside of any loop throw RuntimeError where they need a task", "[futures]") {
   CHECK_THROWS_AS(sleep(1s), RuntimeError);
   CHECK_THROWS_AS(yield(), RuntimeError);
@@ -539,6 +542,9 @@ TEST_CASE("A callback added to a done future runs in the next pass, never inline
 }
 
 // asyncio: test_futures BaseFutureDoneCallbackTests.test_callbacks_remove_first_callback
+// asyncio: test_futures BaseFutureDoneCallbackTests.test_callbacks_remove_first_and_second_callback
+// asyncio: test_futures BaseFutureDoneCallbackTests.test_callbacks_remove_third_callback
+// asyncio: test_futures BaseFutureDoneCallbackTests.test_remove_done_callback
 TEST_CASE("A removed callback does not run, wherever it stood", "[futures]") {
   for (int mask = 0; mask < 8; ++mask) {
     on_one_worker([mask](EventLoop& loop) {
@@ -582,6 +588,7 @@ TEST_CASE("A callback that removes a later one of a done future comes too late",
 }
 
 // asyncio: test_futures BaseFutureDoneCallbackTests.test_remove_done_callbacks_list_mutation
+// asyncio: test_futures BaseFutureDoneCallbackTests.test_remove_done_callbacks_list_clear
 TEST_CASE("A callback whose destructor removes others does not corrupt the list", "[futures]") {
   on_loops([](EventLoop& loop) {
     Future<int> future = loop.create_future<int>();
@@ -747,7 +754,21 @@ TEST_CASE("A future's exception that nobody retrieved is reported once, when the
     }
     REQUIRE(reports.size() == 1);
     CHECK(reports.exceptions()[0] == error);
-    CHECK(reports.messages()[0].find("never retrieved") != std::string::npos);
+    CHECK(reports.messages()[0] == "Future exception was never retrieved");
+  });
+}
+
+// asyncio: test_futures BaseFutureTests.test_future_exception_never_retrieved_debug
+TEST_CASE("In debug mode too an exception that nobody retrieved is reported once", "[futures]") {
+  on_loops([](EventLoop& loop) {
+    loop.set_debug(true);
+    const Reports reports(loop);
+    Future<int> future = loop.create_future<int>();
+    const std::exception_ptr error = error_of("unseen");
+    future.set_exception(error);
+    future = Future<int>();
+    REQUIRE(reports.size() == 1);
+    CHECK(reports.exceptions()[0] == error);
   });
 }
 
@@ -811,7 +832,6 @@ TEST_CASE("Handles can be kept in unordered sets: by identity, whatever their ty
   });
 }
 
-// asyncio: test_futures BaseFutureTests.test_add_done_callback, on a loop that is closed
 TEST_CASE("A done-callback that could never run is refused", "[futures]") {
   Future<> pending;
   {
@@ -855,9 +875,12 @@ TEST_CASE("An empty task handle becomes an empty AnyTask", "[futures]") {
   CHECK_FALSE(any.valid());
 }
 
-// asyncio: test_futures BaseFutureTests.test_tb_logger_abandoned, test_tb_logger_result_unretrieved,
-// asyncio: test_tb_logger_result_retrieved, test_tb_logger_exception_retrieved,
-// asyncio: test_tb_logger_exception_result_retrieved, test_tb_logger_not_called_after_cancel
+// asyncio: test_futures BaseFutureTests.test_tb_logger_abandoned
+// asyncio: test_futures BaseFutureTests.test_tb_logger_result_unretrieved
+// asyncio: test_futures BaseFutureTests.test_tb_logger_result_retrieved
+// asyncio: test_futures BaseFutureTests.test_tb_logger_exception_retrieved
+// asyncio: test_futures BaseFutureTests.test_tb_logger_exception_result_retrieved
+// asyncio: test_futures BaseFutureTests.test_tb_logger_not_called_after_cancel
 TEST_CASE("A future whose exception was seen, or that has none, is not reported", "[futures]") {
   on_loops([](EventLoop& loop) {
     const Reports reports(loop);

@@ -124,7 +124,9 @@ TEST_CASE("Lock: a waiter that is cancelled just before the unlock swallows no t
   });
 }
 
-// asyncio: test_locks LockTests.test_release_not_acquired, test_release_no_waiters, test_context_manager
+// asyncio: test_locks LockTests.test_release_not_acquired
+// asyncio: test_locks LockTests.test_release_no_waiters
+// asyncio: test_locks LockTests.test_context_manager
 TEST_CASE("Lock: unlocking is for who has locked, whoever that was", "[locks]") {
   in_tasks([](EventLoop&) {
     Lock lock;
@@ -383,7 +385,9 @@ TEST_CASE("What would wait throws RuntimeError in a callback, and changes nothin
 
 // --- Semaphore ---------------------------------------------------------------------------------------------
 
-// asyncio: test_locks SemaphoreTests.test_initial_value_zero, test_semaphore_value, test_release_no_waiters
+// asyncio: test_locks SemaphoreTests.test_initial_value_zero
+// asyncio: test_locks SemaphoreTests.test_semaphore_value
+// asyncio: test_locks SemaphoreTests.test_release_no_waiters
 TEST_CASE("Semaphore counts from its initial value, which is not negative", "[locks]") {
   in_tasks([](EventLoop&) {
     Semaphore none(0);
@@ -430,7 +434,8 @@ TEST_CASE("Semaphore hands units of a release to who waits: none is free in betw
   });
 }
 
-// asyncio: test_locks SemaphoreTests.test_acquire_cancel, test_acquire_cancel_before_awoken
+// asyncio: test_locks SemaphoreTests.test_acquire_cancel
+// asyncio: test_locks SemaphoreTests.test_acquire_cancel_before_awoken
 TEST_CASE("Semaphore skips cancelled waiters: one of the others is woken per release", "[locks]") {
   in_tasks([](EventLoop& loop) {
     Semaphore semaphore(0);
@@ -516,7 +521,8 @@ TEST_CASE("BoundedSemaphore refuses a release above its initial value", "[locks]
   });
 }
 
-// asyncio: test_locks SemaphoreTests.test_acquire_fifo_order, test_acquire_fifo_order_2
+// asyncio: test_locks SemaphoreTests.test_acquire_fifo_order
+// asyncio: test_locks SemaphoreTests.test_acquire_fifo_order_2
 TEST_CASE("Semaphore keeps arrival order, also of a task that comes again at once", "[locks]") {
   on_one_worker([](EventLoop& loop) {
     loop.run_until_complete([&] {

@@ -40,6 +40,7 @@ struct PassCounter {
 }  // namespace
 
 // asyncio: test_events EventLoopTestsMixin.test_call_soon
+// asyncio: test_events EventLoopTestsMixin.test_call_soon_threadsafe_same_thread
 TEST_CASE("C50: call_soon is first in, first out, and what a callback schedules runs in the next pass",
           "[order]") {
   CHECK(order_of([](EventLoop& loop, Log& log) {
@@ -92,6 +93,7 @@ TEST_CASE("C50: timers with equal deadlines run in the order of the calls", "[or
         }) == "before 0 1 2 3 4 5 6 7 8 9 10 11");
 }
 
+// asyncio: test_events TimerTests.test_timer_comparison
 TEST_CASE("Timers that are due together run in the order of their deadlines, sleeping tasks among them",
           "[order]") {
   CHECK(order_of([](EventLoop& loop, Log& log) {
@@ -299,6 +301,7 @@ TEST_CASE("run_until_complete stops one pass after the end of its task", "[order
 }
 
 // asyncio: test_base_events BaseEventLoopTests.test_run_forever_pre_stopped
+// asyncio: test_base_events BaseEventLoopTests.test_custom_run_forever_integration
 TEST_CASE("stop before the run: one pass without waiting", "[order]") {
   on_one_worker(
       [](EventLoop& loop) {

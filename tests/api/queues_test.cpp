@@ -15,7 +15,10 @@
 using namespace fibrio;
 using namespace fibrio::test;
 
-// asyncio: test_queues QueueBasicTests.test_empty, test_full, test_order, test_maxsize (the values)
+// asyncio: test_queues QueueBasicTests.test_empty
+// asyncio: test_queues QueueBasicTests.test_full
+// asyncio: test_queues QueueBasicTests.test_order
+// asyncio: test_queues QueueBasicTests.test_maxsize
 TEST_CASE("Queue knows how much is in it", "[queues]") {
   in_tasks([](EventLoop&) {
     Queue<int> unbounded;
@@ -53,7 +56,8 @@ TEST_CASE("Queue: put waits while it is full, and goes on after a get", "[queues
   });
 }
 
-// asyncio: test_queues QueueGetTests.test_blocking_get, QueuePutTests.test_blocking_put
+// asyncio: test_queues QueueGetTests.test_blocking_get
+// asyncio: test_queues QueuePutTests.test_blocking_put
 TEST_CASE("Queue: a put with room and a get with items do not wait", "[queues]") {
   in_tasks([](EventLoop&) {
     Queue<int> queue;
@@ -64,8 +68,10 @@ TEST_CASE("Queue: a put with room and a get with items do not wait", "[queues]")
   });
 }
 
-// asyncio: test_queues QueueGetTests.test_nonblocking_get, test_nonblocking_get_exception,
-//   QueuePutTests.test_nonblocking_put, test_nonblocking_put_exception
+// asyncio: test_queues QueueGetTests.test_nonblocking_get
+// asyncio: test_queues QueueGetTests.test_nonblocking_get_exception
+// asyncio: test_queues QueuePutTests.test_nonblocking_put
+// asyncio: test_queues QueuePutTests.test_nonblocking_put_exception
 TEST_CASE("Queue: what does not wait says no", "[queues]") {
   in_tasks([](EventLoop&) {
     Queue<std::string> queue(1);
@@ -82,7 +88,8 @@ TEST_CASE("Queue: what does not wait says no", "[queues]") {
   });
 }
 
-// asyncio: test_queues QueueGetTests.test_blocking_get_wait, QueuePutTests.test_put_with_waiting_getters
+// asyncio: test_queues QueueGetTests.test_blocking_get_wait
+// asyncio: test_queues QueuePutTests.test_put_with_waiting_getters
 TEST_CASE("Queue: get waits until an item comes", "[queues]") {
   in_tasks([](EventLoop& loop) {
     Queue<int> queue;
@@ -96,8 +103,9 @@ TEST_CASE("Queue: get waits until an item comes", "[queues]") {
   });
 }
 
-// asyncio: test_queues QueueGetTests.test_get_with_putters, test_get_with_waiting_putters,
-//   QueuePutTests.test_blocking_put_wait
+// asyncio: test_queues QueueGetTests.test_get_with_putters
+// asyncio: test_queues QueueGetTests.test_get_with_waiting_putters
+// asyncio: test_queues QueuePutTests.test_blocking_put_wait
 TEST_CASE("Queue: a get makes room for who waits, in order", "[queues]") {
   in_tasks([](EventLoop& loop) {
     Queue<int> queue(1);
@@ -130,7 +138,8 @@ TEST_CASE("Queue: a cancelled getter is skipped, the item goes to the next", "[q
   });
 }
 
-// asyncio: test_queues QueuePutTests.test_get_cancel_drop_one_pending_reader. C48.
+// C48.
+// asyncio: test_queues QueuePutTests.test_get_cancel_drop_one_pending_reader
 TEST_CASE("Queue: a getter cancelled after an item came leaves it in", "[queues]") {
   on_one_worker([](EventLoop& loop) {
     loop.run_until_complete([&] {
@@ -175,7 +184,8 @@ TEST_CASE("Queue: a woken getter that is cancelled wakes the next", "[queues]") 
   });
 }
 
-// asyncio: test_queues QueuePutTests.test_put_cancel_drop, test_cancelled_put_silence_value_error_exception
+// asyncio: test_queues QueuePutTests.test_put_cancel_drop
+// asyncio: test_queues QueuePutTests.test_cancelled_put_silence_value_error_exception
 TEST_CASE("Queue: a putter cancelled after room came puts nothing in", "[queues]") {
   on_one_worker([](EventLoop& loop) {
     loop.run_until_complete([&] {
@@ -269,8 +279,8 @@ TEST_CASE("Queue: who takes several at once wakes as many putters", "[queues]") 
   });
 }
 
-// asyncio: test_queues QueueGetTests.test_cancelled_getters_not_being_held_in_self_getters,
-//   QueuePutTests.test_cancelled_puts_not_being_held_in_self_putters
+// asyncio: test_queues QueueGetTests.test_cancelled_getters_not_being_held_in_self_getters
+// asyncio: test_queues QueuePutTests.test_cancelled_puts_not_being_held_in_self_putters
 TEST_CASE("Queue: cancelled waits leave nothing behind", "[queues]") {
   in_tasks([](EventLoop&) {
     auto queue = std::make_unique<Queue<int>>(1);
@@ -336,7 +346,8 @@ TEST_CASE("Queue: a woken putter that finds no room waits again at the end of th
   });
 }
 
-// asyncio: test_queues LifoQueueTests.test_order, PriorityQueueTests.test_order
+// asyncio: test_queues LifoQueueTests.test_order
+// asyncio: test_queues PriorityQueueTests.test_order
 TEST_CASE("LifoQueue gives the last first, PriorityQueue the smallest", "[queues]") {
   in_tasks([](EventLoop&) {
     LifoQueue<int> stack;
@@ -410,7 +421,9 @@ TEST_CASE("Queue: an item whose move throws is not in, or stays in, and the queu
   });
 }
 
-// asyncio: test_queues _QueueJoinTestMixin.test_task_done_underflow, test_task_done, test_join_empty_queue
+// asyncio: test_queues _QueueJoinTestMixin.test_task_done_underflow
+// asyncio: test_queues _QueueJoinTestMixin.test_task_done
+// asyncio: test_queues _QueueJoinTestMixin.test_join_empty_queue
 TEST_CASE("Queue: join returns when task_done was called for every item", "[queues]") {
   in_tasks([](EventLoop&) {
     Queue<int> queue;
@@ -488,8 +501,8 @@ TEST_CASE("Queue: after shutdown what is in can be got, and nothing put", "[queu
   });
 }
 
-// asyncio: test_queues _QueueShutdownTestMixin.test_shutdown_immediate,
-// test_shutdown_immediate_with_unfinished
+// asyncio: test_queues _QueueShutdownTestMixin.test_shutdown_immediate
+// asyncio: test_queues _QueueShutdownTestMixin.test_shutdown_immediate_with_unfinished
 TEST_CASE("Queue: immediate shutdown drops what is in, as if it were done", "[queues]") {
   in_tasks([](EventLoop&) {
     Queue<std::shared_ptr<int>> queue;

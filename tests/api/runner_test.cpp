@@ -64,7 +64,8 @@ int outcome_of(F&& call) {
 
 // --- results -----------------------------------------------------------------------------------------------
 
-// asyncio: test_runners RunTests.test_asyncio_run_return, test_asyncio_run_raises
+// asyncio: test_runners RunTests.test_asyncio_run_return
+// asyncio: test_runners RunTests.test_asyncio_run_raises
 TEST_CASE("run returns what main returns and throws what it throws", "[runner]") {
   with_configs([](const Config& config) {
     CHECK(fibrio::run(
@@ -80,7 +81,8 @@ TEST_CASE("run returns what main returns and throws what it throws", "[runner]")
   });
 }
 
-// asyncio: test_runners RunTests.test_asyncio_run_from_running_loop, RunnerTests.test_recursive_run
+// asyncio: test_runners RunTests.test_asyncio_run_from_running_loop
+// asyncio: test_runners RunnerTests.test_recursive_run
 TEST_CASE("run inside a loop is refused", "[runner]") {
   with_configs([](const Config& config) {
     Runner runner(config);
@@ -92,8 +94,16 @@ TEST_CASE("run inside a loop is refused", "[runner]") {
   });
 }
 
-// asyncio: test_runners RunTests.test_asyncio_run_debug, RunnerTests.test_debug, test_non_debug
+// asyncio: test_runners RunTests.test_asyncio_run_debug
+// asyncio: test_runners RunnerTests.test_debug
+// asyncio: test_runners RunnerTests.test_non_debug
 TEST_CASE("run passes the configuration on to its loop", "[runner]") {
+  {
+    const ScopedVariable switched_on("FIBRIO_DEBUG", "1");
+    const ScopedVariable workers("FIBRIO_WORKERS", "1");
+    CHECK(fibrio::run([] { return get_running_loop().get_debug(); }));
+    CHECK_FALSE(fibrio::run([] { return get_running_loop().get_debug(); }, test_config(1)));
+  }
   with_configs([](Config config) {
     for (const bool debug : {false, true}) {
       config.debug = debug;
@@ -107,7 +117,10 @@ TEST_CASE("run passes the configuration on to its loop", "[runner]") {
   });
 }
 
-// asyncio: test_runners RunnerTests.test_run, test_explicit_close, test_double_close
+// asyncio: test_runners RunnerTests.test_run
+// asyncio: test_runners RunnerTests.test_explicit_close
+// asyncio: test_runners RunnerTests.test_double_close
+// asyncio: test_runners RunnerTests.test_second_with_block_raises
 TEST_CASE("A runner runs several mains on one loop until it is closed", "[runner]") {
   with_configs([](const Config& config) {
     Runner runner(config);
@@ -121,6 +134,23 @@ TEST_CASE("A runner runs several mains on one loop until it is closed", "[runner
     runner.close();
     CHECK_THROWS_AS(runner.get_loop(), RuntimeError);
     CHECK_THROWS_AS(runner.run([] {}), RuntimeError);
+  });
+}
+
+// asyncio: test_runners RunnerTests.test_run_future
+// asyncio: test_runners RunnerTests.test_run_awaitable
+TEST_CASE("A runner runs a main that does nothing but await a future, or any awaitable", "[runner]") {
+  struct Nine {
+    bool await_ready() { return false; }
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<> handle) { return handle; }
+    int await_resume() { return 9; }
+  };
+  with_configs([](const Config& config) {
+    Runner runner(config);
+    Future<int> future = runner.get_loop().create_future<int>();
+    runner.get_loop().call_soon([future]() mutable { future.set_result(42); });
+    CHECK(runner.run([&] { return await(future); }) == 42);
+    CHECK(runner.run([] { return await(Nine()); }) == 9);
   });
 }
 
@@ -512,6 +542,7 @@ TEST_CASE("run leaves a SIGINT handler of the program alone", "[runner][sigint]"
       6);
 }
 
+// asyncio: test_runners RunnerTests.test_signal_install_not_supported_ok
 TEST_CASE("run in a thread that is not the main one leaves SIGINT alone", "[runner][sigint]") {
   in_child(
       [](const Config& config) {

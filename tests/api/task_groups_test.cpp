@@ -93,7 +93,8 @@ TEST_CASE("task_group waits for all children and returns the body's result", "[t
   });
 }
 
-// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_02, test_taskgroup_24
+// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_02
+// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_24
 TEST_CASE("Children may be created while others run, also by children when the body has ended",
           "[task_group]") {
   in_tasks([](EventLoop&) {
@@ -157,9 +158,41 @@ TEST_CASE("A child that fails cancels its siblings and the body; its error comes
     TASK_CHECK(sibling.cancelled());
     TASK_CHECK(body_was_cancelled);
     TASK_CHECK(!went_on);
-    // asyncio: test_cancelling_level_preserved, test_cancellation_does_not_leak_out_of_tg
+    // asyncio: test_taskgroups BaseTestTaskGroup.test_cancelling_level_preserved
+    // asyncio: test_taskgroups BaseTestTaskGroup.test_cancellation_does_not_leak_out_of_tg
     TASK_CHECK(current_task().cancelling() == 0);
     yield();
+  });
+}
+
+// asyncio: test_taskgroups BaseTestTaskGroup.test_cancel_children_on_child_error
+TEST_CASE("Children that fail in one pass are all in the group, also one that fails on its cancellation",
+          "[task_group]") {
+  on_one_worker([](EventLoop& loop) {
+    loop.run_until_complete([] {
+      bool body_was_cancelled = false;
+      TASK_CHECK(failure_of([&] {
+                   task_group([&](TaskGroup& group) {
+                     group.create_task(crash_soon);
+                     group.create_task(crash_soon);
+                     group.create_task([] {
+                       try {
+                         sleep(1h);
+                       } catch (const CancelledError&) {
+                         throw ZeroDivision();
+                       }
+                     });
+                     try {
+                       sleep(1h);
+                     } catch (const CancelledError&) {
+                       body_was_cancelled = true;
+                       throw;
+                     }
+                   });
+                 }) == "[1/0; 1/0; 1/0]");
+      TASK_CHECK(body_was_cancelled);
+      TASK_CHECK(current_task().cancelling() == 0);
+    });
   });
 }
 
@@ -187,7 +220,9 @@ TEST_CASE("A child's error is raised though the body has ended well", "[task_gro
   });
 }
 
-// asyncio: test_taskgroups BaseTestTaskGroup.test_cancellation, test_taskgroup_07, test_taskgroup_22
+// asyncio: test_taskgroups BaseTestTaskGroup.test_cancellation
+// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_07
+// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_22
 TEST_CASE("Cancelling the parent cancels every child and throws CancelledError", "[task_group]") {
   in_tasks([](EventLoop&) {
     for (const bool in_body : {false, true}) {
@@ -207,7 +242,9 @@ TEST_CASE("Cancelling the parent cancels every child and throws CancelledError",
   });
 }
 
-// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_08, test_taskgroup_15, test_taskgroup_16
+// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_08
+// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_15
+// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_16
 TEST_CASE(
     "C35: children that fail while they are cancelled win over CancelledError, which comes with the next "
     "wait",
@@ -277,7 +314,8 @@ TEST_CASE("Children that have not begun when the body fails never do", "[task_gr
   });
 }
 
-// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_11, test_taskgroup_12
+// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_11
+// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_12
 TEST_CASE("Nested groups: a cancel from outside while inner children fail gives a group in a group",
           "[task_group]") {
   in_tasks([](EventLoop&) {
@@ -356,7 +394,8 @@ TEST_CASE("A body that turns the cancellation into an error gives a group with t
   });
 }
 
-// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_19, test_taskgroup_20a
+// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_19
+// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_20a
 TEST_CASE(
     "Errors of a child and of the body that reacts to its cancellation are both in the group, the body's "
     "last",
@@ -458,7 +497,8 @@ TEST_CASE("Children that create children end when the group aborts", "[task_grou
   });
 }
 
-// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_task_name, test_name
+// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_task_name
+// asyncio: test_taskgroups BaseTestTaskGroup.test_name
 TEST_CASE("A child's options are those of create_task", "[task_group]") {
   in_tasks([](EventLoop&) {
     task_group([](TaskGroup& group) {
@@ -476,8 +516,8 @@ TEST_CASE("A child's options are those of create_task", "[task_group]") {
   });
 }
 
-// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_no_create_task_after_failure,
-// test_coro_closed_when_tg_closed
+// asyncio: test_taskgroups BaseTestTaskGroup.test_taskgroup_no_create_task_after_failure
+// asyncio: test_taskgroups BaseTestTaskGroup.test_coro_closed_when_tg_closed
 TEST_CASE("C40: create_task during the abort throws RuntimeError and destroys the callable", "[task_group]") {
   in_tasks([](EventLoop&) {
     auto held = std::make_shared<int>(1);

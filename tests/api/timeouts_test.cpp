@@ -146,7 +146,8 @@ TEST_CASE("timeout returns what the body returns: nothing, a value that only mov
   });
 }
 
-// asyncio: test_timeouts TimeoutTests.test_timeout_disabled, test_timeout_at_disabled
+// asyncio: test_timeouts TimeoutTests.test_timeout_disabled
+// asyncio: test_timeouts TimeoutTests.test_timeout_at_disabled
 TEST_CASE("A timeout of never does not fire, and has no deadline", "[timeouts]") {
   in_tasks([](EventLoop&) {
     timeout(never, [](Timeout& scope) {
@@ -159,8 +160,9 @@ TEST_CASE("A timeout of never does not fire, and has no deadline", "[timeouts]")
   });
 }
 
-// asyncio: test_timeouts TimeoutTests.test_timeout_zero, test_timeout_zero_sleep_zero,
-// test_timeout_in_the_past_sleep_zero
+// asyncio: test_timeouts TimeoutTests.test_timeout_zero
+// asyncio: test_timeouts TimeoutTests.test_timeout_zero_sleep_zero
+// asyncio: test_timeouts TimeoutTests.test_timeout_in_the_past_sleep_zero
 TEST_CASE("C15: a timeout of zero or less interrupts the first wait that suspends", "[timeouts]") {
   in_tasks([](EventLoop&) {
     const TimePoint start = now();
@@ -206,7 +208,8 @@ TEST_CASE("TimeoutError has the CancelledError nested in it", "[timeouts]") {
   });
 }
 
-// asyncio: test_timeouts TimeoutTests.test_foreign_exception_on_timeout, test_foreign_exception_on_timeout_2
+// asyncio: test_timeouts TimeoutTests.test_foreign_exception_on_timeout
+// asyncio: test_timeouts TimeoutTests.test_foreign_exception_on_timeout_2
 TEST_CASE("C21: an exception thrown because of the expiry passes, and the request is taken back",
           "[timeouts]") {
   in_tasks([](EventLoop&) {
@@ -430,7 +433,8 @@ TEST_CASE("C20: in such a task a further cancel inside a timeout stays Cancelled
   });
 }
 
-// asyncio: test_timeouts TimeoutTests.test_timeout_expired, test_timeout_expiring
+// asyncio: test_timeouts TimeoutTests.test_timeout_expired
+// asyncio: test_timeouts TimeoutTests.test_timeout_expiring
 TEST_CASE("reschedule of an expired timeout throws RuntimeError", "[timeouts]") {
   in_tasks([](EventLoop&) {
     TASK_CHECK(throws<TimeoutError>([] {
@@ -548,8 +552,8 @@ TEST_CASE("Cancelling wait_for waits until the task has really ended", "[wait_fo
   });
 }
 
-// asyncio: test_waitfor AsyncioWaitForTest.test_asyncio_wait_for_timeout,
-// test_wait_for_waits_for_task_cancellation
+// asyncio: test_waitfor AsyncioWaitForTest.test_asyncio_wait_for_timeout
+// asyncio: test_waitfor AsyncioWaitForTest.test_wait_for_waits_for_task_cancellation
 TEST_CASE("C25: wait_for throws TimeoutError only when the task has ended", "[wait_for]") {
   in_tasks([](EventLoop&) {
     const TimePoint start = now();
@@ -601,8 +605,8 @@ TEST_CASE("C24: wait_for without time does not begin the work", "[wait_for]") {
   });
 }
 
-// asyncio: test_waitfor AsyncioWaitForTest.test_wait_for_timeout_less_then_0_or_0,
-// test_wait_for_waits_for_task_cancellation_w_timeout_0
+// asyncio: test_waitfor AsyncioWaitForTest.test_wait_for_timeout_less_then_0_or_0
+// asyncio: test_waitfor AsyncioWaitForTest.test_wait_for_waits_for_task_cancellation_w_timeout_0
 TEST_CASE("wait_for without time cancels a running task and waits for its end", "[wait_for]") {
   in_tasks([](EventLoop&) {
     bool cleaned_up = false;
@@ -634,7 +638,8 @@ TEST_CASE("When wait_for throws TimeoutError the task is done and cancelled", "[
   });
 }
 
-// asyncio: test_waitfor AsyncioWaitForTest.test_wait_for_blocking, WaitForShieldTests.test_none_timeout
+// asyncio: test_waitfor AsyncioWaitForTest.test_wait_for_blocking
+// asyncio: test_waitfor WaitForShieldTests.test_none_timeout
 TEST_CASE("wait_for of never waits as long as it takes", "[wait_for]") {
   in_tasks([](EventLoop&) {
     auto task = create_task([] { return sleep(1h), std::string("late"); });
@@ -654,8 +659,8 @@ TEST_CASE("wait_for returns a result that comes before the timeout", "[wait_for]
   });
 }
 
-// asyncio: test_waitfor AsyncioWaitForTest.test_wait_for_cancellation_race_condition,
-// test_wait_for_cancel_suppressed
+// asyncio: test_waitfor AsyncioWaitForTest.test_wait_for_cancellation_race_condition
+// asyncio: test_waitfor AsyncioWaitForTest.test_wait_for_cancel_suppressed
 TEST_CASE("wait_for returns the value of a task that swallows the cancellation", "[wait_for]") {
   in_tasks([](EventLoop&) {
     auto task = create_task([] {
@@ -688,7 +693,8 @@ TEST_CASE("An error of the task's clean-up stands for TimeoutError", "[wait_for]
   });
 }
 
-// asyncio: test_waitfor AsyncioWaitForTest.test_cancel_blocking_wait_for, test_cancel_wait_for
+// asyncio: test_waitfor AsyncioWaitForTest.test_cancel_blocking_wait_for
+// asyncio: test_waitfor AsyncioWaitForTest.test_cancel_wait_for
 TEST_CASE("Cancelling who is in wait_for cancels what it waits for", "[wait_for]") {
   in_tasks([](EventLoop&) {
     auto inner = create_task([] { sleep(1h); });

@@ -22,8 +22,7 @@ TEST_CASE("The loop's clock is the steady clock", "[timers]") {
   CHECK(now <= after);
 }
 
-// asyncio: test_base_events BaseEventLoopTests.test_time_and_call_at; test_events
-// EventLoopTestsMixin.test_call_later
+// asyncio: test_base_events BaseEventLoopTests.test_time_and_call_at
 TEST_CASE("Timers never fire early", "[timers]") {
   on_loops(
       [](EventLoop& loop) {
@@ -85,6 +84,7 @@ TEST_CASE("A loop that waits for a timer sleeps meanwhile", "[timers]") {
 }
 
 // asyncio: test_events TimerTests.test_when
+// asyncio: test_base_events BaseEventLoopTests.test_call_later
 TEST_CASE("A timer handle tells its deadline, also when it has fired or was cancelled", "[timers]") {
   on_loops([](EventLoop& loop) {
     TimerHandle at = loop.call_at(TimePoint(5s), [] {});
@@ -100,6 +100,7 @@ TEST_CASE("A timer handle tells its deadline, also when it has fired or was canc
 }
 
 // asyncio: test_base_events BaseEventLoopTests.test__run_once_cancelled_event_cleanup
+// asyncio: test_base_events BaseEventLoopTests.test__run_once
 TEST_CASE("Cancelled timers are gone at once, from any thread", "[timers]") {
   on_loops([](EventLoop& loop) {
     std::vector<TimerHandle> timers;
@@ -118,6 +119,19 @@ TEST_CASE("Cancelled timers are gone at once, from any thread", "[timers]") {
       TASK_CHECK(loop.stats().timers == 0);
       sleep(2000s);
     });
+  });
+}
+
+// asyncio: test_tasks BaseTaskTests.test_sleep
+TEST_CASE("sleep returns when its delay is over", "[timers]") {
+  in_tasks([](EventLoop& loop) {
+    const auto task = create_task([] {
+      sleep(50ms);
+      sleep(50ms);
+      return std::string("yeah");
+    });
+    TASK_CHECK(await(task) == "yeah");
+    TASK_CHECK(loop.time() == TimePoint(100ms));
   });
 }
 

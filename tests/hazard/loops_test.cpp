@@ -118,6 +118,7 @@ TEST_CASE("run inside run throws a RuntimeError that says what to do", "[loops]"
   });
 }
 
+// asyncio: test_events EventLoopTestsMixin.test_close_running_event_loop
 TEST_CASE("The running loop cannot be run, or closed, a second time", "[loops]") {
   with_all_setups([](const Setup& setup) {
     const ForcedMigration migration(setup.migrate);

@@ -359,6 +359,8 @@ TEST_CASE("add_reader and a waiting task may share an fd", "[fd]") {
   });
 }
 
+// asyncio: test_events EventLoopTestsMixin.test_remove_fds_after_closing
+// asyncio: test_events EventLoopTestsMixin.test_add_fds_after_closing
 TEST_CASE("add_reader on a closed loop is refused and removing says false", "[fd]") {
   int fds[2];
   REQUIRE(::pipe2(fds, O_CLOEXEC) == 0);

@@ -3,6 +3,7 @@
 using namespace fibrio;
 using namespace fibrio::net_test;
 
+// asyncio: test_events EventLoopTestsMixin.test_prompt_cancellation
 TEST_CASE("TcpStream read that is cancelled leaves the stream usable and loses nothing", "[tcp][cancel]") {
   on_loops([] {
     StreamPair pair = connect_pair();

@@ -63,6 +63,7 @@ TEST_CASE("1,000 loops are made and destroyed while other threads complete their
   CHECK(open_fds() == fds);
 }
 
+// asyncio: test_free_threading TestFreeThreading.test_task_different_thread_finalized
 TEST_CASE("Handles of futures and tasks outlive their loop", "[stress]") {
   for (int round = 0; round < scaled(200); ++round) {
     fibrio::Task<int> done;

@@ -99,6 +99,9 @@ class FutureState {
   // The same, run on this loop.
   std::uint64_t add_done_callback(UniqueFunction<void(AnyFuture)> callback, Scheduler& loop);
   std::size_t remove_done_callback(std::uint64_t id);
+  // The loop that calls back: the caller's, or the future's if the caller runs on none. RuntimeError if there
+  // is none, or it is closed; `what` needs it.
+  [[nodiscard]] LoopIdentity loop_for_callbacks(const char* what) const;
 
   [[nodiscard]] EventLoop& loop() const;  // RuntimeError if the future belongs to none
   [[nodiscard]] Scheduler* scheduler() const noexcept { return scheduler_; }

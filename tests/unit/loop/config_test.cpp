@@ -81,6 +81,8 @@ TEST_CASE("Config load gives the defaults in a clean environment", "[config]") {
   CHECK(config.seed == 0);
 }
 
+// asyncio: test_tasks GatherTestsBase.test_env_var_debug
+// asyncio: test_base_events BaseEventLoopTests.test_env_var_debug
 TEST_CASE("Config load applies every environment variable", "[config]") {
   CleanEnvironment environment;
   environment.set("FIBRIO_WORKERS", "7");

@@ -85,6 +85,7 @@ int must_not_be_called(const char*, const char*, const addrinfo*, addrinfo**) { 
 
 }  // namespace
 
+// asyncio: test_base_events BaseEventTests.test_ipaddr_info
 TEST_CASE("Resolver answers literals without a thread", "[resolver]") {
   const auto pool = make_resolver_pool();
   const LookUp none{&must_not_be_called, &free_answer};
@@ -106,6 +107,7 @@ TEST_CASE("Resolver refuses a literal of the wrong family", "[resolver]") {
   CHECK(code_of([&] { (void)resolve(*pool, "::1", "80", AF_UNIX); }) == resolver_error(EAI_FAMILY));
 }
 
+// asyncio: test_base_events BaseEventTests.test_port_parameter_types
 TEST_CASE("Resolver refuses ports out of range and services that are none", "[resolver]") {
   const auto pool = make_resolver_pool();
   for (const char* bad : {"65536", "99999999999999999999", "-1", "+80", " 80", "*", ":80"}) {

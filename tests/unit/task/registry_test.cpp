@@ -57,17 +57,27 @@ TEST_CASE("TaskRegistry counts what was spawned, ended and cancelled", "[registr
   });
 }
 
+// asyncio: test_free_threading TestFreeThreading.test_all_tasks_different_thread
 TEST_CASE("A snapshot holds its tasks, while threads make tasks that come and go", "[registry]") {
   for (const std::size_t workers : {1, 2, 4}) {
     EventLoop loop(test_config(workers, false));
     TaskRegistry& registry = LoopAccess::impl(loop).registry;
     std::atomic<bool> stop{false};
     std::atomic<std::size_t> seen{0};
+    constexpr int kKept = 10;
+    fibrio::Future<> release = loop.create_future();
+    std::vector<fibrio::Task<>> kept;
+    for (int i = 0; i < kKept; ++i) {
+      kept.push_back(loop.create_task({.name = "kept"}, [release] { fibrio::await(release); }));
+    }
     std::thread outside([&] {
       while (!stop.load()) {
+        int listed = 0;
         for (const fibrio::AnyTask& task : registry.snapshot()) {
-          if (!task.get_name().empty()) seen.fetch_add(1);
+          if (task.get_name() == "kept") ++listed;
+          seen.fetch_add(1);
         }
+        TASK_CHECK(listed == kKept);
       }
     });
     loop.run_until_complete([&] {
@@ -79,6 +89,11 @@ TEST_CASE("A snapshot holds its tasks, while threads make tasks that come and go
     });
     stop.store(true);
     outside.join();
+    release.set_result();
+    loop.run_until_complete([&] {
+      for (auto& task : kept) task.wait();
+    });
+    report_failures();
     CHECK(seen.load() > 0);
     CHECK(registry.counts().alive == 0);
   }
