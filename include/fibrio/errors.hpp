@@ -68,6 +68,12 @@ class BrokenBarrierError : public RuntimeError {
   using RuntimeError::RuntimeError;
 };
 
+// A context variable has no value and no default.
+class LookupError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
 // get_nowait on a queue that has no item.
 class QueueEmpty : public std::runtime_error {
  public:

@@ -3,6 +3,7 @@
 
 #include "fibrio/clock.hpp"
 #include "fibrio/config.hpp"
+#include "fibrio/context_vars.hpp"
 #include "fibrio/errors.hpp"
 #include "fibrio/event_loop.hpp"
 #include "fibrio/futures.hpp"
@@ -11,6 +12,7 @@
 #include "fibrio/queues.hpp"
 #include "fibrio/runner.hpp"
 #include "fibrio/sockets.hpp"
+#include "fibrio/strand.hpp"
 #include "fibrio/task_groups.hpp"
 #include "fibrio/tasks.hpp"
 #include "fibrio/threads.hpp"

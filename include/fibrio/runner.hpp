@@ -25,7 +25,8 @@ class Runner {
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
 
-  // Runs `main` as a task and returns its result or throws what it ended with. May be called again.
+  // Runs `main` as a task and returns its result or throws what it ended with. May be called again: all runs
+  // have one context, a copy of the caller's at the first.
   // In the main thread, and if SIGINT has its default action, the first SIGINT cancels the task; run throws
   // KeyboardInterrupt if it ends as cancelled by that alone. A second SIGINT ends the process.
   // Throws: RuntimeError inside a running loop, or after close().
@@ -33,7 +34,7 @@ class Runner {
   auto run(F&& main) {
     EventLoop& loop = get_loop();
     loop.require_runnable();
-    auto task = loop.create_task(std::forward<F>(main));
+    auto task = loop.create_task(main_options(), std::forward<F>(main));
     run_task(task);
     return EventLoop::await_done(std::move(task));
   }
@@ -43,10 +44,12 @@ class Runner {
   void close();
 
  private:
+  [[nodiscard]] TaskOptions main_options();
   void run_task(const AnyTask& task);
 
   Config config_;
   std::unique_ptr<EventLoop> loop_;
+  std::optional<Context> context_;  // of every run
   bool closed_ = false;
 };
 

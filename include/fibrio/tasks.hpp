@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <functional>
 #include <new>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -19,15 +20,25 @@
 #include <vector>
 
 #include "fibrio/clock.hpp"
+#include "fibrio/context_vars.hpp"
 #include "fibrio/detail/build.hpp"
 #include "fibrio/futures.hpp"
 
 namespace fibrio {
 
+class Strand;
+
 // What can be said about a task at its creation.
 struct TaskOptions {
   std::string name = {};       // empty: "Task-N"
   std::size_t stack_size = 0;  // usable bytes, 16 KiB to 64 MiB; 0 = Config::stack_size
+  Strand* strand = nullptr;    // null: that of the creator, if it has one
+  // The context to run in; what the task sets there stays there. None: a copy of the creator's.
+  std::optional<Context> context = {};
+  // Begin at once: the task runs inside create_task up to its first wait that suspends, or its end; then the
+  // creator goes on. For work that seldom has to wait. Only if the creator runs on the loop, and is on the
+  // strand that the task is on, if that is on one; else it is ignored.
+  bool eager_start = false;
 };
 
 namespace detail {
@@ -134,21 +145,22 @@ struct TaskPayload {
 };
 
 // Makes the control block of a task with room for its payload (one allocation). RuntimeError if `loop` is
-// closed or, if null, no loop runs here. The payload is constructed by the caller, who then starts the task,
+// closed or, if null, no loop runs here. A task that is not `free` is on its creator's strand, unless the options
+// name another. The payload is constructed by the caller, who then starts the task,
 // or discards it if the construction threw.
 struct NewTask {
   FutureState* state;
   void* payload;
 };
 [[nodiscard]] NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t payload_align,
-                                    const TaskOps& ops, TaskOptions* options);
+                                    const TaskOps& ops, TaskOptions* options, bool free = false);
 void start_task(FutureState& state) noexcept;
 void discard_task(FutureState& state) noexcept;
 
 template <class F, class... A>
 using TaskValue = std::remove_cvref_t<std::invoke_result_t<std::decay_t<F>, std::decay_t<A>...>>;
 
-template <class F, class... A>
+template <bool kFree = false, class F, class... A>
 Task<TaskValue<F, A...>> create_task_on(LoopIdentity loop, TaskOptions* options, F&& function,
                                         A&&... arguments) {
   using Result = TaskValue<F, A...>;
@@ -156,7 +168,7 @@ Task<TaskValue<F, A...>> create_task_on(LoopIdentity loop, TaskOptions* options,
   static_assert(
       alignof(Payload) <= alignof(std::max_align_t),
       "callables, arguments and results with extended alignment are not supported; allocate them apart");
-  const NewTask made = allocate_task(loop, sizeof(Payload), alignof(Payload), Payload::kOps, options);
+  const NewTask made = allocate_task(loop, sizeof(Payload), alignof(Payload), Payload::kOps, options, kFree);
   if constexpr (std::is_nothrow_constructible_v<Payload, F, A...>) {
     ::new (made.payload) Payload(std::forward<F>(function), std::forward<A>(arguments)...);
   } else {
@@ -178,31 +190,33 @@ concept Callable = std::is_invocable_v<std::decay_t<F>, std::decay_t<A>...>;
 
 // Creates a task that calls `function` with the arguments (decay-copied, as by std::thread; use std::ref for
 // a reference that outlives the task; no types with extended alignment). It starts after what is ready now:
-// creation order is starting order.
+// creation order is starting order. It is on the creator's strand, if that is on one, and runs in a copy of its
+// context.
 // Waits: no. Throws: RuntimeError outside a running loop; std::bad_alloc. asyncio: create_task.
 template <class F, class... A>
 requires detail::Callable<F, A...>
 auto create_task(F&& function, A&&... arguments) {
   return detail::create_task_on({}, nullptr, std::forward<F>(function), std::forward<A>(arguments)...);
 }
-// Throws also: std::invalid_argument if stack_size is out of range.
+// Throws also: std::invalid_argument if stack_size is out of range; RuntimeError if the strand has tasks of
+// another loop.
 template <class F, class... A>
 requires detail::Callable<F, A...>
 auto create_task(TaskOptions options, F&& function, A&&... arguments) {
   return detail::create_task_on({}, &options, std::forward<F>(function), std::forward<A>(arguments)...);
 }
 
-// As create_task, but the task is free: it belongs to nothing of its creator, and runs in parallel to all
-// others.
+// As create_task, but the task is free: it is on no strand, and runs in parallel to all others.
+// Throws also: std::invalid_argument if the options name a strand.
 template <class F, class... A>
 requires detail::Callable<F, A...>
 auto spawn(F&& function, A&&... arguments) {
-  return detail::create_task_on({}, nullptr, std::forward<F>(function), std::forward<A>(arguments)...);
+  return detail::create_task_on<true>({}, nullptr, std::forward<F>(function), std::forward<A>(arguments)...);
 }
 template <class F, class... A>
 requires detail::Callable<F, A...>
 auto spawn(TaskOptions options, F&& function, A&&... arguments) {
-  return detail::create_task_on({}, &options, std::forward<F>(function), std::forward<A>(arguments)...);
+  return detail::create_task_on<true>({}, &options, std::forward<F>(function), std::forward<A>(arguments)...);
 }
 
 // Returns the running task; an empty handle inside a callback. Throws: RuntimeError outside a running loop.

@@ -112,14 +112,20 @@ auto EventLoop::run_in_executor(ThreadPool* pool, F&& function, A&&... arguments
 
 // Runs `function(arguments...)` on the default executor and returns what it returns or throws what it throws.
 // Waits: always. Cancel: CancelledError at once; the call is taken back if no thread has begun it, else it
-// goes on and its result is dropped (so pass by value what it uses). Throws: RuntimeError outside a task.
-// asyncio: to_thread.
+// goes on and its result is dropped (so pass by value what it uses). The function sees a copy of the caller's
+// context variables. Throws: RuntimeError outside a task. asyncio: to_thread.
 template <class F, class... A>
 requires detail::Callable<F, A...>
 auto to_thread(F&& function, A&&... arguments) {
   detail::require_running_task("to_thread");  // not left to await: the call may be over before that looks
-  auto future =
-      get_running_loop().run_in_executor(nullptr, std::forward<F>(function), std::forward<A>(arguments)...);
+  auto future = get_running_loop().run_in_executor(
+      nullptr,
+      [context = copy_context()](auto&& call, auto&&... values) -> decltype(auto) {
+        return context.run([&]() -> decltype(auto) {
+          return std::invoke(std::forward<decltype(call)>(call), std::forward<decltype(values)>(values)...);
+        });
+      },
+      std::forward<F>(function), std::forward<A>(arguments)...);
   if (future.done()) yield();  // a fast thread: a cancel is delivered here all the same
   return await(std::move(future));
 }

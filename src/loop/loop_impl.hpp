@@ -63,7 +63,7 @@ class LoopImpl {
   std::shared_ptr<ThreadPool> executor;
   bool executor_is_shut_down = false;
   std::unique_ptr<ThreadPool> resolver;
-  std::map<int, std::function<void()>> signal_handlers;
+  std::map<int, std::shared_ptr<StandingCallback>> signal_handlers;
   SignalPipeOwner signal_pipe;
 };
 

@@ -73,6 +73,11 @@ EventLoop& Runner::get_loop() {
   return *loop_;
 }
 
+TaskOptions Runner::main_options() {
+  if (!context_) context_ = copy_context();
+  return {.context = context_};
+}
+
 void Runner::run_task(const AnyTask& task) {
   const InterruptGuard guard(detail::LoopAccess::impl(*loop_), task);
   loop_->run_until_done(task, true);

@@ -113,16 +113,19 @@ class SignalPipe {
     }
   }
   void queue(int signal) noexcept {
-    LoopImpl& impl = impl_;
-    std::make_shared<CallbackState>(impl.scheduler, [&impl, signal] {
-      std::function<void()> callback;
-      {
-        std::lock_guard guard(impl.lock);
-        const auto found = impl.signal_handlers.find(signal);
-        if (found != impl.signal_handlers.end()) callback = found->second;
-      }
-      if (callback) callback();
-    })->schedule();
+    const std::shared_ptr<StandingCallback> handler = find(signal);
+    if (handler == nullptr) return;
+    // Looked up again when its turn has come: it may have been removed or replaced by then.
+    handler
+        ->make_call([this, signal] {
+          if (const std::shared_ptr<StandingCallback> callback = find(signal)) (*callback)();
+        })
+        ->schedule();
+  }
+  [[nodiscard]] std::shared_ptr<StandingCallback> find(int signal) const {
+    std::lock_guard guard(impl_.lock);
+    const auto found = impl_.signal_handlers.find(signal);
+    return found == impl_.signal_handlers.end() ? nullptr : found->second;
   }
 
   LoopImpl& impl_;
@@ -139,6 +142,7 @@ void install_signal_handler(LoopImpl& impl, int signal, std::function<void()> ca
     throw std::invalid_argument("add_signal_handler: signal " + std::to_string(signal) +
                                 " cannot be handled by a loop");
   }
+  auto handler = std::make_shared<StandingCallback>(impl.scheduler, std::move(callback));
   std::lock_guard table_guard(table_lock);
   forget_parents_handler_locked(signal);
   Slot& slot = table[static_cast<std::size_t>(signal)];
@@ -149,7 +153,7 @@ void install_signal_handler(LoopImpl& impl, int signal, std::function<void()> ca
   {
     std::lock_guard guard(impl.lock);
     if (impl.signal_pipe.pipe == nullptr) impl.signal_pipe.pipe = std::make_unique<SignalPipe>(impl);
-    impl.signal_handlers[signal] = std::move(callback);
+    impl.signal_handlers[signal] = std::move(handler);
   }
   slot.dies_at_second.store(dies_at_second, std::memory_order_relaxed);
   slot.count.store(0, std::memory_order_relaxed);
@@ -172,7 +176,7 @@ void install_signal_handler(LoopImpl& impl, int signal, std::function<void()> ca
 
 bool uninstall_signal_handler(LoopImpl& impl, int signal) {
   if (signal <= 0 || signal >= NSIG) return false;
-  std::function<void()> removed;  // dropped after the locks
+  std::shared_ptr<StandingCallback> removed;  // dropped after the locks
   std::lock_guard table_guard(table_lock);
   Slot& slot = table[static_cast<std::size_t>(signal)];
   if (slot.owner != &impl) return false;

@@ -167,8 +167,7 @@ std::size_t FdWatch::dispatch_locked(const epoll_event& event, RunnableChain& re
     if (side.watcher != nullptr && !side.watcher->is_queued) {
       side.watcher->is_queued = true;
       const auto direction = static_cast<Direction>(i);
-      calls[call_count++] = std::make_shared<CallbackState>(
-          scheduler_,
+      calls[call_count++] = side.watcher->make_call(
           [this, fd, direction, watcher = side.watcher] { run_callback(fd, direction, watcher); });
     }
   }
@@ -198,13 +197,12 @@ void FdWatch::run_callback(int fd, Direction direction, const std::shared_ptr<Wa
         static_cast<void>(self.arm_locked(fd, found->second));
     }
   } rearm{*this, fd, watcher};
-  watcher->callback();
+  (*watcher)();
 }
 
 void FdWatch::set_callback(int fd, Direction direction, std::function<void()> callback) {
-  auto watcher =
-      std::make_shared<Watcher>();  // in the end the replaced one: dropped after the lock, it is user code
-  watcher->callback = std::move(callback);
+  // In the end the replaced one: dropped after the lock, it is user code.
+  auto watcher = std::make_shared<Watcher>(scheduler_, std::move(callback));
   std::lock_guard guard(lock_);
   start_locked();
   Entry& entry = entries_[fd];

@@ -49,8 +49,8 @@ class FdWatch {
   friend struct FdWatchWait;
 
   // A reader or writer callback: shared with its queued calls.
-  struct Watcher {
-    std::function<void()> callback;
+  struct Watcher : StandingCallback {
+    using StandingCallback::StandingCallback;
     bool is_queued = false;  // guarded by lock_
   };
   struct Side {

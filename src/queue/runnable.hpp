@@ -14,7 +14,9 @@ namespace fibrio::detail {
 
 FIBRIO_NO_TSAN_BEGIN
 
-enum class RunnableKind : std::uint8_t { kTask, kCallback };
+class StrandState;
+
+enum class RunnableKind : std::uint8_t { kTask, kCallback, kStrand };
 
 struct Runnable {
   explicit Runnable(RunnableKind its_kind = RunnableKind::kTask) noexcept : kind(its_kind) {}
@@ -22,6 +24,7 @@ struct Runnable {
   Runnable& operator=(const Runnable&) = delete;
 
   Runnable* next = nullptr;
+  StrandState* strand = nullptr;  // what it is on, with a reference; null: free. Set before it is queued first
   RunnableKind kind;
   // 7 spare bytes: the constructor makes this no POD, so that members of a derived class go there.
 };
@@ -30,7 +33,7 @@ namespace runnable_layout {
 struct Derived : Runnable {
   std::uint8_t flags[7];
 };
-static_assert(sizeof(Runnable) == 16 && sizeof(Derived) == 16);
+static_assert(sizeof(Runnable) == 24 && sizeof(Derived) == 24);
 }  // namespace runnable_layout
 
 // Linked by `next`, the last one's is null. A plain value: copying it does not copy what is in it.

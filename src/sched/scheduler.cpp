@@ -114,6 +114,7 @@ void Scheduler::end() noexcept {
 
 void Scheduler::drop_callbacks() noexcept {
   const auto drop = [this](Runnable* item) {
+    if (item->kind == RunnableKind::kStrand) return static_cast<StrandState*>(item)->drop();
     FIBRIO_CHECK(item->kind == RunnableKind::kCallback, "a task is left in a queue of a loop that ends");
     hooks.run_callback(*item, true);
   };
@@ -292,10 +293,24 @@ void Scheduler::schedule_anywhere(Runnable& item) noexcept {
   // Once it is queued it may run, end the run, and the loop may go before we are back.
   enter_external();
   tsan_release(&item);
+  if (item.strand == nullptr || solo_) {
+    push_outside(item);
+  } else if (item.strand->push(item)) {
+    push_strand_outside(*item.strand);
+  }
+  leave_external();
+}
+
+void Scheduler::push_outside(Runnable& item) noexcept {
   inject_.push(&item);
   if (solo_) workers_[0]->want_attention();
   wake_one_for_work(nullptr);
-  leave_external();
+}
+
+void Scheduler::push_strand_outside(StrandState& strand) noexcept {
+  strand.add_ref();  // the runner's
+  strand.ready_since_ns.store(now_ns(), std::memory_order_relaxed);
+  push_outside(strand);
 }
 
 void Scheduler::wake_one_for_work(Worker* caller) noexcept {
@@ -316,16 +331,22 @@ bool Scheduler::has_mail_anywhere() const noexcept {
                      [](const auto& worker) { return !worker->mailbox_.is_empty_seq_cst(); });
 }
 
-void Scheduler::arm_timer(TimerEntry& entry, std::int64_t deadline_ns) noexcept {
-  Worker* worker = this_worker();
-  if (worker != nullptr && &worker->scheduler == this) {
-    if (worker->timers.arm(entry, deadline_ns)) worker->unpark();
-    return;
+void Scheduler::arm_timer(TimerEntry& entry, std::int64_t deadline_ns, StrandState* on) noexcept {
+  Worker* here = this_worker();
+  if (here != nullptr && &here->scheduler != this) here = nullptr;
+  if (here == nullptr) enter_external();  // as in schedule_anywhere
+  Worker& worker = here != nullptr ? *here : *workers_[0];
+  Timers& timers = worker.timers_of(on);
+  if (timers.arm(entry, deadline_ns)) {
+    if (&timers == &worker.timers) {
+      worker.unpark();
+    } else if (here != nullptr) {
+      here->wake_strand(*on);
+    } else if (on->wake()) {
+      push_strand_outside(*on);
+    }
   }
-  enter_external();  // as in schedule_anywhere
-  worker = workers_[0].get();
-  if (worker->timers.arm(entry, deadline_ns)) worker->unpark();
-  leave_external();
+  if (here == nullptr) leave_external();
 }
 
 // --- time --------------------------------------------------------------------------------------------------

@@ -89,8 +89,9 @@ class Scheduler {
   void enter_external() noexcept { external_.fetch_add(1, std::memory_order_acq_rel); }
   void leave_external() noexcept { external_.fetch_sub(1, std::memory_order_acq_rel); }
 
-  // Arms a timer on the calling worker, or on worker 0 from elsewhere.
-  void arm_timer(TimerEntry& entry, std::int64_t deadline_ns) noexcept;
+  // Arms a timer of what is on this strand, or, if null, is free: on the calling worker, or on worker 0 from
+  // elsewhere. The caller holds a reference on the strand.
+  void arm_timer(TimerEntry& entry, std::int64_t deadline_ns, StrandState* on) noexcept;
 
   [[nodiscard]] std::int64_t now_ns() const noexcept;
   [[nodiscard]] bool has_virtual_time() const noexcept { return virtual_; }
@@ -129,6 +130,8 @@ class Scheduler {
  private:
   friend class Worker;
 
+  void push_outside(Runnable& item) noexcept;
+  void push_strand_outside(StrandState& strand) noexcept;
   void run_thread(std::size_t index) noexcept;
   void open_gate();            // throws if there is no thread to be had; then there are none
   void close_gate() noexcept;  // ends the threads

@@ -48,6 +48,7 @@ void Worker::enter_fiber(SwitchSlot& slot) noexcept {
   for (;;) {
     TaskCore* core = worker->current;
     tsan_acquire(static_cast<Runnable*>(core));
+    tsan_acquire_strand(*core);
     Stack* stack = core->stack;
     reset_fp_control(*worker);
     worker->scheduler.hooks.run_task(*core);
@@ -55,6 +56,7 @@ void Worker::enter_fiber(SwitchSlot& slot) noexcept {
     worker = this_worker();
     FIBRIO_CHECK(worker != nullptr, "a task ended in a forked child: such a child must call exec or _exit");
     worker->current = nullptr;
+    if (worker->strand_ != nullptr) tsan_release(worker->strand_);
     TaskCore* next = worker->take_next();
 #ifndef FIBRIO_TSAN  // there each task is a fiber of its own, or races between them would be hidden
     if (next != nullptr && next->stack == nullptr && next->stack_class == stack->size_class) {
@@ -113,6 +115,7 @@ bool Worker::begin_quick_pass() noexcept {
 }
 
 TaskCore* Worker::take_next() noexcept {
+  if (creators_ != nullptr) return take_creator();
   if (solo) {
     if (pass_left_ == 0 && !begin_quick_pass()) return nullptr;
     Runnable* item = local_.pop_front();
@@ -125,6 +128,7 @@ TaskCore* Worker::take_next() noexcept {
     counters.tasks_run.add();
     return static_cast<TaskCore*>(item);
   }
+  if (strand_ != nullptr) return take_next_of_strand();
   if (ticks_ >= kTicksPerPoll || attention_.load(std::memory_order_relaxed)) return nullptr;
   Runnable* item = take_own();
   if (item == nullptr) return nullptr;
@@ -137,12 +141,33 @@ TaskCore* Worker::take_next() noexcept {
   return static_cast<TaskCore*>(item);
 }
 
+void Worker::run_callback(Runnable& item) noexcept {
+  counters.callbacks_run.add();
+  tsan_acquire(&item);
+  StrandState* const its_strand = item.strand;  // which outlives it here: it is being run
+  if (its_strand != nullptr) tsan_acquire(its_strand);
+  callback = &item;
+  scheduler.hooks.run_callback(item, false);
+  callback = nullptr;
+  if (its_strand != nullptr) tsan_release(its_strand);
+}
+
+void Worker::run_due(Runnable& item) noexcept {
+  if (item.strand == nullptr || item.strand == strand_ || solo) {
+    run_callback(item);
+  } else {
+    schedule(item);
+  }
+}
+
 void Worker::run_item(Runnable& item) noexcept {
+  if (item.kind == RunnableKind::kStrand) {
+    run_strand(static_cast<StrandState&>(item));
+    return;
+  }
   ++ticks_;
   if (item.kind == RunnableKind::kCallback) {
-    counters.callbacks_run.add();
-    tsan_acquire(&item);
-    scheduler.hooks.run_callback(item, false);
+    run_callback(item);
     return;
   }
   auto& core = static_cast<TaskCore&>(item);
@@ -159,6 +184,7 @@ Worker& suspend(Worker& worker, WaitReason reason, Commit commit, void* argument
   worker.commit_ = commit;
   worker.commit_argument_ = argument;
   tsan_release(&worker.commit_);  // the commit reads and writes the frame of the task that stops
+  tsan_release_strand(*self);
   TaskCore* next = worker.take_next();
   while (next != nullptr && !worker.give_stack(*next)) next = worker.take_next();
   worker.current = next;
@@ -166,6 +192,7 @@ Worker& suspend(Worker& worker, WaitReason reason, Commit commit, void* argument
       static_cast<Worker&>(switch_fiber(worker, self->fiber, next == nullptr ? worker.main_ : next->fiber));
   now.arrive();
   tsan_acquire(static_cast<Runnable*>(self));
+  tsan_acquire_strand(*self);
   return now;
 }
 
@@ -199,9 +226,11 @@ void Worker::make_ready(TaskCore& core) noexcept {
     local_.push_back(&core);
     return;
   }
-  if (scheduler.forced_migration) return send_to_neighbour(core);
+  Runnable* item = post(core);
+  if (item == nullptr) return;
+  if (scheduler.forced_migration) return send_to_neighbour(*item);
   // Nobody is woken for the slot: this worker takes it next.
-  if (Runnable* displaced = lifo_.exchange(&core)) push_ring(*displaced);
+  if (Runnable* displaced = lifo_.exchange(item)) push_ring(*displaced);
 }
 
 void Worker::make_ready(RunnableChain chain) noexcept {
@@ -213,11 +242,18 @@ void Worker::make_ready(RunnableChain chain) noexcept {
     local_.splice_back(chain);
     return;
   }
-  if (scheduler.forced_migration) {
-    while (Runnable* item = chain.pop_front()) send_to_neighbour(static_cast<TaskCore&>(*item));
-    return;
+  RunnableChain to_queue;
+  while (Runnable* ready = chain.pop_front()) {
+    Runnable* item = post(*ready);
+    if (item == nullptr) continue;
+    if (scheduler.forced_migration) {
+      send_to_neighbour(*item);
+    } else {
+      to_queue.push_back(item);
+    }
   }
-  ring_.push_chain(chain, scheduler.inject_);
+  if (to_queue.empty()) return;
+  ring_.push_chain(to_queue, scheduler.inject_);
   // Called by the loop itself, which runs the first one right away, or what is in the slot.
   if (ring_.size() > 1 || !lifo_.empty()) scheduler.wake_one_for_work(this);
 }
@@ -226,8 +262,8 @@ void Worker::schedule(Runnable& item) noexcept {
   tsan_release(&item);
   if (solo) {
     local_.push_back(&item);
-  } else {
-    push_ring(item);
+  } else if (Runnable* to_queue = post(item)) {
+    push_ring(*to_queue);
   }
 }
 
@@ -236,18 +272,23 @@ void Worker::push_ring(Runnable& item) noexcept {
   scheduler.wake_one_for_work(this);
 }
 
-void Worker::send_to_neighbour(TaskCore& core) noexcept {
+void Worker::send_to_neighbour(Runnable& item) noexcept {
   Worker& neighbour = scheduler.worker((index + 1) % scheduler.size());
-  neighbour.mailbox_.push(&core);
+  neighbour.mailbox_.push(&item);
   neighbour.unpark();
 }
 
 void Worker::push_yielded(TaskCore& core) noexcept {
-  if (scheduler.forced_migration) return send_to_neighbour(core);
+  if (core.strand != nullptr) return schedule(core);
+  push_again(core);
+}
+
+void Worker::push_again(Runnable& item) noexcept {
+  if (scheduler.forced_migration) return send_to_neighbour(item);
   // What waits here already was announced when it came; a sleeper is worth waking only if there is more than
   // this.
   const bool others = !ring_.empty();
-  ring_.push_back_quiet(&core, scheduler.inject_);
+  ring_.push_back_quiet(&item, scheduler.inject_);
   if (others && scheduler.idle_.may_want_wake()) scheduler.wake_one_for_work(this);
 }
 

@@ -15,6 +15,12 @@
 // is to be done there. With more workers there are no passes: ring, LIFO slot, inject queue, stealing,
 // claiming, parking.
 //
+// A strand stands in the queues as one item; while the loop runs it (run_strand), tasks switch to the next one
+// of its pass.
+//
+// An eager task begins on the spot: its creator (a task, or the loop's context with a callback) is put on a stack
+// of creators, and is what runs next when the new task stops for the first time (start_eagerly).
+//
 // Rejected: always switching through the loop's own context (two switches per yield instead of one).
 #pragma once
 
@@ -33,6 +39,7 @@
 #include "queue/local_queue.hpp"
 #include "queue/run_queue.hpp"
 #include "sched/reactor.hpp"
+#include "sched/strand.hpp"
 #include "sched/task_core.hpp"
 #include "sched/this_worker.hpp"
 #include "sched/timers.hpp"
@@ -55,6 +62,18 @@ class Counter {
   std::atomic<std::uint64_t> value_{0};
 };
 
+// What one task of a strand does comes before what the next one does, wherever they run.
+inline void tsan_release_strand([[maybe_unused]] TaskCore& core) noexcept {
+#ifdef FIBRIO_TSAN
+  if (core.strand != nullptr) tsan_release(core.strand);
+#endif
+}
+inline void tsan_acquire_strand([[maybe_unused]] TaskCore& core) noexcept {
+#ifdef FIBRIO_TSAN
+  if (core.strand != nullptr) tsan_acquire(core.strand);
+#endif
+}
+
 // What is done once the context of the task that stops is saved.
 using Commit = void (*)(void* argument, Worker& worker) noexcept;
 
@@ -75,6 +94,29 @@ class Worker : public SwitchSlot {
   void schedule(Runnable& item) noexcept;
   // The same for what was taken out of a wait by events, in order.
   void make_ready(RunnableChain chain) noexcept;
+  // Something that concerns a strand may be due there.
+  void wake_strand(StrandState& strand) noexcept;
+
+  // True: the strand is run here and now.
+  [[nodiscard]] bool runs(const StrandState& strand) const noexcept { return solo || strand_ == &strand; }
+  // A callback whose time has come: runs it, or queues it on its strand if that is not run here.
+  void run_due(Runnable& callback) noexcept;
+
+  // Begins a new task at once; returns when it has stopped for the first time, or ended. From a task or a
+  // callback.
+  void start_eagerly(TaskCore& core) noexcept;
+
+  // The strand of what runs here; null: none.
+  [[nodiscard]] StrandState* current_strand() const noexcept {
+    const Runnable* item = current != nullptr ? static_cast<const Runnable*>(current) : callback;
+    return item == nullptr ? nullptr : item->strand;
+  }
+  // Where a timer of what runs here belongs, and where one of `on` does.
+  [[nodiscard]] Timers& timers_here() noexcept { return timers_of(current_strand()); }
+  [[nodiscard]] Timers& timers_of(StrandState* on) noexcept {
+    Timers* found = on == nullptr || solo ? nullptr : on->timers_or_null(now_ns);
+    return found == nullptr ? timers : *found;
+  }
 
   // The clock, read anew (and remembered as `now_ns`).
   std::int64_t read_clock() noexcept;
@@ -93,7 +135,8 @@ class Worker : public SwitchSlot {
   // Makes it return from its sleep, or not go to sleep.
   void unpark() noexcept;
 
-  TaskCore* current = nullptr;  // what runs here; null in callbacks and in the loop itself
+  TaskCore* current = nullptr;   // what runs here; null in callbacks and in the loop itself
+  Runnable* callback = nullptr;  // the callback that runs here
   Scheduler& scheduler;
   const std::size_t index;
   const bool solo;
@@ -121,8 +164,15 @@ class Worker : public SwitchSlot {
   // decides.
   [[nodiscard]] TaskCore* take_next() noexcept;
   [[nodiscard]] bool begin_quick_pass() noexcept;
+  [[nodiscard]] TaskCore* take_next_of_strand() noexcept;
+  [[nodiscard]] TaskCore* take_creator() noexcept;
   [[nodiscard]] bool give_stack(TaskCore& core) noexcept;
   void run_item(Runnable& item) noexcept;
+  void run_callback(Runnable& item) noexcept;
+  void run_strand(StrandState& strand) noexcept;
+  // What has to be queued for an item that is ready: the item, or its strand, or nothing. Several workers only.
+  [[nodiscard]] Runnable* post(Runnable& item) noexcept;
+  [[nodiscard]] Runnable* announce(StrandState& woken) noexcept;
   static void recycle_stack(void* stack, Worker& worker) noexcept;
 
   // one worker
@@ -152,7 +202,9 @@ class Worker : public SwitchSlot {
   void sleep_shared();
   void push_ring(Runnable& item) noexcept;
   void push_yielded(TaskCore& core) noexcept;
-  void send_to_neighbour(TaskCore& core) noexcept;
+  // What has run and goes on: behind what is ready, without waking anybody for it alone.
+  void push_again(Runnable& item) noexcept;
+  void send_to_neighbour(Runnable& item) noexcept;
 
   void poll_now(std::int64_t timeout_ns) noexcept;
   void fire_due(Timers& timers) noexcept;
@@ -173,7 +225,10 @@ class Worker : public SwitchSlot {
   bool has_due_ = false;      // solo: timers to fire at the end of this pass
   bool pass_is_new_ = false;  // solo: begun by a task that has not stopped yet
   std::atomic<bool> attention_{false};
-  LocalQueue local_;             // solo
+  LocalQueue local_;               // solo
+  StrandState* strand_ = nullptr;  // several: what is run here
+  Runnable* creators_ = nullptr;   // what began an eager task that has not stopped yet; newest first
+  Runnable loop_as_creator_{RunnableKind::kCallback};
   Runnable* stashed_ = nullptr;  // several: a callback that pick_next came upon
   AltStackMemory alt_stack_memory_;
   Fiber main_;  // the loop's own context
@@ -200,6 +255,9 @@ class Worker : public SwitchSlot {
 Worker& suspend(Worker& worker, WaitReason reason, Commit commit, void* argument) noexcept;
 // The same with the commit "to the queue's tail".
 void yield_current(Worker& worker) noexcept;
+
+// The strand of the running task or callback; null: none.
+[[nodiscard]] StrandState* current_strand() noexcept;
 
 // Makes a suspended task ready from any thread. The loop cannot go away before the task has run.
 void make_ready_anywhere(TaskCore& core) noexcept;

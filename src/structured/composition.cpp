@@ -5,8 +5,9 @@
 
 namespace fibrio::detail {
 
-void FutureWatch::start(const LoopIdentity& loop) noexcept {
+void FutureWatch::start(const LoopIdentity& loop, StrandState* on) noexcept {
   loop_ = loop;
+  put_on(on);
   if (!future_->add_waiter(*this)) told(*this, *future_);
 }
 
@@ -30,7 +31,7 @@ void Composition::watch(std::size_t index, FutureState& future) noexcept {
   watching.hold(future);
   watching.is_started_ = true;
   add_ref();
-  watching.start({scheduler(), loop_id()});
+  watching.start({scheduler(), loop_id()}, current_strand());
 }
 
 void Composition::detach() noexcept {

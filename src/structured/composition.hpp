@@ -34,8 +34,9 @@ class FutureWatch : public FutureWaiter, public QueuedCallback {
     future.add_ref();
     future_ = &future;
   }
-  // After hold: run() will come, in the next pass if the future is done already, unless stop() is first.
-  void start(const LoopIdentity& loop) noexcept;
+  // After hold: run() will come, on this strand if it is not null, in the next pass if the future is done
+  // already, unless stop() is first.
+  void start(const LoopIdentity& loop, StrandState* on) noexcept;
   // True: run() will not come. Only after start.
   [[nodiscard]] bool stop() noexcept { return future_->remove_waiter(*this); }
   [[nodiscard]] FutureState& future() const noexcept { return *future_; }

@@ -9,6 +9,7 @@
 #include "fibrio/clock.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/timers.hpp"
+#include "sched/worker.hpp"
 #include "structured/composition.hpp"
 
 namespace fibrio::detail {
@@ -17,13 +18,22 @@ template <class Owner>
 class Expiry final : public TimerEntry {
  public:
   explicit Expiry(Owner& owner) noexcept : TimerEntry(&claim_due), owner_(owner) {}
+  ~Expiry() {
+    if (strand_ != nullptr) strand_->release();
+  }
+  Expiry(const Expiry&) = delete;
+  Expiry& operator=(const Expiry&) = delete;
 
   void arm(Scheduler& scheduler, Duration delay) noexcept {
     std::int64_t at_ns = 0;
     if (__builtin_add_overflow(scheduler.now_ns(), delay.count(), &at_ns))
       at_ns = delay < Duration::zero() ? 0 : Timers::kNever;
     is_armed_.store(true, std::memory_order_relaxed);
-    scheduler.arm_timer(*this, at_ns);
+    if (strand_ == nullptr) {
+      strand_ = current_strand();
+      if (strand_ != nullptr) strand_->add_ref();
+    }
+    scheduler.arm_timer(*this, at_ns, strand_);
   }
   // acquire: partner of the release in claim_due: at the end of the loop the wheel lets go of it, and is
   // gone.
@@ -46,6 +56,7 @@ class Expiry final : public TimerEntry {
   }
 
   Owner& owner_;
+  StrandState* strand_ = nullptr;      // whose timer it is
   std::atomic<bool> is_armed_{false};  // writers: who arms, the claim; reader: who disarms
 };
 

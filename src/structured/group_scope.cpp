@@ -43,7 +43,7 @@ bool GroupScope::adopt(FutureState& task, void* place) noexcept {
     return false;
   }
   // Not started yet, so it cannot be done; an abort may cancel it already.
-  static_cast<GroupChild*>(place)->start(loop_);
+  static_cast<GroupChild*>(place)->start(loop_, parent_.strand);
   start_task(task);
   return true;
 }

@@ -24,12 +24,12 @@ void TimeoutScope::arm(std::optional<TimePoint> when) {
   Scheduler& scheduler = *task_.FutureState::scheduler();
   const std::int64_t at_ns = when->time_since_epoch().count();
   if (at_ns <= scheduler.now_ns()) {
-    soon_ = std::make_shared<CallbackState>(scheduler, [this] { fire(); });
+    soon_ = std::make_shared<CallbackState>(scheduler, [this] { fire(); }, task_.strand);
     soon_->schedule();
     return;
   }
   on_wheel_ = true;
-  scheduler.arm_timer(*this, at_ns);
+  scheduler.arm_timer(*this, at_ns, task_.strand);
 }
 
 bool TimeoutScope::disarm() noexcept {

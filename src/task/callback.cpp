@@ -10,8 +10,40 @@
 
 namespace fibrio::detail {
 
-CallbackState::CallbackState(Scheduler& scheduler, UniqueFunction<void()> function) noexcept
-    : scheduler_(scheduler), function_(std::move(function)), loop_id_(scheduler.id), timer_(*this) {}
+CallbackState::CallbackState(Scheduler& scheduler, UniqueFunction<void()> function)
+    : CallbackState(scheduler, std::move(function), strand_on(scheduler)) {}
+
+CallbackState::CallbackState(Scheduler& scheduler, UniqueFunction<void()> function, StrandState* on)
+    : scheduler_(scheduler),
+      function_(std::move(function)),
+      context_(current_context().copy()),
+      loop_id_(scheduler.id),
+      timer_(*this) {
+  put_on(on);
+}
+
+StrandState* strand_on(const Scheduler& scheduler) noexcept {
+  const Worker* worker = this_worker();
+  return worker == nullptr || &worker->scheduler != &scheduler ? nullptr : worker->current_strand();
+}
+
+StandingCallback::StandingCallback(Scheduler& scheduler, std::function<void()> function)
+    : scheduler_(scheduler),
+      function_(std::move(function)),
+      strand_(strand_on(scheduler)),
+      context_(current_context().copy()) {
+  if (strand_ != nullptr) strand_->add_ref();
+}
+
+StandingCallback::~StandingCallback() {
+  if (strand_ != nullptr) strand_->release();
+}
+
+std::shared_ptr<CallbackState> StandingCallback::make_call(UniqueFunction<void()> call) const {
+  auto made = std::make_shared<CallbackState>(scheduler_, std::move(call), strand_);
+  made->set_context(context_);
+  return made;
+}
 
 void CallbackState::schedule() noexcept {
   queued_ = shared_from_this();
@@ -21,7 +53,7 @@ void CallbackState::schedule() noexcept {
 void CallbackState::schedule_at(std::int64_t deadline_ns) noexcept {
   deadline_ns_ = deadline_ns;
   queued_ = shared_from_this();
-  scheduler_.arm_timer(timer_, deadline_ns);
+  scheduler_.arm_timer(timer_, deadline_ns, strand);
 }
 
 bool CallbackState::cancel() noexcept {
@@ -52,7 +84,9 @@ TimerEntry::Action CallbackState::claim_due(TimerEntry& entry, bool drop) noexce
     self.run(true);
     return {};
   }
-  return {[](void* context, Worker&) noexcept { static_cast<CallbackState*>(context)->run(false); }, &self};
+  return {
+      [](void* context, Worker& worker) noexcept { worker.run_due(*static_cast<CallbackState*>(context)); },
+      &self};
 }
 
 void CallbackState::run(bool drop) noexcept {

@@ -4,24 +4,40 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "fibrio/detail/unique_function.hpp"
 #include "queue/runnable.hpp"
+#include "sched/strand.hpp"
 #include "sched/timers.hpp"
+#include "task/context.hpp"
 
 namespace fibrio::detail {
 
 class Scheduler;
+
+// The strand of the caller, if that runs on this loop; else null.
+[[nodiscard]] StrandState* strand_on(const Scheduler& scheduler) noexcept;
 
 // Base of what stands in a run queue with kind kCallback.
 struct QueuedCallback : Runnable {
   QueuedCallback() noexcept : Runnable(RunnableKind::kCallback) {}
   // Runs it and lets go of it, or only lets go of it.
   virtual void run(bool drop) noexcept = 0;
+  // For a callback of the user's.
+  [[nodiscard]] virtual ContextSlot* context() noexcept { return nullptr; }
+
+  // Before it is queued: it runs on this strand, if it is not null.
+  void put_on(StrandState* its_strand) noexcept {
+    if (its_strand != nullptr) its_strand->add_ref();
+    strand = its_strand;
+  }
 
  protected:
-  ~QueuedCallback() = default;
+  ~QueuedCallback() {
+    if (strand != nullptr) strand->release();
+  }
 };
 
 // call_soon and call_later. Handles and the queue (or the wheel) hold it.
@@ -29,7 +45,9 @@ struct QueuedCallback : Runnable {
 // drops the callable at once; the empty shell stays queued until its turn.
 class CallbackState final : public QueuedCallback, public std::enable_shared_from_this<CallbackState> {
  public:
-  CallbackState(Scheduler& scheduler, UniqueFunction<void()> function) noexcept;
+  // On the strand of the caller, in a copy of its context.
+  CallbackState(Scheduler& scheduler, UniqueFunction<void()> function);
+  CallbackState(Scheduler& scheduler, UniqueFunction<void()> function, StrandState* on);
 
   // Queues it now. Any thread.
   void schedule() noexcept;
@@ -43,6 +61,8 @@ class CallbackState final : public QueuedCallback, public std::enable_shared_fro
   [[nodiscard]] std::int64_t deadline_ns() const noexcept { return deadline_ns_; }
 
   void run(bool drop) noexcept override;
+  [[nodiscard]] ContextSlot* context() noexcept override { return &context_; }
+  void set_context(const ContextSlot& context) noexcept { context_ = context; }
 
  private:
   enum class State : std::uint8_t { waiting, running, cancelled };
@@ -61,11 +81,31 @@ class CallbackState final : public QueuedCallback, public std::enable_shared_fro
 
   Scheduler& scheduler_;
   UniqueFunction<void()> function_;
+  ContextSlot context_;
   std::atomic<State> state_{State::waiting};
   std::int64_t deadline_ns_ = 0;
   std::uint64_t loop_id_;
   std::shared_ptr<CallbackState> queued_;  // holds itself while a queue or the wheel refers to it
   Timer timer_;
+};
+
+// What is called again and again: a reader, a signal handler. It has the strand and the context of who added it.
+class StandingCallback {
+ public:
+  StandingCallback(Scheduler& scheduler, std::function<void()> function);
+  ~StandingCallback();
+  StandingCallback(const StandingCallback&) = delete;
+  StandingCallback& operator=(const StandingCallback&) = delete;
+
+  void operator()() const { function_(); }
+  // One call, to be scheduled; it calls `call`, not yet this.
+  [[nodiscard]] std::shared_ptr<CallbackState> make_call(UniqueFunction<void()> call) const;
+
+ private:
+  Scheduler& scheduler_;
+  const std::function<void()> function_;
+  StrandState* const strand_;
+  const ContextSlot context_;
 };
 
 }  // namespace fibrio::detail

@@ -40,7 +40,13 @@ inline void queue_on_loop(QueuedCallback& callback, const LoopIdentity& loop) no
 class DoneCallback final : public FutureWaiter, public QueuedCallback {
  public:
   DoneCallback(UniqueFunction<void(AnyFuture)> function, LoopIdentity loop, std::uint64_t id = next_id())
-      : FutureWaiter(&told), callback_id(id), function_(std::move(function)), loop_(loop) {}
+      : FutureWaiter(&told),
+        callback_id(id),
+        function_(std::move(function)),
+        context_(current_context().copy()),
+        loop_(loop) {
+    put_on(strand_on(*loop.scheduler));
+  }
 
   // Never given by next_id(): see FutureState::report_failure_once.
   static constexpr std::uint64_t kFailureReport = 0;
@@ -67,6 +73,8 @@ class DoneCallback final : public FutureWaiter, public QueuedCallback {
     delete this;
   }
 
+  [[nodiscard]] ContextSlot* context() noexcept override { return &context_; }
+
   const std::uint64_t callback_id;
 
  private:
@@ -77,6 +85,7 @@ class DoneCallback final : public FutureWaiter, public QueuedCallback {
   }
 
   UniqueFunction<void(AnyFuture)> function_;
+  ContextSlot context_;
   LoopIdentity loop_;
   AnyFuture future_;
 };

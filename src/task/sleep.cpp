@@ -17,9 +17,17 @@ namespace {
 // A sleeping task's timer, on its own stack. Nothing touches it after the wheel let go of it and the wait
 // word was resolved, both under the wheel's lock.
 struct SleepTimer : TimerEntry {
-  SleepTimer(TaskCore& its_core, std::int64_t its_deadline_ns, WaitPhase its_phase) noexcept
-      : TimerEntry(&claim_due), core(its_core), wanted_ns(its_deadline_ns), phase(its_phase) {}
+  SleepTimer(TaskCore& its_core, Timers& its_timers, std::int64_t its_deadline_ns,
+             WaitPhase its_phase) noexcept
+      : TimerEntry(&claim_due),
+        core(its_core),
+        timers(its_timers),
+        wanted_ns(its_deadline_ns),
+        phase(its_phase) {
+    home = &its_timers;
+  }
   TaskCore& core;
+  Timers& timers;
   const std::int64_t wanted_ns;
   const WaitPhase phase;
 
@@ -35,11 +43,11 @@ struct SleepTimer : TimerEntry {
     auto& self = *static_cast<SleepTimer*>(argument);
     TaskCore& core = self.core;
     {
-      std::lock_guard guard(worker.timers.lock());
+      std::lock_guard guard(self.timers.lock());
       if (core.word.arm(self.phase) != WaitWord<>::Armed::cancelled) {
         // A cancel may have come by now; the task then waits for this lock before it takes the timer away.
-        // (The worker is this one, and awake: nobody to unpark.)
-        static_cast<void>(worker.timers.arm_locked(self, self.wanted_ns));
+        // (The worker, or the strand, is this one, and awake: nobody to unpark.)
+        static_cast<void>(self.timers.arm_locked(self, self.wanted_ns));
         return;
       }
     }
@@ -49,8 +57,7 @@ struct SleepTimer : TimerEntry {
 
 void sleep_until_ns(Worker& worker, std::int64_t deadline_ns) {
   auto& task = TaskControl::of(*worker.current);
-  SleepTimer timer(task, deadline_ns, wait_phase(worker));
-  timer.home = &worker.timers;
+  SleepTimer timer(task, worker.timers_here(), deadline_ns, wait_phase(worker));
   suspend(worker, WaitReason::kSleep, &SleepTimer::commit, &timer);
   if (timer.phase != WaitPhase::waiting || !task.word.take_cancellation()) return;
   timer.home->cancel(timer);

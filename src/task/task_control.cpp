@@ -14,6 +14,7 @@
 #include "fibrio/errors.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
+#include "task/callback.hpp"
 #include "task/loop_services.hpp"
 #include "task/registry.hpp"
 
@@ -29,6 +30,7 @@ TaskControl::TaskControl(Scheduler& its_scheduler, std::uint64_t loop_id, const 
 }
 
 TaskControl::~TaskControl() {
+  if (strand != nullptr) strand->release();  // it never started
   delete name_;
   delete cancel_message_;
 }
@@ -63,6 +65,7 @@ void TaskControl::run() noexcept {
   // Destructors of captured objects may wait, but nothing may be thrown through them.
   ++cancel_masks;
   ops_.destroy_callable(payload_);
+  context = ContextSlot();
   --cancel_masks;
   if (returned && word.take_cancellation()) {  // a request came before the end: the value is lost (C04)
     cancelled = true;
@@ -111,6 +114,7 @@ std::exception_ptr stack_limit_error(const StackFailure& failure) {
 
 void TaskControl::fail(const StackFailure& failure) noexcept {
   ops_.destroy_callable(payload_);
+  context = ContextSlot();
   static_cast<void>(word.finish());
   complete(Outcome::kException, stack_limit_error(failure), false);
 }
@@ -122,6 +126,7 @@ void TaskControl::complete(Outcome outcome, std::exception_ptr exception, bool v
   home.registry->remove(*this, outcome == Outcome::kCancelled);
   finish_completion(outcome, std::move(exception));
   if (value_is_lost) ops_.destroy_value(payload_);
+  if (StrandState* const its_strand = std::exchange(strand, nullptr)) its_strand->release();
   release();  // the loop's reference
 }
 
@@ -293,10 +298,21 @@ std::uint8_t stack_class_for(std::size_t wanted, const Scheduler& scheduler) {
   return static_cast<std::uint8_t>(stack_class_of(wanted));
 }
 
+StrandState* strand_for(const TaskOptions* options, bool free, Scheduler& scheduler) {
+  if (options == nullptr || options->strand == nullptr) return free ? nullptr : strand_on(scheduler);
+  if (free) {
+    throw std::invalid_argument(
+        "spawn: TaskOptions::strand is set, but what it starts is free; use create_task");
+  }
+  StrandState* const strand = options->strand->state();
+  strand->bind(scheduler);
+  return strand;
+}
+
 }  // namespace
 
 NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t payload_align,
-                      const TaskOps& ops, TaskOptions* options) {
+                      const TaskOps& ops, TaskOptions* options, bool free) {
   Scheduler* scheduler = loop.scheduler;
   if (scheduler == nullptr) {
     Worker* worker = this_worker();
@@ -310,6 +326,7 @@ NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t 
     throw RuntimeError(std::string("create_task") + kOfParent);
   if (scheduler->is_closed()) throw RuntimeError("create_task: the event loop is closed");
   const std::uint8_t stack_class = stack_class_for(options == nullptr ? 0 : options->stack_size, *scheduler);
+  StrandState* const strand = strand_for(options, free, *scheduler);
   FIBRIO_CHECK(payload_align <= alignof(std::max_align_t),
                "callables with extended alignment are not supported");
   constexpr std::size_t kPayloadAt = round_up(sizeof(TaskControl), alignof(std::max_align_t));
@@ -317,7 +334,16 @@ NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t 
   auto* task =
       ::new (static_cast<void*>(memory)) TaskControl(*scheduler, scheduler->id, ops, memory + kPayloadAt);
   task->stack_class = stack_class;
-  if (options != nullptr && !options->name.empty()) task->set_name(std::move(options->name));
+  if (strand != nullptr) {
+    strand->add_ref();
+    task->strand = strand;
+  }
+  if (options != nullptr) {
+    task->starts_eagerly = options->eager_start;
+    if (!options->name.empty()) task->set_name(std::move(options->name));
+    if (options->context) task->context.entered = options->context->state();
+  }
+  if (task->context.entered == nullptr) task->context = current_context().copy();
   return {task, memory + kPayloadAt};
 }
 
@@ -329,7 +355,11 @@ void start_task(FutureState& state) noexcept {
   scheduler.registry->insert(task, here ? worker->index : 0);
   task.add_ref();  // the loop's
   if (here) {
-    worker->schedule(task);
+    if (task.starts_eagerly && (task.strand == nullptr || worker->runs(*task.strand))) {
+      worker->start_eagerly(task);
+    } else {
+      worker->schedule(task);
+    }
     return;
   }
   scheduler.schedule_anywhere(task);

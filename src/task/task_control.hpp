@@ -19,6 +19,7 @@
 #include "fibrio/detail/future_state.hpp"
 #include "fibrio/tasks.hpp"
 #include "sched/task_core.hpp"
+#include "task/context.hpp"
 
 namespace fibrio::detail {
 
@@ -62,6 +63,8 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
 
   std::uint64_t id = 0;     // "Task-<id>"; set by the registry
   std::uint32_t shard = 0;  // of the registry
+  bool starts_eagerly = false;
+  ContextSlot context;  // the task's own; and of who creates it, before it starts
 
  private:
   friend void discard_task(FutureState& state) noexcept;  // NOLINT

@@ -1,4 +1,4 @@
-// The passes that compositions take with one worker: asyncio's.
+// The passes that compositions take with one worker, and on a strand: asyncio's.
 #include <string>
 #include <vector>
 
@@ -12,25 +12,26 @@ namespace {
 // The number of passes from set_result of a future until `wait_for_it(future)` has returned in a task.
 template <class Wait>
 int passes_of(Wait wait_for_it) {
-  int passes = 0;
-  on_one_worker([&](EventLoop& loop) {
-    loop.run_until_complete([&] {
-      Future<int> future = loop.create_future<int>();
-      bool returned = false;
-      auto waiter = create_task([&] {
-        wait_for_it(future);
-        returned = true;
-      });
-      for (int i = 0; i < 10; ++i) yield();
-      future.set_result(1);
-      while (!returned) {
-        yield();
-        ++passes;
-      }
-      await(waiter);
+  int result = 0;
+  in_order([&](EventLoop& loop) {
+    Future<int> future = loop.create_future<int>();
+    bool returned = false;
+    auto waiter = create_task([&] {
+      wait_for_it(future);
+      returned = true;
     });
+    for (int i = 0; i < 10; ++i) yield();
+    future.set_result(1);
+    int passes = 0;
+    while (!returned) {
+      yield();
+      ++passes;
+    }
+    await(waiter);
+    TASK_CHECK(result == 0 || result == passes);
+    result = passes;
   });
-  return passes;
+  return result;
 }
 
 auto task_of(Future<int> future) {

@@ -1,4 +1,4 @@
-// The order of everything with one worker: asyncio's, pass by pass.
+// The order of everything with one worker, and on a strand: asyncio's, pass by pass.
 #include <string>
 #include <vector>
 
@@ -9,13 +9,14 @@ using namespace fibrio::test;
 
 namespace {
 
-// Runs `main` on one worker with virtual time and returns what it logged.
+// Runs `main` with virtual time, on one worker and on a strand of several, and returns what it logged.
 template <class Main>
 std::string order_of(Main main) {
   std::string text;
-  on_one_worker([&](EventLoop& loop) {
+  in_order([&](EventLoop& loop) {
     Log log;
-    loop.run_until_complete([&] { main(loop, log); });
+    main(loop, log);
+    TASK_CHECK(text.empty() || text == log.text());
     text = log.text();
   });
   return text;
@@ -138,12 +139,24 @@ TEST_CASE("Tasks start in the order of their creation, after what is ready", "[o
           loop.call_soon([&] { log.add("ready"); });
           std::vector<Task<>> tasks;
           for (int i = 0; i < 5; ++i) {
-            tasks.push_back(i % 2 == 0 ? create_task([&log, i] { log.add(std::to_string(i)); })
-                                       : spawn([&log, i] { log.add(std::to_string(i)); }));
+            tasks.push_back(create_task([&log, i] { log.add(std::to_string(i)); }));
           }
           log.add("creator");
           for (const Task<>& task : tasks) await(task);
         }) == "creator ready 0 1 2 3 4");
+}
+
+TEST_CASE("With one worker what spawn starts stands in the same line", "[order]") {
+  on_one_worker([](EventLoop& loop) {
+    loop.run_until_complete([] {
+      Log log;
+      const Task<> first = spawn([&] { log.add("first"); });
+      const Task<> second = create_task([&] { log.add("second"); });
+      const Task<> third = spawn([&] { log.add("third"); });
+      await(third);
+      TASK_CHECK(log.text() == "first second third");
+    });
+  });
 }
 
 TEST_CASE("Four tasks that yield interleave exactly round-robin", "[order]") {

@@ -257,6 +257,18 @@ void in_tasks(Main main, bool virtual_time = true) {
   on_loops([&](EventLoop& loop) { loop.run_until_complete([&] { main(loop); }); }, virtual_time);
 }
 
+// Runs `main(loop)` where the order of everything is asyncio's: on one worker, and on a strand of 4 workers.
+template <class Main>
+void in_order(Main main) {
+  on_one_worker([&](EventLoop& loop) { loop.run_until_complete([&] { main(loop); }); });
+  const auto on_strand = [&](EventLoop& loop) {
+    Strand strand;
+    loop.run_until_complete([&] { strand.run([&] { main(loop); }); });
+  };
+  on_loop({4, false}, test_config(4), on_strand);
+  on_loop({4, true}, test_config(4), on_strand);
+}
+
 // --- waiting for other threads -----------------------------------------------------------------------------
 
 // Polls from a plain thread for what others are about to do; false after a long while.

@@ -1,0 +1,174 @@
+#include "task/context.hpp"
+
+#include <algorithm>
+#include <mutex>
+#include <stdexcept>
+
+#include "fibrio/errors.hpp"
+#include "sched/worker.hpp"
+#include "task/callback.hpp"
+#include "task/task_control.hpp"
+
+namespace fibrio {
+
+using detail::ContextMap;
+using detail::ContextMapRef;
+using detail::ContextSlot;
+using detail::ContextState;
+using detail::ContextValue;
+using detail::current_context;
+
+namespace {
+
+// The first entry that is not before `variable`.
+ContextMap::const_iterator place_of(const ContextMap& map, std::uint64_t variable) {
+  return std::lower_bound(map.begin(), map.end(), variable,
+                          [](const auto& entry, std::uint64_t wanted) { return entry.variable < wanted; });
+}
+
+ContextValue find_in_map(const ContextMapRef& map, std::uint64_t variable) {
+  if (map == nullptr) return nullptr;
+  const auto place = place_of(*map, variable);
+  return place == map->end() || place->variable != variable ? nullptr : place->value;
+}
+
+// The map with another value of one variable; null removes it.
+ContextMapRef changed(const ContextMapRef& map, std::uint64_t variable, ContextValue value) {
+  auto made = map == nullptr ? std::make_shared<ContextMap>() : std::make_shared<ContextMap>(*map);
+  const auto place = made->begin() + (place_of(*made, variable) - made->cbegin());
+  const bool is_there = place != made->end() && place->variable == variable;
+  if (value == nullptr) {
+    if (is_there) made->erase(place);
+  } else if (is_there) {
+    place->value = std::move(value);
+  } else {
+    made->insert(place, {variable, std::move(value)});
+  }
+  return made;
+}
+
+}  // namespace
+
+// --- variables ---------------------------------------------------------------------------------------------
+
+namespace detail {
+
+namespace {
+std::uint64_t next_variable() noexcept {
+  static std::atomic<std::uint64_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+}  // namespace
+
+ContextKey::ContextKey(std::string name) : name_(std::move(name)), id_(next_variable()) {}
+
+ContextValue ContextKey::find() const { return find_in_map(current_context().map(), id_); }
+ContextValue ContextKey::find_in(const ContextState& context) const {
+  return find_in_map(context.map(), id_);
+}
+
+void ContextKey::throw_unset() const {
+  throw LookupError("the context variable '" + name_ + "' is not set here and has no default");
+}
+
+}  // namespace detail
+
+struct ContextToken::Record {
+  std::uint64_t variable;
+  ContextValue before;
+  // Where it was set: the context proper, or the task, callback or thread.
+  std::weak_ptr<ContextState> context;
+  const void* place;
+  std::atomic<bool> used{false};
+};
+
+ContextToken ContextToken::set(std::uint64_t variable, ContextValue value) {
+  ContextSlot& slot = current_context();
+  const ContextMapRef map = slot.map();
+  auto record = std::make_shared<Record>();
+  record->variable = variable;
+  record->before = find_in_map(map, variable);
+  record->context = slot.entered;
+  record->place = slot.entered != nullptr ? nullptr : &slot;
+  slot.set_map(changed(map, variable, std::move(value)));
+  return ContextToken(std::move(record));
+}
+
+void ContextToken::reset(std::uint64_t variable, const ContextToken& token) {
+  Record& record = *token.record_;
+  ContextSlot& slot = current_context();
+  if (record.variable != variable) {
+    throw std::invalid_argument("ContextVar::reset: the token was made by another variable");
+  }
+  const void* const place = slot.entered != nullptr ? nullptr : &slot;
+  if (record.place != place || record.context.lock() != slot.entered) {
+    throw std::invalid_argument("ContextVar::reset: the token was made in another context");
+  }
+  if (record.used.exchange(true, std::memory_order_relaxed)) {
+    throw RuntimeError("ContextVar::reset: the token was used already");
+  }
+  slot.set_map(changed(slot.map(), variable, std::move(record.before)));
+}
+
+// --- contexts ----------------------------------------------------------------------------------------------
+
+Context::Context() : state_(std::make_shared<ContextState>(nullptr)) {}
+
+std::size_t Context::size() const noexcept {
+  const ContextMapRef map = state_->map();
+  return map == nullptr ? 0 : map->size();
+}
+
+Context Context::copy() const { return Context(std::make_shared<ContextState>(state_->map())); }
+
+Context copy_context() { return Context(std::make_shared<ContextState>(current_context().map())); }
+
+Context::Entered::Entered(const Context& context) : state_(context.state_) {
+  ContextSlot& slot = current_context();
+  if (slot.entered == state_ || !state_->enter()) {
+    throw RuntimeError("Context::run: the context is entered already");
+  }
+  before_ = std::exchange(slot.entered, state_);
+}
+
+Context::Entered::~Entered() {
+  // Asked again: the function may have waited, and the task may be on another worker.
+  current_context().entered = std::move(before_);
+  state_->leave();
+}
+
+namespace detail {
+
+ContextMapRef ContextState::map() const noexcept {
+  std::lock_guard guard(lock_);
+  return map_;
+}
+
+void ContextState::set_map(ContextMapRef map) noexcept {
+  {
+    std::lock_guard guard(lock_);
+    map_.swap(map);
+  }
+  // The old one, with objects of the user's, goes after the lock.
+}
+
+namespace {
+ContextSlot& context_of_thread() {
+  std::shared_ptr<void>& value = value_of_thread();
+  if (value == nullptr) value = std::make_shared<ContextSlot>();
+  return *static_cast<ContextSlot*>(value.get());
+}
+}  // namespace
+
+ContextSlot& current_context() {
+  Worker* worker = this_worker();
+  if (worker == nullptr) return context_of_thread();
+  if (worker->current != nullptr) return TaskControl::of(*worker->current).context;
+  ContextSlot* const of_callback =
+      worker->callback == nullptr ? nullptr : static_cast<QueuedCallback*>(worker->callback)->context();
+  // Else an event of the loop's own: the user's code that it destroys.
+  return of_callback != nullptr ? *of_callback : context_of_thread();
+}
+
+}  // namespace detail
+}  // namespace fibrio

@@ -1,0 +1,66 @@
+// What: the context of a task, a callback or a plain thread.
+//
+// Threads: ContextSlot: its owner's. ContextState: any, as two tasks may have been given one context.
+//
+// Invariant: a map is never changed once it is shared: setting a variable makes a new one. So a copy of a
+// context, as every task has one, is a reference to a map; no map, no cost. A context proper (ContextState) is
+// made only when somebody asks for one: copy_context(), TaskOptions::context, Context::run.
+//
+// Rejected: a map that shares its parts (as CPython's): programs have few variables, and set them seldom.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "base/spin_lock.hpp"
+#include "fibrio/context_vars.hpp"
+
+namespace fibrio::detail {
+
+struct ContextEntry {
+  std::uint64_t variable;
+  ContextValue value;
+};
+// Ordered by variable.
+using ContextMap = std::vector<ContextEntry>;
+using ContextMapRef = std::shared_ptr<const ContextMap>;
+
+class ContextState {
+ public:
+  explicit ContextState(ContextMapRef map) noexcept : map_(std::move(map)) {}
+
+  [[nodiscard]] ContextMapRef map() const noexcept;
+  void set_map(ContextMapRef map) noexcept;
+  // Context::run: one at a time.
+  [[nodiscard]] bool enter() noexcept { return !entered_.exchange(true, std::memory_order_acquire); }
+  void leave() noexcept { entered_.store(false, std::memory_order_release); }
+
+ private:
+  mutable SpinLock lock_;
+  ContextMapRef map_;                 // guarded by lock_; null: empty
+  std::atomic<bool> entered_{false};  // acquire and release: one run after the other
+};
+
+// Where something finds its variables.
+struct ContextSlot {
+  ContextMapRef own;                      // if it is in no context proper; null: empty
+  std::shared_ptr<ContextState> entered;  // the context proper it is in
+
+  [[nodiscard]] ContextMapRef map() const noexcept { return entered != nullptr ? entered->map() : own; }
+  void set_map(ContextMapRef map) noexcept {
+    if (entered != nullptr) {
+      entered->set_map(std::move(map));
+    } else {
+      own = std::move(map);
+    }
+  }
+  // A copy, for what is started from here.
+  [[nodiscard]] ContextSlot copy() const noexcept { return {map(), nullptr}; }
+};
+
+// Of the running task or callback, or of the calling plain thread.
+[[nodiscard]] ContextSlot& current_context();
+
+}  // namespace fibrio::detail
