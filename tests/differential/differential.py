@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 
 kFolder = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(kFolder, "oracle"))
@@ -79,16 +80,32 @@ def is_abandoned_timer(_program, expected, got):
             and any(event[3:4] in (["ascomp"], ["ascompx"]) for event in events))
 
 
+def is_end_of_run_on_a_strand(_program, expected, got):
+    """asyncio ends one pass after its main function. A strand is one of many things that a loop with 4 workers runs: how
+    much of that pass it still sees is not determined."""
+    def after_main(events):
+        names = [event[1] for event in events]
+        return names.index("main") + 1 if "main" in names else len(events)
+    at = after_main(expected)
+    if expected[:at] != got[:at] or expected[-1] != got[-1]:
+        return False
+    rest, other = expected[at:-1], got[at:-1]
+    shorter = min(len(rest), len(other))
+    return rest[:shorter] == other[:shorter]
+
+
+kStrandDifferences = {"end_of_run_on_a_strand": is_end_of_run_on_a_strand}
 kDifferences = {"abandoned_as_completed": is_abandoned_timer,
                 "message_of_several_cancels": is_message_of_several_cancels}
 
 
-def explain(program, expected, got):
+def explain(command, program, expected, got):
     """None if the traces are the same, the name of a legitimate difference, or "unexplained"."""
     if expected == got:
         return None
     if got.startswith("["):
-        for name, matches in kDifferences.items():
+        differences = {**kDifferences, **kStrandDifferences} if "--strand" in command else kDifferences
+        for name, matches in differences.items():
             if matches(program, json.loads(expected), json.loads(got)):
                 return name
     return "unexplained"
@@ -131,7 +148,7 @@ def compare_seeds(command, seeds, without, stop_at=None):
             batch.append((seed, program, expected))
         for (seed, program, expected), got in zip(batch, replay(command, [each[1] for each in batch])):
             result.count(expected)
-            why = explain(program, expected, got)
+            why = explain(command, program, expected, got)
             if why is not None:
                 result.differences[why] += 1
             if why == "unexplained":
@@ -146,7 +163,7 @@ def differing(command, programs):
     kept = [(program, expected) for program, expected in kept if expected is not None]
     traces = replay(command, [program for program, _ in kept])
     return [program for (program, expected), got in zip(kept, traces)
-            if explain(program, expected, got) == "unexplained"]
+            if explain(command, program, expected, got) == "unexplained"]
 
 
 def print_difference(command, seed, program):
@@ -255,6 +272,7 @@ def make_corpus(options):
 
 def main():
     sys.unraisablehook = lambda _: None  # coroutines of programs that end in a deadlock are closed while they wait
+    warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     generating = argparse.ArgumentParser(add_help=False)

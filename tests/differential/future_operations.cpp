@@ -61,21 +61,6 @@ Json cancel_later(const Call& call) {
   return true;
 }
 
-// What a callback does, and when it does it: `null` soon, a number of seconds later. Leaves an event with its
-// result.
-template <class F>
-Json call_back(const Call& call, F action) {
-  auto callback = [&run = call.run, label = call.label, name = call.text(2), action = std::move(action)] {
-    Json result = action(run, name, label);
-    run.emit({run.now(), "cb", label, std::move(result)});
-  };
-  if (call.is_null(1)) {
-    call.run.loop.call_soon(std::move(callback));
-  } else {
-    call.run.loop.call_later(call.duration(1), std::move(callback));
-  }
-  return nullptr;
-}
 Json cancel_from_callback(const Call& call) {
   return call_back(call, [](Run& run, const std::string& name, const std::string&) {
     const auto target = run.find_target(name);

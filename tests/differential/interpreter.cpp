@@ -18,6 +18,7 @@ const Operations& all_operations() {
     add_sync_operations(table);
     add_queue_operations(table);
     add_future_operations(table);
+    add_context_operations(table);
     return table;
   }();
   return operations;
@@ -192,14 +193,20 @@ Json run_program(const Json& program, Place place) {
   EventLoop loop(config_of(place));
   loop.set_exception_handler([](EventLoop&, const ExceptionContext&) {});
   Run run(loop);
+  Strand strand;
+  const auto run_in_place = [&](auto function) {
+    TaskOptions options;
+    if (place == Place::kStrand) options.strand = &strand;
+    loop.run_until_complete(loop.create_task(options, function));
+  };
   try {
-    loop.run_until_complete([&] { run_main(run, program); });
+    run_in_place([&] { run_main(run, program); });
     run.emit({run.now(), "end", "ok"});
   } catch (const DeadlockError&) {
     run.emit({run.now(), "end", "deadlock"});
   }
   run.over = true;
-  if (run.has_masks) loop.run_until_complete([&] { end_waits(run); });
+  if (run.has_masks) run_in_place([&] { end_waits(run); });
   loop.close();  // what is left unwinds while the program's objects are there
   see_exceptions(run);
   return std::move(run.trace);

@@ -10,7 +10,8 @@
 
 namespace fibrio::test {
 
-enum class Place { kOneWorker };
+// kStrand: inside one strand of a loop with 4 workers.
+enum class Place { kOneWorker, kStrand };
 
 // Runs it to its end, or until nothing can ever run again.
 [[nodiscard]] Json run_program(const Json& program, Place place);

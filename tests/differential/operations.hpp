@@ -75,6 +75,7 @@ struct Run {
   std::map<std::string, TimerHandle> timers;
   std::map<std::string, std::function<std::size_t()>> registrations;  // removes a done-callback
   std::map<std::string, bool> flags;
+  std::map<std::string, std::pair<ContextVar<std::string>*, ContextToken>> tokens;
   Named<Lock> locks;
   Named<Event> events;
   Named<Condition> conditions;
@@ -99,8 +100,8 @@ struct Run {
     tasks[name] = task;
     return task;
   }
-  Task<Json> start(const Json& body, const std::string& name) {
-    return start_by([](auto callable) { return create_task(std::move(callable)); }, body, name);
+  Task<Json> start(const Json& body, const std::string& name, const TaskOptions& options = {}) {
+    return start_by([&](auto callable) { return create_task(options, std::move(callable)); }, body, name);
   }
   std::vector<Task<Json>> start_all(const Json& bodies, const std::string& label);
   [[nodiscard]] std::optional<Task<Json>> find_task(const std::string& name) const;
@@ -127,6 +128,22 @@ struct Call {
   void run_inner(std::size_t i) const { run.run_body(op.at(i), label, frame); }
 };
 
+// Calls `action(run, name, label)` in a callback, soon or, by the operation's first argument, later, and leaves an event
+// with its result.
+template <class F>
+Json call_back(const Call& call, F action) {
+  auto callback = [&run = call.run, label = call.label, name = call.text(2), action] {
+    Json result = action(run, name, label);
+    run.emit({run.now(), "cb", label, std::move(result)});
+  };
+  if (call.is_null(1)) {
+    call.run.loop.call_soon(std::move(callback));
+  } else {
+    call.run.loop.call_later(call.duration(1), std::move(callback));
+  }
+  return nullptr;
+}
+
 using Operation = Json (*)(const Call& call);
 using Operations = std::map<std::string, Operation, std::less<>>;
 
@@ -136,5 +153,6 @@ void add_waiting_operations(Operations& operations);
 void add_sync_operations(Operations& operations);
 void add_queue_operations(Operations& operations);
 void add_future_operations(Operations& operations);
+void add_context_operations(Operations& operations);
 
 }  // namespace fibrio::test

@@ -50,9 +50,10 @@ Json reschedule(const Call& call) {
   return true;
 }
 
-Task<Json> start_child(const Call& call, TaskGroup& group, const Json& body, const std::string& name) {
-  return call.run.start_by([&](auto callable) { return group.create_task(std::move(callable)); }, body, name,
-                           {&group});
+Task<Json> start_child(const Call& call, TaskGroup& group, const Json& body, const std::string& name,
+                       const TaskOptions& options = {}) {
+  return call.run.start_by([&](auto callable) { return group.create_task(options, std::move(callable)); },
+                           body, name, {&group});
 }
 
 Json group(const Call& call) {
@@ -72,14 +73,20 @@ Json cancel_group(const Call& call) {
   return true;
 }
 
-Json spawn_in_group(const Call& call) {
+Json add_to_group(const Call& call, const TaskOptions& options) {
   if (call.frame.groups.empty()) return nullptr;
   try {
-    static_cast<void>(start_child(call, *call.frame.groups.back(), call.op[1], call.label));
+    static_cast<void>(start_child(call, *call.frame.groups.back(), call.op[1], call.label, options));
   } catch (const RuntimeError&) {
     return "RuntimeError";
   }
   return call.label;
+}
+Json spawn_in_group(const Call& call) { return add_to_group(call, {}); }
+Json start_eagerly_in_group(const Call& call) {
+  TaskOptions options;
+  options.eager_start = true;
+  return add_to_group(call, options);
 }
 
 }  // namespace
@@ -90,7 +97,8 @@ void add_scope_operations(Operations& operations) {
                      {"resched", reschedule},
                      {"group", group},
                      {"gcancel", cancel_group},
-                     {"gspawn", spawn_in_group}});
+                     {"gspawn", spawn_in_group},
+                     {"geager", start_eagerly_in_group}});
 }
 
 }  // namespace fibrio::test

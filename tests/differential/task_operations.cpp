@@ -25,6 +25,13 @@ Json spawn_task(const Call& call) {
   return call.label;
 }
 
+Json start_eagerly(const Call& call) {
+  TaskOptions options;
+  options.eager_start = true;
+  static_cast<void>(call.run.start(call.op[1], call.label, options));
+  return call.label;
+}
+
 Json cancel(const Call& call) {
   const auto task = call.run.find_task(call.name());
   return task ? Json(task->cancel()) : Json();
@@ -103,6 +110,7 @@ void add_task_operations(Operations& operations) {
                      {"sleepu", sleep_to},
                      {"busy", busy},
                      {"spawn", spawn_task},
+                     {"eager", start_eagerly},
                      {"cancel", cancel},
                      {"cancelm", cancel_with_message},
                      {"join", join},

@@ -1,30 +1,55 @@
-"""asyncio's task with the one thing that fibrio adds to cancellation: a mask.
+"""asyncio's task and timeout with what fibrio adds to cancellation.
 
-While a task is masked a request is counted, and interrupts nothing. When the last mask is gone it is as if the request
-came then: the next wait that suspends raises CancelledError. A request that was recorded but not delivered when the mask
-began is kept in the same way. uncancel() to zero drops it.
+Masks. While a task is masked a request is counted, and interrupts nothing. When the last mask is gone it is as if the
+request came then: the next wait that suspends raises CancelledError. uncancel() to zero drops it.
+
+Scopes take back exactly their own request. When a timeout or a group ends whose request was not delivered yet (the task
+was masked, or cancelled its own group and did not wait since), that request goes, and older ones stay: with
+uncancel() alone, which drops requests only when none is counted, the task would be interrupted by a request that
+nobody makes any more. Neither can happen in asyncio without masks and without TaskGroup.cancel.
 """
 
 import asyncio
 import contextlib
+from asyncio import timeouts
 
 
 class MaskableTask(asyncio.Task):
     _masks = 0
-    _postponed = False
+    _pending = 0  # requests that were made and not delivered
+    _epoch = 0  # moves when requests are delivered, or dropped
+
+    @property
+    def _must_cancel(self):  # as asyncio's task calls it
+        return self._pending > 0 and self._masks == 0
+
+    @_must_cancel.setter
+    def _must_cancel(self, value):
+        if value:
+            self._pending += 1
+        elif self._pending:
+            self._pending = 0
+            self._epoch += 1
 
     def cancel(self, msg=None):
         if self._masks == 0 or self.done():
             return super().cancel(msg)
         self._num_cancels_requested += 1
         self._cancel_message = msg
-        self._postponed = True
+        self._pending += 1
         return True
 
-    def uncancel(self):
-        left = super().uncancel()
-        if left == 0:
-            self._postponed = False
+    def cancel_for_scope(self):
+        """Returns what withdraw() wants to know."""
+        before = self._pending
+        self.cancel()
+        return self._epoch if self._pending > before else None
+
+    def withdraw(self, request):
+        """Takes a scope's request back; returns how many are left."""
+        left = self.uncancel()
+        if request == self._epoch and self._pending:
+            self._pending -= 1
         return left
 
     def is_masked(self):
@@ -33,13 +58,28 @@ class MaskableTask(asyncio.Task):
     @contextlib.contextmanager
     def masked(self):
         self._masks += 1
-        if self._must_cancel:
-            self._must_cancel = False
-            self._postponed = True
         try:
             yield
         finally:
             self._masks -= 1
-            if self._masks == 0 and self._postponed:
-                self._postponed = False
-                self._must_cancel = True
+
+
+class Timeout(asyncio.Timeout):
+    _request = None
+
+    def _on_timeout(self):
+        before = self._task._pending
+        super()._on_timeout()
+        if self._task._pending > before:
+            self._request = self._task._epoch
+
+    async def __aexit__(self, *error):
+        try:
+            return await super().__aexit__(*error)
+        finally:
+            task = self._task
+            if self._request == task._epoch and task._pending:
+                task._pending -= 1
+
+
+timeouts.Timeout = Timeout

@@ -11,13 +11,14 @@ from asyncio import CancelledError
 
 
 class _TaskGroup:
-    """A task group with cancel()."""
+    """A task group with cancel(), and what 3.14 and 3.15 changed: an eager child that fails interrupts the parent at its
+    next wait only, and belongs to the group from its beginning."""
 
     def __init__(self):
         self._children = {}
         self._errors = []
         self._aborting = self._left = self._asked_parent = False
-        self._join = None
+        self._join = self._request = None
 
     async def __aenter__(self):
         self._loop = asyncio.get_running_loop()
@@ -28,13 +29,14 @@ class _TaskGroup:
         if self._aborting or (self._left and not self._children):
             coro.close()
             raise RuntimeError("the group takes no more children")
-        task = self._loop.create_task(coro, **options)
-        if task.done():
-            self._on_done(task)
-        else:
-            self._children[task] = None
-            task.add_done_callback(self._on_done)
+        task = self._loop.create_task(self._child(coro), **options)
+        self._children[task] = None
+        task.add_done_callback(self._on_done)
         return task
+
+    async def _child(self, coro):
+        self._children[asyncio.current_task()] = None  # one that is started eagerly may cancel the group
+        return await coro
 
     def cancel(self):
         if not (self._left and not self._children):
@@ -45,7 +47,7 @@ class _TaskGroup:
             self._abort()
         if not self._asked_parent:
             self._asked_parent = True
-            self._parent.cancel()
+            self._request = self._parent.cancel_for_scope()
 
     def _abort(self):
         self._aborting = True
@@ -81,7 +83,7 @@ class _TaskGroup:
                 elif self._parent.cancelling() - self._asked_parent > foreign:
                     interrupted = cancelled
             self._join = None
-        if self._asked_parent and self._parent.uncancel() == 0:
+        if self._asked_parent and self._parent.withdraw(self._request) == 0:
             interrupted = None
         if kind is not None and not was_cancelled:
             self._errors.append(error)
