@@ -19,6 +19,7 @@ import newest  # noqa: E402
 import shrinker  # noqa: E402
 
 kBatch = 500
+kShortTrace = 300  # characters: shorter ones are not worth keeping
 kReplaySeconds = 60  # for one batch: it takes less than one
 
 
@@ -130,9 +131,8 @@ class Comparison:
 
     def count(self, expected):
         self.programs += 1
-        events = json.loads(expected)
-        self.deadlocks += events[-1][2] == "deadlock"
-        self.operations.update({event[3] for event in events if isinstance(event[2], int)})
+        self.deadlocks += expected.endswith('"deadlock"]]')
+        self.operations.update(operations_of(expected))
 
 
 def compare_seeds(command, seeds, without, stop_at=None):
@@ -245,28 +245,34 @@ def check(options):
     return 1 if bad else 0
 
 
+def operations_of(trace):
+    return {event[3] for event in json.loads(trace) if isinstance(event[2], int)}
+
+
 def make_corpus(options):
-    """Writes a corpus of programs with operations that the golden ones do not have."""
+    """Writes a corpus of programs with operations that the golden ones do not have, without those that meet one of the
+    named differences."""
     folder = os.path.join(kFolder, "corpus")
-    golden = set()
     with open(os.path.join(kFolder, "golden", "traces.jsonl")) as traces:
-        for line in traces:
-            golden.update(event[3] for event in json.loads(line) if isinstance(event[2], int))
-    count = 0
+        golden = set().union(*map(operations_of, traces))
+    kept = []
     seed = options.seed
-    with open(f"{folder}/programs.jsonl", "w") as programs, open(f"{folder}/traces.jsonl", "w") as traces:
-        while count < options.programs:
+    while len(kept) < options.programs:
+        batch = []
+        for seed in range(seed, seed + kBatch):
             program = generator.generate(seed, frozenset(options.without.split(",")))
-            seed += 1
-            trace = expected_trace(program)
-            if trace is None or len(trace) < 400:
-                continue
-            if {event[3] for event in json.loads(trace) if isinstance(event[2], int)} <= golden:
-                continue
+            expected = expected_trace(program)
+            if expected is not None and len(expected) > kShortTrace and not operations_of(expected) <= golden:
+                batch.append((program, expected))
+        seed += 1
+        traces = replay(replay_command(options), [program for program, _ in batch])
+        kept += [each for each, got in zip(batch, traces)
+                 if explain([], *each, got) in (None, "unexplained")]
+    with open(f"{folder}/programs.jsonl", "w") as programs, open(f"{folder}/traces.jsonl", "w") as traces:
+        for program, trace in kept[:options.programs]:
             programs.write(text_of(program) + "\n")
             traces.write(trace + "\n")
-            count += 1
-    print(f"{count} programs of the seeds {options.seed} to {seed - 1}, with Python {sys.version.split()[0]}")
+    print(f"{options.programs} programs of seeds from {options.seed}, with Python {sys.version.split()[0]}")
     return 0
 
 
@@ -279,9 +285,9 @@ def main():
     generating.add_argument("--programs", type=int, default=10000)
     generating.add_argument("--seed", type=int, default=1, help="of the first program; the next have the next ones")
     generating.add_argument("--without", default="", help="operations not to be used: a,b,c")
+    generating.add_argument("--replay", required=True, help="the program differential_replay")
+    generating.add_argument("--strand", action="store_true", help="inside one strand of a loop with 4 workers")
     each = commands.add_parser("fuzz", parents=[generating], help="compare fresh random programs")
-    each.add_argument("--replay", required=True, help="the program differential_replay")
-    each.add_argument("--strand", action="store_true", help="inside one strand of a loop with 4 workers")
     each.add_argument("--jobs", type=int, default=os.cpu_count())
     each.add_argument("--show", type=int, default=5, help="differences to shrink and print")
     each.add_argument("--stop-at", type=int, default=0, help="stop when so many differ")
