@@ -214,7 +214,7 @@ class Interpreter:
         return True
 
     async def op_wait_for(self, _frame, label, delay, body):
-        return await asyncio.wait_for(self.start(body, label), delay)
+        return await newest.wait_for(self.start(body, label), delay)
 
     async def op_shield(self, _frame, label, body):
         return await asyncio.shield(self.start(body, label))
@@ -279,7 +279,7 @@ class Interpreter:
 
     async def op_wait_forx(self, _frame, _label, delay, name):
         target = self.target(name)
-        return await asyncio.wait_for(target, delay) if target is not None else None
+        return await newest.wait_for(target, delay) if target is not None else None
 
     async def op_shieldx(self, _frame, _label, name):
         target = self.target(name)
@@ -292,7 +292,7 @@ class Interpreter:
         return await self.gather(return_exceptions, self.start_all(bodies, label))
 
     async def gather(self, return_exceptions, futures):
-        results = await asyncio.gather(*futures, return_exceptions=return_exceptions)
+        results = await newest.gather(*futures, return_exceptions=return_exceptions)
         return [error_name(each) if isinstance(each, BaseException) else each for each in results]
 
     # ---- Locks and their kin -------------------------------------------------------------------------------
@@ -301,13 +301,13 @@ class Interpreter:
         return self.object("lock", name, asyncio.Lock)
 
     def semaphore(self, name):
-        return self.object("semaphore", name, asyncio.Semaphore)
+        return self.object("semaphore", name, newest.Semaphore)
 
     def event(self, name):
         return self.object("event", name, asyncio.Event)
 
     def condition(self, name):
-        return self.object("condition", name, asyncio.Condition)
+        return self.object("condition", name, newest.Condition)
 
     def barrier(self, name):
         return self.object("barrier", name, lambda: asyncio.Barrier(2))
@@ -329,7 +329,7 @@ class Interpreter:
         self.semaphore(name).release()
 
     def bounded(self, name):
-        return self.object("bounded", name, lambda: asyncio.BoundedSemaphore(1 if name == "a" else 2))
+        return self.object("bounded", name, lambda: newest.BoundedSemaphore(1 if name == "a" else 2))
 
     async def op_bounded_acquire(self, _frame, _label, name):
         await self.bounded(name).acquire()

@@ -11,13 +11,27 @@ nobody makes any more. Neither can happen in asyncio without masks and without T
 
 import asyncio
 import contextlib
-from asyncio import timeouts
+import sys
+from asyncio import tasks, timeouts
 
 
 class MaskableTask(asyncio.Task):
     _masks = 0
     _pending = 0  # requests that were made and not delivered
     _epoch = 0  # moves when requests are delivered, or dropped
+
+    def __init__(self, coro, *, loop, eager_start=False, **options):
+        if not eager_start:
+            super().__init__(coro, loop=loop, **options)
+        elif sys.version_info >= (3, 12):
+            super().__init__(coro, loop=loop, eager_start=True, **options)
+        else:
+            with loop.collecting() as handles:
+                super().__init__(coro, loop=loop, **options)
+            creator = tasks._current_tasks.pop(loop, None)
+            handles[0]._run()  # the first step
+            if creator is not None:
+                tasks._current_tasks[loop] = creator
 
     @property
     def _must_cancel(self):  # as asyncio's task calls it
@@ -30,6 +44,12 @@ class MaskableTask(asyncio.Task):
         elif self._pending:
             self._pending = 0
             self._epoch += 1
+
+    def uncancel(self):
+        left = super().uncancel()
+        if left == 0:
+            self._must_cancel = False  # 3.13: a request that is taken back is not delivered
+        return left
 
     def cancel(self, msg=None):
         if self._masks == 0 or self.done():
@@ -67,15 +87,25 @@ class MaskableTask(asyncio.Task):
 class Timeout(asyncio.Timeout):
     _request = None
 
+    async def __aenter__(self):
+        self._count_at_entry = asyncio.current_task().cancelling()
+        return await super().__aenter__()
+
     def _on_timeout(self):
         before = self._task._pending
         super()._on_timeout()
         if self._task._pending > before:
             self._request = self._task._epoch
 
-    async def __aexit__(self, *error):
+    async def __aexit__(self, kind, error, traceback):
+        was_expiring = self.expired()
         try:
-            return await super().__aexit__(*error)
+            if await super().__aexit__(kind, error, traceback):
+                return True
+            # 3.11.3: requests that were there at the entry do not count.
+            if was_expiring and kind is not None and issubclass(kind, asyncio.CancelledError):
+                if self._task.cancelling() <= self._count_at_entry:
+                    raise TimeoutError from error
         finally:
             task = self._task
             if self._request == task._epoch and task._pending:

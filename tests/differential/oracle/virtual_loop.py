@@ -7,6 +7,7 @@ order. If nothing is ready and no timer is armed, the program is in a deadlock.
 
 import asyncio
 import collections
+import contextlib
 import heapq
 from asyncio import events
 
@@ -69,6 +70,15 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def default_exception_handler(self, context):
         pass
+
+    @contextlib.contextmanager
+    def collecting(self):
+        """What is scheduled inside is not: its handles are collected."""
+        ready, self._ready = self._ready, collections.deque()
+        try:
+            yield self._ready
+        finally:
+            self._ready = ready
 
     # ---- Running -------------------------------------------------------------------------------------------
 
