@@ -145,6 +145,7 @@ void Scheduler::drop_callbacks() noexcept {
 void Scheduler::run() {
   idle_.reset();
   deadlock_ = false;
+  ++runs_;
   running_.store(true, std::memory_order_release);
   try {
     open_gate();
@@ -310,6 +311,7 @@ void Scheduler::push_outside(Runnable& item) noexcept {
 void Scheduler::push_strand_outside(StrandState& strand) noexcept {
   strand.add_ref();  // the runner's
   strand.ready_since_ns.store(now_ns(), std::memory_order_relaxed);
+  tsan_release(&strand);
   push_outside(strand);
 }
 

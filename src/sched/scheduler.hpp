@@ -81,6 +81,8 @@ class Scheduler {
   void run();
   void stop() noexcept;
   [[nodiscard]] bool is_running() const noexcept { return running_.load(std::memory_order_acquire); }
+  // How many runs began. For workers and between runs.
+  [[nodiscard]] std::uint64_t run_number() const noexcept { return runs_; }
   // With virtual time: the last run ended because nothing could ever run again.
   [[nodiscard]] bool ended_in_deadlock() const noexcept { return deadlock_; }
 
@@ -172,6 +174,7 @@ class Scheduler {
   std::atomic<bool> running_{false};
   std::atomic<bool> closed_{false};
   bool deadlock_ = false;
+  std::uint64_t runs_ = 0;  // written before the gate opens
   std::atomic<int> external_{0};
 
   sys::UniqueFd watch_fd_;  // a timerfd that every worker's epoll knows; none with one worker

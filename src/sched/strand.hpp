@@ -72,7 +72,7 @@ class StrandState final : public Runnable {
 
   LocalQueue local;
   std::size_t pass_left = 0;   // of `local`: items of this pass not yet taken
-  bool ran_last_pass = false;  // since the loop was told to stop
+  std::uint64_t last_run = 0;  // the number of the loop's run whose last pass it has had
   const std::string name;
   Strand handle;  // what Strand::current() points to
 

@@ -49,7 +49,7 @@ class StrandInbox {
     return old == kIdle;
   }
 
-  // By the runner: everything that was pushed, oldest first.
+  // By the runner: everything that was pushed, oldest first. It ends a poke: look after it at what may have changed.
   [[nodiscard]] RunnableChain take() noexcept {
     // relaxed: what is pushed after it makes try_rest fail.
     if (word_.load(std::memory_order_relaxed) == 0) return {};
@@ -66,9 +66,10 @@ class StrandInbox {
   // By the runner, with nothing left to do: true, the strand is idle and somebody else may run it from now on.
   [[nodiscard]] bool try_rest() noexcept {
     std::uintptr_t expected = 0;
-    // release: partner of the acquire of who wakes it next.
-    return word_.compare_exchange_strong(expected, kIdle, std::memory_order_release,
-                                         std::memory_order_relaxed);
+    // release: partner of the acquire of who wakes it next. acquire: partner of wake: the pass that follows a
+    // poke sees what was done before it.
+    return word_.compare_exchange_strong(expected, kIdle, std::memory_order_acq_rel,
+                                         std::memory_order_acquire);
   }
 
  private:

@@ -20,6 +20,7 @@ StrandState* current_strand() noexcept {
 Runnable* Worker::announce(StrandState& woken) noexcept {
   woken.add_ref();  // the runner's
   woken.ready_since_ns.store(now_ns, std::memory_order_relaxed);
+  tsan_release(&woken);
   return &woken;
 }
 
@@ -39,9 +40,8 @@ void Worker::wake_strand(StrandState& strand) noexcept {
 
 void Worker::run_strand(StrandState& strand) noexcept {
   const bool is_last_pass = scheduler.is_stopping();
-  if (is_last_pass &&
-      strand.ran_last_pass) {  // as a loop with one worker: the pass that was running, no other
-    push_ring(strand);
+  if (is_last_pass && strand.last_run == scheduler.run_number()) {
+    push_ring(strand);  // as a loop with one worker: the pass that was running, and no other
     return;
   }
   strand_ = &strand;
@@ -51,7 +51,7 @@ void Worker::run_strand(StrandState& strand) noexcept {
     --strand.pass_left;
     run_item(*strand.local.pop_front());
   }
-  strand.ran_last_pass = strand.pass_left == 0 && scheduler.is_stopping();
+  if (strand.pass_left == 0 && scheduler.is_stopping()) strand.last_run = scheduler.run_number();
   const bool rests = strand.end(*this);
   strand_ = nullptr;
   if (rests) {
@@ -59,6 +59,7 @@ void Worker::run_strand(StrandState& strand) noexcept {
     return;
   }
   strand.ready_since_ns.store(now_ns, std::memory_order_relaxed);
+  tsan_release(&strand);
   push_again(strand);
 }
 

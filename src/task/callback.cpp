@@ -16,7 +16,7 @@ CallbackState::CallbackState(Scheduler& scheduler, UniqueFunction<void()> functi
 CallbackState::CallbackState(Scheduler& scheduler, UniqueFunction<void()> function, StrandState* on)
     : scheduler_(scheduler),
       function_(std::move(function)),
-      context_(current_context().copy()),
+      context_(copy_current_context()),
       loop_id_(scheduler.id),
       timer_(*this) {
   put_on(on);
@@ -31,7 +31,7 @@ StandingCallback::StandingCallback(Scheduler& scheduler, std::function<void()> f
     : scheduler_(scheduler),
       function_(std::move(function)),
       strand_(strand_on(scheduler)),
-      context_(current_context().copy()) {
+      context_(copy_current_context()) {
   if (strand_ != nullptr) strand_->add_ref();
 }
 
@@ -41,7 +41,7 @@ StandingCallback::~StandingCallback() {
 
 std::shared_ptr<CallbackState> StandingCallback::make_call(UniqueFunction<void()> call) const {
   auto made = std::make_shared<CallbackState>(scheduler_, std::move(call), strand_);
-  made->set_context(context_);
+  made->set_context(context_.copy());
   return made;
 }
 

@@ -62,7 +62,7 @@ class CallbackState final : public QueuedCallback, public std::enable_shared_fro
 
   void run(bool drop) noexcept override;
   [[nodiscard]] ContextSlot* context() noexcept override { return &context_; }
-  void set_context(const ContextSlot& context) noexcept { context_ = context; }
+  void set_context(ContextSlot context) noexcept { context_ = std::move(context); }
 
  private:
   enum class State : std::uint8_t { waiting, running, cancelled };

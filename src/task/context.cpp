@@ -88,8 +88,9 @@ ContextToken ContextToken::set(std::uint64_t variable, ContextValue value) {
   auto record = std::make_shared<Record>();
   record->variable = variable;
   record->before = find_in_map(map, variable);
-  record->context = slot.entered;
-  record->place = slot.entered != nullptr ? nullptr : &slot;
+  const std::shared_ptr<ContextState> entered = slot.entered();
+  record->context = entered;
+  record->place = entered != nullptr ? nullptr : &slot;
   slot.set_map(changed(map, variable, std::move(value)));
   return ContextToken(std::move(record));
 }
@@ -102,8 +103,9 @@ void ContextToken::reset(std::uint64_t variable, const ContextToken& token) {
   if (record.variable != variable) {
     throw std::invalid_argument("ContextVar::reset: the token was made by another variable");
   }
-  const void* const place = slot.entered != nullptr ? nullptr : &slot;
-  if (record.place != place || record.context.lock() != slot.entered) {
+  const std::shared_ptr<ContextState> entered = slot.entered();
+  const void* const place = entered != nullptr ? nullptr : &slot;
+  if (record.place != place || record.context.lock() != entered) {
     throw std::invalid_argument("ContextVar::reset: the token was made in another context");
   }
   if (record.used.exchange(true, std::memory_order_relaxed)) throw_used();
@@ -125,15 +127,15 @@ Context copy_context() { return Context(std::make_shared<ContextState>(current_c
 
 Context::Entered::Entered(const Context& context) : state_(context.state_) {
   ContextSlot& slot = current_context();
-  if (slot.entered == state_ || !state_->enter()) {
+  if (slot.entered() == state_ || !state_->enter()) {
     throw RuntimeError("Context::run: the context is entered already");
   }
-  before_ = std::exchange(slot.entered, state_);
+  before_ = slot.enter(state_);
 }
 
 Context::Entered::~Entered() {
   // Asked again: the function may have waited, and the task may be on another worker.
-  current_context().entered = std::move(before_);
+  current_context().enter(std::move(before_));
   state_->leave();
 }
 
@@ -142,6 +144,39 @@ namespace detail {
 ContextMapRef ContextState::map() const noexcept {
   std::lock_guard guard(lock_);
   return map_;
+}
+
+ContextMapRef ContextSlot::map() const noexcept {
+  if (used_ == nullptr) return nullptr;
+  return used_->entered != nullptr ? used_->entered->map() : used_->own;
+}
+
+void ContextSlot::set_map(ContextMapRef map) {
+  Used& used = use();
+  if (used.entered != nullptr) {
+    used.entered->set_map(std::move(map));
+  } else {
+    used.own = std::move(map);
+  }
+}
+
+std::shared_ptr<ContextState> ContextSlot::entered() const noexcept {
+  return used_ == nullptr ? nullptr : used_->entered;
+}
+
+std::shared_ptr<ContextState> ContextSlot::enter(std::shared_ptr<ContextState> context) {
+  return std::exchange(use().entered, std::move(context));
+}
+
+ContextSlot::Used& ContextSlot::use() {
+  if (used_ == nullptr) used_ = std::make_unique<Used>();
+  return *used_;
+}
+
+ContextSlot ContextSlot::copy_used() const {
+  ContextSlot made;
+  made.set_map(map());
+  return made;
 }
 
 void ContextState::set_map(ContextMapRef map) noexcept {
@@ -169,6 +204,8 @@ ContextSlot& current_context() {
   // Else an event of the loop's own: the user's code that it destroys.
   return of_callback != nullptr ? *of_callback : context_of_thread();
 }
+
+ContextSlot copy_current_context() { return current_context().copy(); }
 
 }  // namespace detail
 }  // namespace fibrio

@@ -43,24 +43,34 @@ class ContextState {
   std::atomic<bool> entered_{false};  // acquire and release: one run after the other
 };
 
-// Where something finds its variables.
-struct ContextSlot {
-  ContextMapRef own;                      // if it is in no context proper; null: empty
-  std::shared_ptr<ContextState> entered;  // the context proper it is in
+// Where something finds its variables: a task, a callback, a thread. Empty it costs a pointer and no time.
+class ContextSlot {
+ public:
+  [[nodiscard]] ContextMapRef map() const noexcept;
+  void set_map(ContextMapRef map);
+  // The context proper it is in; null: none.
+  [[nodiscard]] std::shared_ptr<ContextState> entered() const noexcept;
+  // Returns the one it was in before.
+  std::shared_ptr<ContextState> enter(std::shared_ptr<ContextState> context);
 
-  [[nodiscard]] ContextMapRef map() const noexcept { return entered != nullptr ? entered->map() : own; }
-  void set_map(ContextMapRef map) noexcept {
-    if (entered != nullptr) {
-      entered->set_map(std::move(map));
-    } else {
-      own = std::move(map);
-    }
-  }
-  // A copy, for what is started from here.
-  [[nodiscard]] ContextSlot copy() const noexcept { return {map(), nullptr}; }
+  // A copy of its values, for what is started from here.
+  [[nodiscard]] ContextSlot copy() const { return used_ == nullptr ? ContextSlot() : copy_used(); }
+  void clear() noexcept { used_.reset(); }
+
+ private:
+  struct Used {
+    ContextMapRef own;  // if it is in no context proper; null: empty
+    std::shared_ptr<ContextState> entered;
+  };
+  [[nodiscard]] ContextSlot copy_used() const;
+  [[nodiscard]] Used& use();
+
+  std::unique_ptr<Used> used_;
 };
 
 // Of the running task or callback, or of the calling plain thread.
 [[nodiscard]] ContextSlot& current_context();
+// A copy of it.
+[[nodiscard]] ContextSlot copy_current_context();
 
 }  // namespace fibrio::detail

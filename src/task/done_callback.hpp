@@ -43,7 +43,7 @@ class DoneCallback final : public FutureWaiter, public QueuedCallback {
       : FutureWaiter(&told),
         callback_id(id),
         function_(std::move(function)),
-        context_(current_context().copy()),
+        context_(copy_current_context()),
         loop_(loop) {
     put_on(strand_on(*loop.scheduler));
   }

@@ -65,7 +65,7 @@ void TaskControl::run() noexcept {
   // Destructors of captured objects may wait, but nothing may be thrown through them.
   ++cancel_masks;
   ops_.destroy_callable(payload_);
-  context = ContextSlot();
+  context.clear();
   --cancel_masks;
   if (returned && word.take_cancellation()) {  // a request came before the end: the value is lost (C04)
     cancelled = true;
@@ -114,7 +114,7 @@ std::exception_ptr stack_limit_error(const StackFailure& failure) {
 
 void TaskControl::fail(const StackFailure& failure) noexcept {
   ops_.destroy_callable(payload_);
-  context = ContextSlot();
+  context.clear();
   static_cast<void>(word.finish());
   complete(Outcome::kException, stack_limit_error(failure), false);
 }
@@ -341,9 +341,17 @@ NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t 
   if (options != nullptr) {
     task->starts_eagerly = options->eager_start;
     if (!options->name.empty()) task->set_name(std::move(options->name));
-    if (options->context) task->context.entered = options->context->state();
   }
-  if (task->context.entered == nullptr) task->context = current_context().copy();
+  try {
+    if (options != nullptr && options->context) {
+      task->context.enter(options->context->state());
+    } else {
+      task->context = current_context().copy();
+    }
+  } catch (...) {
+    discard_task(*task);
+    throw;
+  }
   return {task, memory + kPayloadAt};
 }
 
