@@ -95,8 +95,11 @@ class Generator:
 
     def program(self):
         body = []
-        if self.chance(0.5):
+        kind = self.random()
+        if kind < 0.45:
             self.race(body, "m")
+        elif kind < 0.6:
+            self.abort(body, "m")
         body += self.body("m", 0, 3 + int(self.random() * 6), len(body))
         if self.chance(0.7):  # time for the others to go on
             body.append(["sleep", self.pick((0, 1, 2, 8))])
@@ -158,13 +161,13 @@ class Generator:
                 actions.append(["cbcancel", None, "t:" + waiter])
         if self.chance(0.3):
             actions.append(list(completion))
+        if self.chance(0.3):  # somebody who comes when it is the others' turn
+            actions.append(["try", [["timeout", self.delay(), [list(wait)]]], "reraise", []])
         if self.chance(0.2):
             body.append(["cbcancel", when, "t:" + self.pick(waiters)])
         if self.chance(0.2):
             body.append(["cbset", when, "x"])
-        for i in range(len(actions) - 1, 0, -1):
-            j = int(self.random() * (i + 1))
-            actions[i], actions[j] = actions[j], actions[i]
+        self.shuffle(actions)
         if self.chance(0.3):
             actions.insert(int(self.random() * len(actions)), ["sleep", 0])
         if self.chance(0.5):
@@ -172,6 +175,36 @@ class Generator:
         else:
             body.append(["sleep", when])
             body.extend(actions)
+
+    def abort(self, body, path):
+        """A group that fails, or is cancelled, and whose task is cancelled, at the same time."""
+        when = self.delay()
+        children = [[["sleep", when], self.pick((["raise", "E1"], ["raise", "E2"], ["gcancel"], ["sleep", 0]))]]
+        for _ in range(int(self.random() * 3)):
+            children.append(self.waiter(["sleep", self.pick((when, when + 1, 3))], when))
+        self.shuffle(children)
+        inside = self.pick(([["sleep", when + 1]], [["sleep", when]], [["sleep", when], ["raise", "E2"]],
+                            [["sleep", when], ["gcancel"]], [["mask", [["sleep", when + 1]]]]))
+        scope = ["group", children, inside]
+        if self.chance(0.3):
+            scope = ["timeout", when, [scope]]
+        task = f"{path}.{len(body)}"
+        self.labels.append(task)
+        body.append(["spawn", [["try", [scope], self.pick(("reraise", "swallow")), []],
+                               self.pick((["sleep", 0], ["sleep", 1], ["uncancel"])), ["sleep", 0]]])
+        if self.chance(0.3):
+            body.append(["cbcancel", when, "t:" + task])
+        body.append(["sleep", when])
+        body += [["sleep", 0]] * int(self.random() * 3)
+        if self.chance(0.8):
+            body.append(["cancel", task])
+        if self.chance(0.2):
+            body.append(["cancel", self.pick((task, f"{task}.0.0", f"{task}.0.1"))])
+
+    def shuffle(self, items):
+        for i in range(len(items) - 1, 0, -1):
+            j = int(self.random() * (i + 1))
+            items[i], items[j] = items[j], items[i]
 
     def waiter(self, wait, when):
         kind = int(self.random() * 10)
