@@ -123,7 +123,14 @@ void LoopImpl::cancel_all_tasks() {
         if (left->fetch_sub(1) == 1) loop.stop();
       });
     }
-    for (const AnyTask& task : tasks) task.cancel();
+    for (const AnyTask& task : tasks) {
+      if (round == 0) {
+        task.cancel();
+      } else {
+        // A group whose child awaits the group's own task: the request would be handed round for ever.
+        TaskControl::of(*task.state()).cancel_here();
+      }
+    }
     TimerHandle limit = loop.call_later(kShutdownRound, [this] {
       report({"the loop is shutting down and waits for tasks that ignore their cancellation: " +
                   names_of(registry.snapshot()),

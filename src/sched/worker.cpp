@@ -210,6 +210,7 @@ void yield_current(Worker& worker) noexcept {
   while (next != nullptr && next != self && !worker.give_stack(*next)) next = worker.take_next();
   if (next == self) {
     worker.budget_ = kBudget;
+    worker.pass_is_new_ = false;  // nothing stops here; the next pass it ends must not be counted again
     return;
   }
   worker.current = next;

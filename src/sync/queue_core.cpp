@@ -9,6 +9,7 @@
 // back in front); a node per item (an allocation, or two more critical sections, per item, to keep the
 // caller's move out of the lock); a lock-free ring (FIFO among waiters, and asyncio's rules about who may
 // overtake, need one order of everything).
+#include <algorithm>
 #include <mutex>
 #include <stdexcept>
 
@@ -148,7 +149,8 @@ void QueueCore::end_shutdown(bool dropped_items) noexcept {
   Woken woken;
   s.is_shut_down = true;
   if (dropped_items) {
-    s.unfinished -= s.items();
+    s.unfinished -=
+        std::min(s.unfinished, s.items());  // task_done may have been called for items that are still in
     s.set_items(0);
     if (s.unfinished == 0) s.joiners.wake_all(woken);
   }

@@ -98,6 +98,8 @@ ContextToken ContextToken::set(std::uint64_t variable, ContextValue value) {
 void ContextToken::reset(std::uint64_t variable, const ContextToken& token) {
   Record& record = *token.record_;
   ContextSlot& slot = current_context();
+  const auto throw_used = [] { throw RuntimeError("ContextVar::reset: the token was used already"); };
+  if (record.used.load(std::memory_order_relaxed)) throw_used();  // before anything else, as in Python
   if (record.variable != variable) {
     throw std::invalid_argument("ContextVar::reset: the token was made by another variable");
   }
@@ -106,9 +108,7 @@ void ContextToken::reset(std::uint64_t variable, const ContextToken& token) {
   if (record.place != place || record.context.lock() != entered) {
     throw std::invalid_argument("ContextVar::reset: the token was made in another context");
   }
-  if (record.used.exchange(true, std::memory_order_relaxed)) {
-    throw RuntimeError("ContextVar::reset: the token was used already");
-  }
+  if (record.used.exchange(true, std::memory_order_relaxed)) throw_used();
   slot.set_map(changed(slot.map(), variable, std::move(record.before)));
 }
 

@@ -214,6 +214,28 @@ bool TaskControl::cancel_task(const std::string& message, std::uint32_t* epoch) 
   }
 }
 
+void TaskControl::cancel_here() {
+  switch (word.request_cancel(nullptr)) {
+    case WaitWord<>::Cancel::finished:
+    case WaitWord<>::Cancel::recorded:
+      return;
+    case WaitWord<>::Cancel::resolved:
+      make_ready_anywhere(*this);
+      return;
+    case WaitWord<>::Cancel::forward:
+      break;
+  }
+  auto* target = static_cast<FutureState*>(awaited);
+  target->add_ref();
+  const AnyFuture holds_target(target);
+  word.unlock();
+  if (break_await(*target)) {
+    make_ready_anywhere(*this);
+  } else {
+    word.record_request(nullptr);
+  }
+}
+
 std::string TaskControl::cancel_message() const {
   std::lock_guard guard(text_lock_);
   return cancel_message_ != nullptr ? *cancel_message_ : std::string();

@@ -38,6 +38,9 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
   bool cancel_task(const std::string& message) { return cancel_task(message, nullptr); }
   // For a scope of this task, which takes the request back with word.withdraw(epoch).
   bool cancel_task(const std::string& message, std::uint32_t* epoch);
+  // As cancel_task, but an await ends here instead of passing the request on. For the loop's end, where what is
+  // awaited is cancelled too, and may in its turn wait for this task to end.
+  void cancel_here();
   [[noreturn]] void throw_cancelled();
   // What the last cancel() said.
   [[nodiscard]] std::string cancel_message() const;

@@ -43,6 +43,7 @@ TEST_CASE("A token is good once, for its variable, in its context", "[context]")
     TASK_CHECK(copy.run([&] { return throws<std::invalid_argument>([&] { first.reset(token); }); }));
     first.reset(token);
     TASK_CHECK(throws<RuntimeError>([&] { first.reset(token); }));
+    TASK_CHECK(await(create_task([&] { return throws<RuntimeError>([&] { first.reset(token); }); })));
   });
 }
 

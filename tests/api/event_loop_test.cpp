@@ -301,6 +301,28 @@ TEST_CASE("Closing a loop cancels what is left and unwinds it", "[event_loop]") 
   }
 }
 
+// Found by the differential tests: each handed the cancellation on to the other, and close() gave up.
+TEST_CASE("Closing a loop ends a group whose child awaits the group's own task", "[event_loop]") {
+  const NothingLeft nothing_left;
+  for (const LoopKind kind : kAllKinds) {
+    INFO("workers " << kind.workers);
+    const ScopedVariable migration("FIBRIO_FORCE_MIGRATION", kind.migrates ? "1" : nullptr);
+    Task<> parent;
+    Task<> child;
+    {
+      EventLoop loop(test_config(kind.workers, true));
+      loop.set_exception_handler(
+          [](EventLoop&, const ExceptionContext&) {});  // "waits for tasks that ignore"
+      parent = loop.create_task(
+          [&] { task_group([&](TaskGroup& group) { child = group.create_task([&] { await(parent); }); }); });
+      CHECK_THROWS_AS(loop.run_until_complete(parent), DeadlockError);
+      loop.close();
+    }
+    CHECK(parent.cancelled());
+    CHECK(child.cancelled());
+  }
+}
+
 TEST_CASE("Closing a loop drops callbacks and timers unrun, with what they hold", "[event_loop]") {
   const NothingLeft nothing_left;
   for (const std::size_t workers : {1, 2, 4, 8}) {

@@ -72,6 +72,20 @@ TEST_CASE("C50: call_later of nothing runs after everything that is ready", "[or
 }
 
 // asyncio: test_base_events BaseEventLoopTests.test_call_later_negative_delays
+// Found by the differential tests: the timer ran a pass too late.
+TEST_CASE("C50: a call_later of nothing runs in the next pass also after a yield with nothing else ready",
+          "[order]") {
+  CHECK(order_of([](EventLoop& loop, Log& log) {
+          sleep(2s);
+          yield();
+          loop.call_later(0s, [&] { log.add("timer"); });
+          yield();
+          log.add("1");
+          yield();
+          log.add("2");
+        }) == "1 timer 2");
+}
+
 TEST_CASE("Timers in the past run in the order of their deadlines", "[order]") {
   CHECK(order_of([](EventLoop& loop, Log& log) {
           sleep(10s);

@@ -535,6 +535,17 @@ TEST_CASE("Queue: immediate shutdown drops what is in, as if it were done", "[qu
   });
 }
 
+// Found by the differential tests: the count of unfinished items went below zero.
+TEST_CASE("Queue: immediate shutdown with items that were called done before they were got", "[queues]") {
+  Queue<int> queue;
+  queue.put_nowait(1);
+  queue.put_nowait(2);
+  queue.task_done();
+  queue.shutdown(true);
+  CHECK_THROWS_AS(queue.task_done(), std::invalid_argument);
+  queue.join();
+}
+
 TEST_CASE("Queue: the order in which shutdown wakes is asyncio's: joiners, getters, putters", "[queues]") {
   on_one_worker([](EventLoop& loop) {
     loop.run_until_complete([&] {
