@@ -23,7 +23,14 @@ namespace fibrio::detail {
 
 using Word = FutureWord<std::atomic>;
 
-FutureState::~FutureState() = default;
+FutureState::~FutureState() {
+  if (done()) return;
+  // Whoever waits for it holds a reference: what is listed are done-callbacks, which nobody will call.
+  for (FutureWaiter* waiter = Word::list(word_); waiter != nullptr;) {
+    FIBRIO_DCHECK(waiter->on_done == &DoneCallback::told, "a future goes while something waits for it");
+    delete static_cast<DoneCallback*>(std::exchange(waiter, waiter->next));
+  }
+}
 
 // --- completing --------------------------------------------------------------------------------------------
 

@@ -306,6 +306,21 @@ TEST_CASE("A future may outlive its loop", "[futures]") {
   report_failures();
 }
 
+// Found by the differential tests, and LeakSanitizer.
+TEST_CASE("A future that goes while it is pending takes its done-callbacks along", "[futures]") {
+  const auto held = std::make_shared<int>(1);
+  {
+    EventLoop loop(test_config(1));
+    Future<int> pending = loop.create_future<int>();
+    pending.add_done_callback([held](const AnyFuture&) { TASK_CHECK(false); });
+    pending.add_done_callback([held](const AnyFuture&) { TASK_CHECK(false); });
+    CHECK(held.use_count() == 3);
+    pending = Future<int>();
+    CHECK(held.use_count() == 1);
+  }
+  report_failures();
+}
+
 // --- awaiting ----------------------------------------------------------------------------------------------
 
 TEST_CASE("Awaiting a done future returns at once", "[futures]") {
