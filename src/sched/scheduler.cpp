@@ -293,11 +293,12 @@ void Scheduler::schedule_anywhere(Runnable& item) noexcept {
   }
   // Once it is queued it may run, end the run, and the loop may go before we are back.
   enter_external();
+  StrandState* const strand = item.strand;  // read before the release, which covers it
   tsan_release(&item);
-  if (item.strand == nullptr || solo_) {
+  if (strand == nullptr || solo_) {
     push_outside(item);
-  } else if (item.strand->push(item)) {
-    push_strand_outside(*item.strand);
+  } else if (strand->push(item)) {
+    push_strand_outside(*strand);
   }
   leave_external();
 }
