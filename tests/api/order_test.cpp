@@ -71,7 +71,6 @@ TEST_CASE("C50: call_later of nothing runs after everything that is ready", "[or
         }) == "soon task yielded later");
 }
 
-// asyncio: test_base_events BaseEventLoopTests.test_call_later_negative_delays
 // Found by the differential tests: the timer ran a pass too late.
 TEST_CASE("C50: a call_later of nothing runs in the next pass also after a yield with nothing else ready",
           "[order]") {
@@ -86,6 +85,7 @@ TEST_CASE("C50: a call_later of nothing runs in the next pass also after a yield
         }) == "1 timer 2");
 }
 
+// asyncio: test_base_events BaseEventLoopTests.test_call_later_negative_delays
 TEST_CASE("Timers in the past run in the order of their deadlines", "[order]") {
   CHECK(order_of([](EventLoop& loop, Log& log) {
           sleep(10s);
