@@ -22,7 +22,8 @@ std::string difference(const Json& expected, const Json& got) {
   return "event " + std::to_string(i) + ": asyncio " + text(expected) + ", fibrio " + text(got);
 }
 
-// asyncio ends one pass after its main function; how much of that pass a strand still sees is not determined.
+// asyncio ends one pass after its main function; how much of that pass a strand still sees, and so what time it is in the
+// end, is not determined.
 bool differ_in_last_pass_only(const Json& expected, const Json& got) {
   const auto after_main = [](const Json& trace) {
     const auto is_main = [](const Json& event) { return event[1] == "main"; };
@@ -31,9 +32,9 @@ bool differ_in_last_pass_only(const Json& expected, const Json& got) {
   };
   const auto rest = after_main(expected);
   const auto got_rest = after_main(got);
-  if (!std::equal(expected.begin(), rest, got.begin(), got_rest) || expected.back() != got.back())
-    return false;
-  if (rest == expected.end()) return false;
+  if (rest == expected.end() || got_rest == got.end()) return false;
+  if (!std::equal(expected.begin(), rest, got.begin(), got_rest)) return false;
+  if (expected.back()[2] != got.back()[2]) return false;  // "ok"
   const auto shorter = std::min(std::distance(rest, expected.end()), std::distance(got_rest, got.end())) - 1;
   return std::equal(rest, std::next(rest, shorter), got_rest);
 }
@@ -47,6 +48,7 @@ void replay(const std::string& corpus, Place place) {
   std::size_t count = 0;
   for (; std::getline(programs, program); ++count) {
     REQUIRE(std::getline(traces, trace));
+    if (count % kSlowdown != 0) continue;
     const Json expected = Json::parse(trace);
     const Json got = run_program(Json::parse(program), place);
     if (got == expected) continue;
