@@ -19,6 +19,7 @@
 #include "fibrio/detail/unique_function.hpp"
 #include "fibrio/futures.hpp"
 #include "fibrio/introspection.hpp"
+#include "fibrio/stack_frame.hpp"
 #include "fibrio/tasks.hpp"
 
 namespace fibrio {
@@ -37,6 +38,10 @@ struct ExceptionContext {
   std::string message = {};
   std::exception_ptr exception = {};  // may be null
   AnyFuture future = {};              // the future or task it is about; may be empty
+  // Debug mode: where the future, task or callback was made, innermost frame first; may be empty.
+  std::vector<StackFrame> source_traceback = {};
+  // Of a slow step: where the task gave way in the end; empty if it ended.
+  std::vector<StackFrame> stack = {};
 };
 
 // A callback given to call_soon. Copies name the same callback; a handle made without one cancels nothing.

@@ -9,6 +9,7 @@
 #include "fibrio/detail/unique_function.hpp"
 #include "queue/runnable.hpp"
 #include "sched/timers.hpp"
+#include "task/capture.hpp"
 
 namespace fibrio::detail {
 
@@ -65,6 +66,7 @@ class CallbackState final : public QueuedCallback, public std::enable_shared_fro
   std::int64_t deadline_ns_ = 0;
   std::uint64_t loop_id_;
   std::shared_ptr<CallbackState> queued_;  // holds itself while a queue or the wheel refers to it
+  const std::unique_ptr<CreationSite> created_at_;
   Timer timer_;
 };
 

@@ -8,9 +8,11 @@
 
 #include "base/check.hpp"
 #include "fibrio/errors.hpp"
+#include "fibrio/event_loop.hpp"
 #include "fibrio/futures.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
+#include "task/capture.hpp"
 #include "task/done_callback.hpp"
 #include "task/future_word.hpp"
 #include "task/loop_services.hpp"
@@ -21,7 +23,7 @@ namespace fibrio::detail {
 
 using Word = FutureWord<std::atomic>;
 
-FutureState::~FutureState() = default;
+FutureState::~FutureState() { delete created_at_; }
 
 // --- completing --------------------------------------------------------------------------------------------
 
@@ -116,7 +118,11 @@ void FutureState::report_never_retrieved() noexcept {
         },
         &report);
     // A handle can outlive its loop, and a future have none.
-    if (!told) print_report(report.message, exception_, self);
+    if (!told) {
+      ExceptionContext context{std::move(report.message), exception_, self};
+      context.source_traceback = CreationSite::frames_of(created_at_);
+      print_report(context);
+    }
   } catch (...) {
     // No memory for the report: nothing is left to report with.
   }
@@ -129,6 +135,16 @@ bool FutureState::add_waiter(FutureWaiter& waiter) noexcept { return Word::add(w
 bool FutureState::remove_waiter(FutureWaiter& waiter) noexcept {
   return Word::remove(word_, [&](FutureWaiter& listed) { return &listed == &waiter; }) != nullptr;
 }
+
+void FutureState::for_each_waiter(void (*visit)(FutureWaiter& waiter, void* context),
+                                  void* context) noexcept {
+  if (!Word::lock(word_)) return;
+  FutureWaiter* const newest = Word::list(word_);
+  for (FutureWaiter* waiter = newest; waiter != nullptr; waiter = waiter->next) visit(*waiter, context);
+  Word::unlock(word_, newest);
+}
+
+void FutureState::note_creation() noexcept { created_at_ = CreationSite::capture(scheduler_).release(); }
 
 namespace {
 
@@ -225,6 +241,10 @@ void wait_in_thread(FutureState& target) {
 }
 
 }  // namespace
+
+TaskControl* awaiting_task(FutureWaiter& waiter) noexcept {
+  return waiter.on_done == &AwaitWaiter::told ? &static_cast<AwaitWaiter&>(waiter).task : nullptr;
+}
 
 bool TaskControl::break_await(FutureState& awaited_future) noexcept {
   // The commit that lists the waiter may still be on its way on another worker.

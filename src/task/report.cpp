@@ -1,8 +1,14 @@
 #include "task/report.hpp"
 
 #include <cstdio>
+#include <new>
+#include <sstream>
+#include <utility>
 
 #include "fibrio/errors.hpp"
+#include "fibrio/event_loop.hpp"
+#include "sched/scheduler.hpp"
+#include "task/loop_services.hpp"
 #include "task/task_control.hpp"
 
 namespace fibrio::detail {
@@ -18,6 +24,17 @@ std::string printable(const std::string& name) {
   return text;
 }
 
+namespace {
+
+void append_frames(std::string& text, const char* title, const std::vector<StackFrame>& stack) {
+  if (stack.empty()) return;
+  std::ostringstream out;
+  for (const StackFrame& frame : stack) out << "    " << frame << '\n';
+  text += title + out.str();
+}
+
+}  // namespace
+
 std::string text_of(const std::exception_ptr& exception) {
   try {
     std::rethrow_exception(exception);
@@ -32,13 +49,34 @@ std::string text_of(const std::exception_ptr& exception) {
   }
 }
 
-void print_report(const std::string& message, const std::exception_ptr& exception, const AnyFuture& future) {
-  std::string text = "fibrio: " + message;
-  if (future.valid() && future.state()->kind() == FutureState::Kind::kTask) {
-    text += " (task '" + printable(task_name(*future.state())) + "')";
+void report_await_cycle(FutureState& cancelled) noexcept {
+  Scheduler& scheduler = *cancelled.scheduler();
+  if (!scheduler.is_debugging()) return;
+  const bool is_task = cancelled.kind() == FutureState::Kind::kTask;
+  cancelled.add_ref();
+  AnyFuture handle(&cancelled);
+  try {
+    const std::string what = is_task ? "task '" + printable(task_name(cancelled)) + "'" : "a gather";
+    report_exception(
+        scheduler,
+        "await cycle: " + what +
+            " was cancelled, and waits for tasks that wait for each other; its wait is ended here",
+        nullptr, is_task ? std::move(handle) : AnyFuture());
+  } catch (const std::bad_alloc&) {
+    // No memory for the report.
   }
-  if (exception != nullptr) text += ": " + text_of(exception);
+}
+
+void print_report(const ExceptionContext& context) {
+  std::string text = "fibrio: " + context.message;
+  if (context.future.valid() && context.future.state()->kind() == FutureState::Kind::kTask) {
+    const std::string name = "task '" + printable(task_name(*context.future.state())) + "'";
+    if (text.find(name) == std::string::npos) text += " (" + name + ")";
+  }
+  if (context.exception != nullptr) text += ": " + text_of(context.exception);
   text += '\n';
+  append_frames(text, "  at:\n", context.stack);
+  append_frames(text, "  created at:\n", context.source_traceback);
   std::fputs(text.c_str(), stderr);
 }
 

@@ -16,6 +16,7 @@
 #include "sched/worker.hpp"
 #include "task/loop_services.hpp"
 #include "task/registry.hpp"
+#include "task/report.hpp"
 
 namespace fibrio::detail {
 
@@ -84,6 +85,9 @@ void TaskControl::run() noexcept {
   } else if (exception != nullptr) {
     outcome = Outcome::kException;
   }
+  // After complete() the task may be gone.
+  if (Worker& worker = *this_worker(); worker.is_debugging()) [[unlikely]]
+    worker.end_step();
   complete(outcome, std::move(exception), value_is_lost);
 }
 
@@ -128,8 +132,10 @@ void TaskControl::complete(Outcome outcome, std::exception_ptr exception, bool v
 // --- cancelling --------------------------------------------------------------------------------------------
 
 namespace {
+
 constexpr int kLooksBeforeYield = 64;  // as in SpinLock
-}
+
+}  // namespace
 
 bool TaskControl::cancel_task(const std::string& message, std::uint32_t* epoch) {
   TaskControl* task = this;
@@ -187,6 +193,7 @@ bool TaskControl::cancel_task(const std::string& message, std::uint32_t* epoch) 
       return true;
     }
     if (&awaited_task == marker) {
+      report_await_cycle(*this);
       // Broken where the cancel came from.
       if (break_await(*holds_first.state())) {
         make_ready_anywhere(*this);
@@ -295,6 +302,7 @@ NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t 
   auto* task =
       ::new (static_cast<void*>(memory)) TaskControl(*scheduler, scheduler->id, ops, memory + kPayloadAt);
   task->stack_class = stack_class;
+  task->note_creation();
   if (options != nullptr && !options->name.empty()) task->set_name(std::move(options->name));
   return {task, memory + kPayloadAt};
 }

@@ -57,6 +57,8 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
     return static_cast<const TaskControl&>(state);
   }
 
+  [[nodiscard]] WaitReason waited_as() const noexcept override { return WaitReason::kTask; }
+
   std::uint64_t id = 0;     // "Task-<id>"; set by the registry
   std::uint32_t shard = 0;  // of the registry
 
@@ -73,5 +75,8 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
   std::string* name_ = nullptr;            // null: made from the id; guarded by text_lock_
   std::string* cancel_message_ = nullptr;  // null: none; guarded by text_lock_
 };
+
+// The task that waits by it, if it is a task's await; null otherwise. See FutureState::for_each_waiter.
+[[nodiscard]] TaskControl* awaiting_task(FutureWaiter& waiter) noexcept;
 
 }  // namespace fibrio::detail

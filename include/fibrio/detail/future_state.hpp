@@ -10,6 +10,7 @@
 #include <string>
 
 #include "fibrio/detail/unique_function.hpp"
+#include "fibrio/wait_reason.hpp"
 
 namespace fibrio {
 
@@ -21,6 +22,7 @@ namespace detail {
 class Scheduler;
 class FutureState;
 class DoneCallback;
+class CreationSite;
 struct LoopIdentity;
 
 // Something that wants to hear that a future is done: a suspended task, a callback, a blocked thread.
@@ -38,7 +40,7 @@ void deallocate(void* memory) noexcept;
 
 class FutureState {
  public:
-  enum class Kind : std::uint8_t { kPlain, kTask, kComposed };
+  enum class Kind : std::uint8_t { kPlain, kTask, kComposed, kOffloaded };
   enum class Outcome : std::uint8_t { kValue, kException, kCancelled };
 
   FutureState(const FutureState&) = delete;
@@ -100,6 +102,18 @@ class FutureState {
   std::uint64_t add_done_callback(UniqueFunction<void(AnyFuture)> callback, Scheduler& loop);
   std::size_t remove_done_callback(std::uint64_t id);
 
+  // For who looks at what waits for what. Calls `visit` for each that is listed, under the lock of the word:
+  // it may take references, nothing else.
+  void for_each_waiter(void (*visit)(FutureWaiter& waiter, void* context), void* context) noexcept;
+  // What a task waits for that awaits this.
+  [[nodiscard]] virtual WaitReason waited_as() const noexcept {
+    return kind_ == Kind::kOffloaded ? WaitReason::kThread : WaitReason::kFuture;
+  }
+  // Debug mode: remembers the caller. Once, before anybody else knows the future.
+  void note_creation() noexcept;
+  // Null: it was not made in debug mode.
+  [[nodiscard]] const CreationSite* created_at() const noexcept { return created_at_; }
+
   [[nodiscard]] EventLoop& loop() const;  // RuntimeError if the future belongs to none
   [[nodiscard]] Scheduler* scheduler() const noexcept { return scheduler_; }
   [[nodiscard]] std::uint64_t loop_id() const noexcept { return loop_id_; }
@@ -143,7 +157,8 @@ class FutureState {
   std::uint64_t loop_id_;                      // tells whether scheduler_ still lives, for late reports
   Scheduler* scheduler_;                       // null: made outside of any loop
   void* value_ = nullptr;
-  std::exception_ptr exception_;  // also the CancelledError of a cancelled one, if it has a text
+  std::exception_ptr exception_;              // also the CancelledError of a cancelled one, if it has a text
+  const CreationSite* created_at_ = nullptr;  // owned
 };
 
 // The loop that runs on this thread (its scheduler and id), or nulls.
@@ -163,7 +178,8 @@ class ValueFutureState final : public FutureState {
  public:
   static_assert(alignof(Value) <= alignof(std::max_align_t),
                 "values with extended alignment are not supported");
-  explicit ValueFutureState(LoopIdentity loop) noexcept : FutureState(Kind::kPlain, loop.scheduler, loop.id) {
+  explicit ValueFutureState(LoopIdentity loop, Kind kind = Kind::kPlain) noexcept
+      : FutureState(kind, loop.scheduler, loop.id) {
     set_value_place(storage_);
   }
 
