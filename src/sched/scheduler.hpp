@@ -163,6 +163,8 @@ class Scheduler {
   const std::size_t worker_count_;
   const bool solo_;
   const bool virtual_;
+  std::atomic<bool> debugging_{false};          // among what is only read
+  std::atomic<std::uint32_t> debug_rounds_{0};  // how often it was switched on
   std::atomic<std::int64_t> virtual_now_{0};
   std::atomic<int> activity_{0};
   std::mutex jump_lock_;
@@ -177,8 +179,6 @@ class Scheduler {
   std::atomic<bool> closed_{false};
   bool deadlock_ = false;
   std::atomic<int> external_{0};
-  std::atomic<bool> debugging_{false};
-  std::atomic<std::uint32_t> debug_rounds_{0};  // how often it was switched on
 
   sys::UniqueFd watch_fd_;  // a timerfd that every worker's epoll knows; none with one worker
   WatchSwitch<> watch_;

@@ -25,12 +25,8 @@ Worker::Worker(Scheduler& its_scheduler, std::size_t its_index, std::uint64_t se
 
 // --- switching ---------------------------------------------------------------------------------------------
 
-void Worker::arrive() noexcept {
+inline void Worker::finish_arrival() noexcept {
   budget_ = kBudget;
-  // Before the commit: after it who stopped may run elsewhere, and be gone.
-  const bool debugging = is_debugging();
-  if (debugging) [[unlikely]]
-    end_step();
   if (commit_ != nullptr) {
     tsan_acquire(&commit_);
     const Commit commit = commit_;
@@ -42,8 +38,16 @@ void Worker::arrive() noexcept {
     pass_is_new_ = false;
     pass_left_ = local_.size();
   }
-  if (debugging) [[unlikely]]
+}
+
+void Worker::arrive() noexcept {
+  if (is_debugging()) [[unlikely]] {
+    end_step();  // before the commit: after it who stopped may run elsewhere, and be gone
+    finish_arrival();
     begin_step();
+    return;
+  }
+  finish_arrival();
 }
 
 void Worker::begin_step() noexcept {

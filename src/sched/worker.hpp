@@ -141,6 +141,7 @@ class Worker : public SwitchSlot {
   // switching
   static void enter_fiber(SwitchSlot& slot) noexcept;
   void arrive() noexcept;
+  void finish_arrival() noexcept;
   void begin_step() noexcept;
   // What runs next if that is a task and the loop need not look at anything else first; null: the loop
   // decides.

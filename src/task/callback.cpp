@@ -15,7 +15,7 @@ CallbackState::CallbackState(Scheduler& scheduler, UniqueFunction<void()> functi
     : scheduler_(scheduler),
       function_(std::move(function)),
       loop_id_(scheduler.id),
-      created_at_(CreationSite::capture(&scheduler)),
+      created_at_(CreationSite::capture(scheduler)),
       timer_(*this) {}
 
 void CallbackState::schedule() noexcept {

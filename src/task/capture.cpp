@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 #include <new>
+#include <unordered_map>
+#include <utility>
 
 #include "fiber/walk.hpp"
 #include "sched/scheduler.hpp"
@@ -42,6 +45,15 @@ std::vector<StackFrame> frames_from(const void* const* return_addresses, std::si
   return frames;
 }
 
+struct Table {
+  std::mutex lock;
+  std::unordered_map<const FutureState*, std::unique_ptr<CreationSite>> sites;
+  static Table& instance() {
+    static Table& table = *new Table;  // a handle may outlive static objects
+    return table;
+  }
+};
+
 }  // namespace
 
 std::vector<StackFrame> RawStack::frames() const { return frames_from(return_addresses, count); }
@@ -53,16 +65,41 @@ void capture_suspended(const Fiber& fiber, RawStack& stack) noexcept {
           [&](Return* returns, std::size_t limit) { return walk_saved(fiber, returns, limit); });
 }
 
-std::unique_ptr<CreationSite> CreationSite::capture(const Scheduler* scheduler) noexcept {
-  if (scheduler == nullptr || !scheduler->is_debugging()) [[likely]]
-    return nullptr;
-  std::unique_ptr<CreationSite> site(new (std::nothrow) CreationSite);
-  if (site == nullptr) return nullptr;
+CreationSite::CreationSite() noexcept {
   RawStack stack;
   capture_own(stack, kDepth);
-  site->count_ = stack.count;
-  std::copy_n(stack.return_addresses, stack.count, site->return_addresses_);
-  return site;
+  count_ = stack.count;
+  std::copy_n(stack.return_addresses, stack.count, return_addresses_);
+}
+
+std::unique_ptr<CreationSite> CreationSite::capture(const Scheduler& scheduler) noexcept {
+  if (!scheduler.is_debugging()) [[likely]]
+    return nullptr;
+  return std::unique_ptr<CreationSite>(new (std::nothrow) CreationSite);
+}
+
+bool CreationSite::remember(const FutureState& future) noexcept {
+  try {
+    std::unique_ptr<CreationSite> site(new CreationSite);
+    Table& table = Table::instance();
+    std::lock_guard guard(table.lock);
+    table.sites[&future] = std::move(site);
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
+
+const CreationSite* CreationSite::of(const FutureState& future) noexcept {
+  Table& table = Table::instance();
+  std::lock_guard guard(table.lock);
+  return table.sites.find(&future)->second.get();
+}
+
+void CreationSite::forget(const FutureState& future) noexcept {
+  Table& table = Table::instance();
+  std::lock_guard guard(table.lock);
+  table.sites.erase(&future);
 }
 
 std::vector<StackFrame> CreationSite::frames_of(const CreationSite* site) {

@@ -23,7 +23,10 @@ namespace fibrio::detail {
 
 using Word = FutureWord<std::atomic>;
 
-FutureState::~FutureState() { delete created_at_; }
+FutureState::~FutureState() {
+  if (has_creation_site_) [[unlikely]]
+    CreationSite::forget(*this);
+}
 
 // --- completing --------------------------------------------------------------------------------------------
 
@@ -120,7 +123,7 @@ void FutureState::report_never_retrieved() noexcept {
     // A handle can outlive its loop, and a future have none.
     if (!told) {
       ExceptionContext context{std::move(report.message), exception_, self};
-      context.source_traceback = CreationSite::frames_of(created_at_);
+      context.source_traceback = CreationSite::frames_of(created_at());
       print_report(context);
     }
   } catch (...) {
@@ -144,7 +147,15 @@ void FutureState::for_each_waiter(void (*visit)(FutureWaiter& waiter, void* cont
   Word::unlock(word_, newest);
 }
 
-void FutureState::note_creation() noexcept { created_at_ = CreationSite::capture(scheduler_).release(); }
+void FutureState::note_creation() noexcept {
+  if (scheduler_ == nullptr || !scheduler_->is_debugging()) [[likely]]
+    return;
+  has_creation_site_ = CreationSite::remember(*this);
+}
+
+const CreationSite* FutureState::created_at() const noexcept {
+  return has_creation_site_ ? CreationSite::of(*this) : nullptr;
+}
 
 namespace {
 

@@ -86,8 +86,8 @@ void TaskControl::run() noexcept {
     outcome = Outcome::kException;
   }
   // After complete() the task may be gone.
-  if (Worker& worker = *this_worker(); worker.is_debugging()) [[unlikely]]
-    worker.end_step();
+  if (FutureState::scheduler()->is_debugging()) [[unlikely]]
+    this_worker()->end_step();
   complete(outcome, std::move(exception), value_is_lost);
 }
 
@@ -302,7 +302,8 @@ NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t 
   auto* task =
       ::new (static_cast<void*>(memory)) TaskControl(*scheduler, scheduler->id, ops, memory + kPayloadAt);
   task->stack_class = stack_class;
-  task->note_creation();
+  if (scheduler->is_debugging()) [[unlikely]]
+    task->note_creation();
   if (options != nullptr && !options->name.empty()) task->set_name(std::move(options->name));
   return {task, memory + kPayloadAt};
 }

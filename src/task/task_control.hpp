@@ -59,8 +59,7 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
 
   [[nodiscard]] WaitReason waited_as() const noexcept override { return WaitReason::kTask; }
 
-  std::uint64_t id = 0;     // "Task-<id>"; set by the registry
-  std::uint32_t shard = 0;  // of the registry
+  std::uint64_t id = 0;  // "Task-<id>"; set by the registry
 
  private:
   friend void discard_task(FutureState& state) noexcept;  // NOLINT
@@ -71,6 +70,11 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
 
   const TaskOps& ops_;
   void* payload_;
+
+ public:
+  std::uint32_t shard = 0;  // of the registry; here, where there is room
+
+ private:
   mutable SpinLock text_lock_;
   std::string* name_ = nullptr;            // null: made from the id; guarded by text_lock_
   std::string* cancel_message_ = nullptr;  // null: none; guarded by text_lock_

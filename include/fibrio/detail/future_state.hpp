@@ -112,7 +112,7 @@ class FutureState {
   // Debug mode: remembers the caller. Once, before anybody else knows the future.
   void note_creation() noexcept;
   // Null: it was not made in debug mode.
-  [[nodiscard]] const CreationSite* created_at() const noexcept { return created_at_; }
+  [[nodiscard]] const CreationSite* created_at() const noexcept;
 
   [[nodiscard]] EventLoop& loop() const;  // RuntimeError if the future belongs to none
   [[nodiscard]] Scheduler* scheduler() const noexcept { return scheduler_; }
@@ -150,15 +150,16 @@ class FutureState {
 
   std::atomic<std::uintptr_t> word_{0};
   std::atomic<std::uint32_t> references_{1};
-  Kind kind_;
+  Kind kind_ : 7;
+  bool has_creation_site_ : 1 =
+      false;  // it is in a table beside; written before anybody else knows the future
   Outcome outcome_ = Outcome::kValue;  // written before the release of kDone
   std::atomic<bool> exception_retrieved_{false};
   std::atomic<bool> failure_reported_{false};  // for report_failure_once, asked for on several workers
   std::uint64_t loop_id_;                      // tells whether scheduler_ still lives, for late reports
   Scheduler* scheduler_;                       // null: made outside of any loop
   void* value_ = nullptr;
-  std::exception_ptr exception_;              // also the CancelledError of a cancelled one, if it has a text
-  const CreationSite* created_at_ = nullptr;  // owned
+  std::exception_ptr exception_;  // also the CancelledError of a cancelled one, if it has a text
 };
 
 // The loop that runs on this thread (its scheduler and id), or nulls.
