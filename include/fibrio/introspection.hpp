@@ -72,7 +72,7 @@ struct TaskInfo {
   // The rest only of a task that waits.
   WaitReason reason = WaitReason::kNothing;
   AnyFuture awaited = {};                         // the future or task it awaits; empty if it awaits none
-  std::optional<Duration> waiting_since = {};     // so long ago; in debug mode only
+  std::optional<Duration> waiting_time = {};      // in debug mode only
   int cancel_masks = 0;                           // how many CancelMask it holds
   std::vector<StackFrame> stack = {};             // innermost frame first, without the library's own
   std::vector<StackFrame> source_traceback = {};  // where it was created; of any state, in debug mode only

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "base/sanitizers.hpp"
+
 namespace fibrio::detail {
 namespace {
 
@@ -82,7 +84,8 @@ namespace {
 constexpr std::size_t kReturnAt = 7;  // in words: see above
 }
 
-std::size_t walk_saved(const Fiber& fiber, Return* returns, std::size_t capacity) noexcept {
+// Not instrumented, like the unwinder: what is read are no objects of the program.
+FIBRIO_NO_TSAN std::size_t walk_saved(const Fiber& fiber, Return* returns, std::size_t capacity) noexcept {
   const auto* context = static_cast<const std::uintptr_t*>(fiber.saved_context());
   if (context == nullptr) return 0;
   // Only a context that a switch saved looks so; one that was prepared, or of another layout, does not.

@@ -35,10 +35,10 @@ std::string describe(const TaskInfo& info) {
         text += " " + quoted(detail::task_name(*info.awaited.state()));
       break;
   }
-  if (info.waiting_since) {
+  if (info.waiting_time) {
     char seconds[32];
     std::snprintf(seconds, sizeof seconds, ", for %.3f s",
-                  std::chrono::duration<double>(*info.waiting_since).count());
+                  std::chrono::duration<double>(*info.waiting_time).count());
     text += seconds;
   }
   if (info.cancelling != 0) text += ", cancelling " + std::to_string(info.cancelling);

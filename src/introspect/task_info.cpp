@@ -82,7 +82,7 @@ TaskInfo inspect(const AnyTask& task) {
   info.awaited = std::move(look.awaited);
   info.cancel_masks = look.cancel_masks;
   if (const std::uint32_t now_ms = debug_now_ms(*task.state()); now_ms != 0 && look.suspended_ms != 0) {
-    info.waiting_since = std::chrono::milliseconds(now_ms - look.suspended_ms);
+    info.waiting_time = std::chrono::milliseconds(now_ms - look.suspended_ms);
   }
   info.stack = detail::shown_stack(look);
   info.source_traceback = detail::CreationSite::frames_of(control.created_at());

@@ -57,7 +57,8 @@ void Worker::begin_step() noexcept {
 }
 
 void Worker::end_step() noexcept {
-  TaskCore* const task = std::exchange(step_task_, nullptr);
+  TaskCore* const task = step_task_;  // (std::exchange would be instrumented)
+  step_task_ = nullptr;
   if (task == nullptr || step_round_ != debug_round_.load(std::memory_order_relaxed)) return;
   const std::int64_t now = scheduler.now_ns();
   if (now - step_start_ns_ >= scheduler.slow_ns) scheduler.hooks.report_slow(*task, now - step_start_ns_);
@@ -79,6 +80,7 @@ void Worker::enter_fiber(SwitchSlot& slot) noexcept {
     worker = this_worker();
     FIBRIO_CHECK(worker != nullptr, "a task ended in a forked child: such a child must call exec or _exit");
     worker->current = nullptr;
+    worker->step_task_ = nullptr;
     TaskCore* next = worker->take_next();
 #ifndef FIBRIO_TSAN  // there each task is a fiber of its own, or races between them would be hidden
     if (next != nullptr && next->stack == nullptr && next->stack_class == stack->size_class) {

@@ -1,6 +1,7 @@
 #include "task/report.hpp"
 
 #include <cstdio>
+#include <memory>
 #include <new>
 #include <sstream>
 #include <utility>
@@ -8,6 +9,8 @@
 #include "fibrio/errors.hpp"
 #include "fibrio/event_loop.hpp"
 #include "sched/scheduler.hpp"
+#include "task/callback.hpp"
+#include "task/capture.hpp"
 #include "task/loop_services.hpp"
 #include "task/task_control.hpp"
 
@@ -49,19 +52,51 @@ std::string text_of(const std::exception_ptr& exception) {
   }
 }
 
+namespace {
+
+class LateReport final : public QueuedCallback {
+ public:
+  LateReport(Scheduler& scheduler, ExceptionContext context)
+      : scheduler_(scheduler), context_(std::move(context)) {}
+
+  // Also when the loop ends: the news is no less true.
+  void run(bool) noexcept override {
+    const std::unique_ptr<LateReport> self(this);
+    try {
+      // Not earlier: names are read from files.
+      context_.stack = user_frames(context_.stack, LibraryCall::kShow);
+      if (context_.future.valid())
+        context_.source_traceback = CreationSite::frames_of(context_.future.state()->created_at());
+    } catch (const std::bad_alloc&) {
+      // The rest of the report is worth having.
+    }
+    report(scheduler_, context_);
+  }
+
+ private:
+  Scheduler& scheduler_;
+  ExceptionContext context_;
+};
+
+}  // namespace
+
+void report_later(Scheduler& scheduler, ExceptionContext context) {
+  scheduler.schedule_anywhere(*std::make_unique<LateReport>(scheduler, std::move(context)).release());
+}
+
 void report_await_cycle(FutureState& cancelled) noexcept {
   Scheduler& scheduler = *cancelled.scheduler();
   if (!scheduler.is_debugging()) return;
-  const bool is_task = cancelled.kind() == FutureState::Kind::kTask;
-  cancelled.add_ref();
-  AnyFuture handle(&cancelled);
   try {
-    const std::string what = is_task ? "task '" + printable(task_name(cancelled)) + "'" : "a gather";
-    report_exception(
-        scheduler,
-        "await cycle: " + what +
-            " was cancelled, and waits for tasks that wait for each other; its wait is ended here",
-        nullptr, is_task ? std::move(handle) : AnyFuture());
+    const bool is_task = cancelled.kind() == FutureState::Kind::kTask;
+    ExceptionContext context{"await cycle: "};
+    context.message += is_task ? "task '" + printable(task_name(cancelled)) + "'" : "a gather";
+    context.message += " was cancelled, and waits for tasks that wait for each other; its wait is ended here";
+    if (is_task) {
+      cancelled.add_ref();
+      context.future = AnyFuture(&cancelled);
+    }
+    report_later(scheduler, std::move(context));
   } catch (const std::bad_alloc&) {
     // No memory for the report.
   }

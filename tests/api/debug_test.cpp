@@ -275,6 +275,31 @@ TEST_CASE("The default handler prints the stack and where it was made", "[debug]
   CHECK(contains(result.errors, "  created at:\n"));
 }
 
+TEST_CASE("Debug mode works on the smallest stacks", "[debug]") {
+  in_tasks([](EventLoop& loop) {
+    const Contexts contexts(loop);
+    loop.set_debug(true);
+    const auto options = [](const char* name) {
+      return TaskOptions{.name = name, .stack_size = std::size_t{16} * 1024};
+    };
+    await(create_task(options("outer"), [&] {
+      Future<> forgotten = loop.create_future();
+      forgotten.set_exception(std::make_exception_ptr(std::runtime_error("x")));
+      forgotten = Future<>();  // reported here, on this stack
+      const Task<> inner = create_task(options("inner"), [] {
+        advance_time(kSlow);
+        outermost([] { yield(); });
+      });
+      yield();  // its step is measured here
+      TASK_CHECK(!inner.get_stack().empty() || loop.workers() > 1);
+      await(inner);
+    }));
+    TASK_CHECK(comes(contexts, "inner"));
+    TASK_CHECK(contexts.count("Future exception was never retrieved") == 1);
+    loop.set_debug(false);
+  });
+}
+
 // --- what was forgotten ------------------------------------------------------------------------------------
 
 // asyncio: test_tasks BaseTaskTests.test_log_destroyed_pending_task
@@ -347,6 +372,7 @@ TEST_CASE("A cancel that breaks an await cycle is reported in debug mode", "[deb
         TASK_CHECK(tasks[0].cancel());
         tasks[0].wait();
         tasks[1].wait();
+        if (debug) TASK_CHECK(comes(contexts, "await cycle"));
         const std::vector<ExceptionContext> reports = contexts.with("await cycle");
         TASK_CHECK(reports.size() == (debug ? 1 : 0));
         if (debug && !by_gather && !reports.empty()) {

@@ -302,7 +302,7 @@ TEST_CASE("A look shows the name, the requests to cancel and the masks", "[intro
     TASK_CHECK(info.name == "stubborn");
     TASK_CHECK(info.cancelling == 2);
     TASK_CHECK(info.cancel_masks == 2);
-    TASK_CHECK(!info.waiting_since.has_value());  // not in debug mode
+    TASK_CHECK(!info.waiting_time.has_value());  // not in debug mode
     TASK_CHECK(info.source_traceback.empty());
     event.set();
     task.wait();
@@ -319,15 +319,15 @@ TEST_CASE("In debug mode a look shows since when a task waits", "[introspection]
     TASK_CHECK(comes_to_wait(task, WaitReason::kEvent));
     sleep(5s);
     TaskInfo info = inspect(task);
-    TASK_CHECK(info.waiting_since.has_value());
-    TASK_CHECK(info.waiting_since.value_or(0s) == 5s);
+    TASK_CHECK(info.waiting_time.has_value());
+    TASK_CHECK(info.waiting_time.value_or(0s) == 5s);
     // What began to wait while debug mode was off has no time, also when it is on again.
     loop.set_debug(false);
-    TASK_CHECK(!inspect(task).waiting_since.has_value());
+    TASK_CHECK(!inspect(task).waiting_time.has_value());
     const Task<> second = create_task([&] { event.wait(); });
     TASK_CHECK(comes_to_wait(second, WaitReason::kEvent));
     loop.set_debug(true);
-    TASK_CHECK(!inspect(second).waiting_since.has_value());
+    TASK_CHECK(!inspect(second).waiting_time.has_value());
     event.set();
     await(task);
     await(second);
