@@ -4,10 +4,9 @@
 //   fibrio::print_call_graph(task);                         // one, and whoever waits for it
 //   for (const auto& frame : task.get_stack()) std::cerr << frame << '\n';
 //
-// Looking at a task that waits holds it there meanwhile, for about as long as throwing an exception through
-// its frames takes: whoever would wake or cancel it spins. Nothing here waits, so all of it may be called
-// from tasks, callbacks and other threads. It reads symbol tables and takes apart long names: do it on a
-// stack of at least 64 KiB.
+// Looking at a task that waits holds it there meanwhile, for some µs: whoever would wake or cancel it spins.
+// Nothing here waits, so all of it may be called from tasks, callbacks and other threads. What puts frames
+// into words reads symbol tables and takes apart long names: do that on a stack of at least 64 KiB.
 #pragma once
 
 #include <cstddef>

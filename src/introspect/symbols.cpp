@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <climits>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -29,8 +30,7 @@ class SymbolTable {
     std::ifstream file(path, std::ios::binary);
     ElfW(Ehdr) header{};
     if (!read(file, 0, &header, 1)) return;
-    if (!std::equal(ELFMAG, ELFMAG + SELFMAG, header.e_ident) || header.e_shentsize != sizeof(ElfW(Shdr)))
-      return;
+    if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_shentsize != sizeof(ElfW(Shdr))) return;
     std::vector<ElfW(Shdr)> sections(header.e_shnum);
     if (!read(file, header.e_shoff, sections.data(), sections.size())) return;
     const auto table = std::find_if(sections.begin(), sections.end(),
