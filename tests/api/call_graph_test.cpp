@@ -42,8 +42,11 @@ std::size_t count_nodes(const FutureCallGraph& graph) {
 
 }  // namespace
 
-// asyncio: test_graph TestCallStack.test_stack_task, test_stack_gather, test_stack_shield, test_stack_timeout,
-// asyncio: test_stack_wait
+// asyncio: test_graph CallStackTestBase.test_stack_task
+// asyncio: test_graph CallStackTestBase.test_stack_gather
+// asyncio: test_graph CallStackTestBase.test_stack_shield
+// asyncio: test_graph CallStackTestBase.test_stack_timeout
+// asyncio: test_graph CallStackTestBase.test_stack_wait
 TEST_CASE("A task is awaited by whoever waits for it, in whatever way", "[call_graph]") {
   in_tasks([](EventLoop&) {
     struct Way {
@@ -78,7 +81,7 @@ TEST_CASE("A task is awaited by whoever waits for it, in whatever way", "[call_g
   });
 }
 
-// asyncio: test_graph TestCallStack.test_stack_tgroup
+// asyncio: test_graph CallStackTestBase.test_stack_tgroup
 TEST_CASE("A child is awaited by the parent of its group, and by others", "[call_graph]") {
   in_tasks([](EventLoop&) {
     Event event;
@@ -107,7 +110,7 @@ TEST_CASE("A child is awaited by the parent of its group, and by others", "[call
   });
 }
 
-// asyncio: test_graph TestCallStack.test_stack_future
+// asyncio: test_graph CallStackTestBase.test_stack_future
 TEST_CASE("The graph of a future has the tasks that wait for it, the first of them first", "[call_graph]") {
   in_tasks([](EventLoop& loop) {
     Future<> future = loop.create_future();
@@ -178,7 +181,7 @@ TEST_CASE("A limit keeps so many frames, of the outer or the inner end", "[call_
   });
 }
 
-// asyncio: test_tools TestAsyncioToolsBasic.test_cycle_detection
+// As asyncio's test_tools TestAsyncioToolsBasic.test_cycle_detection.
 TEST_CASE("A cycle ends where it closes", "[call_graph]") {
   in_tasks([](EventLoop& loop) {
     Future<> go = loop.create_future();
@@ -207,7 +210,7 @@ TEST_CASE("A cycle ends where it closes", "[call_graph]") {
   });
 }
 
-// asyncio: test_tools TestAsyncioToolsBasic.test_complex_tree
+// As asyncio's test_tools TestAsyncioToolsBasic.test_complex_tree.
 TEST_CASE("A ladder of gathers is captured in the time of its rungs", "[call_graph]") {
   in_tasks([](EventLoop&) {
     constexpr std::size_t kRungs = 30;  // 2^30 paths
@@ -230,7 +233,7 @@ TEST_CASE("A ladder of gathers is captured in the time of its rungs", "[call_gra
   });
 }
 
-// asyncio: test_tools TestAsyncioToolsBasic.test_deep_coroutine_chain
+// As asyncio's test_tools TestAsyncioToolsBasic.test_deep_coroutine_chain.
 TEST_CASE("A chain that is too long is cut, and says so", "[call_graph]") {
   in_tasks([](EventLoop&) {
     Event event;
@@ -249,7 +252,6 @@ TEST_CASE("A chain that is too long is cut, and says so", "[call_graph]") {
   });
 }
 
-// asyncio: test_graph TestCallStack (the printed form)
 TEST_CASE("A graph in words has asyncio's form", "[call_graph]") {
   in_tasks([](EventLoop&) {
     const Pair pair([](const Task<>& task) { outermost([&] { await(task); }); });

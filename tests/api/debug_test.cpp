@@ -184,7 +184,8 @@ TEST_CASE("A slow exception handler does not report itself", "[debug]") {
   });
 }
 
-// asyncio: test_runners RunTests.test_asyncio_run_debug, RunnerTests.test_debug
+// asyncio: test_runners RunTests.test_asyncio_run_debug
+// asyncio: test_runners RunnerTests.test_debug
 TEST_CASE("Config switches debug mode on and says what is slow; real time counts", "[debug]") {
   for (const std::size_t workers : {1, 2}) {
     Config config = test_config(workers, false);
@@ -207,7 +208,8 @@ TEST_CASE("Config switches debug mode on and says what is slow; real time counts
 
 // --- where things were made --------------------------------------------------------------------------------
 
-// asyncio: test_futures BaseFutureTests.test_future_exception_never_retrieved_debug, test_future_source_traceback
+// asyncio: test_futures BaseFutureTests.test_future_exception_never_retrieved_debug
+// asyncio: test_futures BaseFutureTests.test_future_source_traceback
 // asyncio: test_tasks BaseTaskTests.test_task_source_traceback
 // asyncio: test_events HandleTests.test_handle_source_traceback
 TEST_CASE("In debug mode reports say where the future, the task and the callback were made", "[debug]") {

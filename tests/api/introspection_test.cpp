@@ -336,7 +336,7 @@ TEST_CASE("In debug mode a look shows since when a task waits", "[introspection]
 
 // --- dumps -------------------------------------------------------------------------------------------------
 
-// asyncio: test_tools TestAsyncioToolsTable.test_asyncio_utils
+// As asyncio's test_tools TestAsyncioToolsTable.test_asyncio_utils.
 TEST_CASE("A dump lists every task with its state, its wait and its waiters", "[introspection]") {
   in_tasks([](EventLoop& loop) {
     loop.set_debug(true);
@@ -379,7 +379,7 @@ TEST_CASE("A dump lists every task with its state, its wait and its waiters", "[
   });
 }
 
-// asyncio: test_tools TestAsyncioToolsBasic.test_empty_input_table
+// As asyncio's test_tools TestAsyncioToolsBasic.test_empty_input_table.
 TEST_CASE("A loop without tasks has an empty dump; outside of a loop one must be named", "[introspection]") {
   EventLoop loop(test_config(1));
   std::ostringstream out;
@@ -388,8 +388,7 @@ TEST_CASE("A loop without tasks has an empty dump; outside of a loop one must be
   CHECK_THROWS_AS(dump_tasks(out), RuntimeError);
 }
 
-// asyncio: test_tools TestAsyncioToolsTree.test_asyncio_utils_cycles,
-// asyncio: TestAsyncioToolsBasic.test_multiple_cycles_same_node
+// As asyncio's test_tools TestAsyncioToolsTree.test_asyncio_utils_cycles.
 TEST_CASE("A dump names the tasks that wait for each other", "[introspection]") {
   in_tasks([](EventLoop& loop) {
     Future<> go = loop.create_future();
