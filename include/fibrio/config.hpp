@@ -21,10 +21,12 @@ struct Config {
   // Binds worker i to the i-th CPU of the affinity mask (worker 0, the caller's thread, for the time of a
   // run).
   bool pin_workers = false;
-  // asyncio's debug mode. Today it only is what EventLoop::get_debug() says: nothing is reported because of
-  // it yet.
+  // asyncio's debug mode: slow steps of tasks and slow callbacks are reported to the exception handler; tasks,
+  // futures and callbacks remember where they were made, for reports and dumps, and tasks since when they
+  // wait; a cancel that finds tasks that await each other reports that. Costs about 2 µs for each thing made,
+  // and 0.1 µs for each step. EventLoop::set_debug changes it.
   bool debug = false;
-  // What debug mode will call slow, of a callback or of a step of a task; not negative. Not used yet.
+  // What debug mode calls slow, of a callback or of a step of a task, by the loop's clock; not negative.
   std::chrono::nanoseconds slow_callback_duration = std::chrono::milliseconds(100);
   // A deterministic clock that starts at zero and jumps to the next deadline when nothing is ready; passes
   // are exact: a snapshot of what is ready, then the timers that are due. With several workers it jumps when

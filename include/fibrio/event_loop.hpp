@@ -19,6 +19,7 @@
 #include "fibrio/detail/unique_function.hpp"
 #include "fibrio/futures.hpp"
 #include "fibrio/introspection.hpp"
+#include "fibrio/stack_frame.hpp"
 #include "fibrio/tasks.hpp"
 
 namespace fibrio {
@@ -37,6 +38,10 @@ struct ExceptionContext {
   std::string message = {};
   std::exception_ptr exception = {};  // may be null
   AnyFuture future = {};              // the future or task it is about; may be empty
+  // Debug mode: where the future, task or callback was made, innermost frame first; may be empty.
+  std::vector<StackFrame> source_traceback = {};
+  // Of a slow step: where the task gave way in the end; empty if it ended.
+  std::vector<StackFrame> stack = {};
 };
 
 // A callback given to call_soon. Copies name the same callback; a handle made without one cancels nothing.
@@ -98,7 +103,8 @@ class EventLoop {
   void stop();
   // Cancels and unwinds what is left, drops callbacks and timers unrun, stops the executor without waiting
   // for running calls, releases threads, stacks and fds. Idempotent. Tasks that ignore their cancellation
-  // again and again end the process, with their names on stderr: their stacks could never be released. Waits:
+  // again and again end the process, with their names on stderr: their stacks could never be released. Each
+  // task that is left is reported to the exception handler before; run and Runner leave none. Waits:
   // blocks the thread until the tasks have ended. Throws: RuntimeError while the loop runs, or on a thread
   // that runs another loop if tasks are left. asyncio differs: there pending tasks are just left; in C++
   // their destructors must run.
@@ -187,6 +193,8 @@ class EventLoop {
   void default_exception_handler(const ExceptionContext& context);
 
   [[nodiscard]] bool get_debug() const;
+  // Switches debug mode (see Config::debug) on or off for what happens from now on. Threads: any, not while
+  // the loop is closed.
   void set_debug(bool enabled);
   [[nodiscard]] std::size_t workers() const;
   [[nodiscard]] const Config& config() const;

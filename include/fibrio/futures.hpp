@@ -148,8 +148,10 @@ class [[nodiscard]] Future : public AnyFuture {
 
 namespace detail {
 template <class T>
-[[nodiscard]] Future<T> make_future(LoopIdentity loop) {
-  return Future<T>(new ValueFutureState<typename Future<T>::Value>(loop));
+[[nodiscard]] Future<T> make_future(LoopIdentity loop, FutureState::Kind kind = FutureState::Kind::kPlain) {
+  auto* state = new ValueFutureState<typename Future<T>::Value>(loop, kind);
+  state->note_creation();
+  return Future<T>(state);
 }
 }  // namespace detail
 

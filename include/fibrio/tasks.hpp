@@ -23,6 +23,7 @@
 #include "fibrio/context_vars.hpp"
 #include "fibrio/detail/build.hpp"
 #include "fibrio/futures.hpp"
+#include "fibrio/stack_frame.hpp"
 
 namespace fibrio {
 
@@ -46,6 +47,7 @@ namespace detail {
 void set_task_name(FutureState& state, std::string name);
 [[nodiscard]] int task_cancelling(const FutureState& state) noexcept;
 int task_uncancel(FutureState& state);
+[[nodiscard]] std::vector<StackFrame> task_stack(FutureState& state);
 }  // namespace detail
 
 // A handle to a task whose type of result is of no interest.
@@ -61,6 +63,13 @@ class AnyTask : public AnyFuture {
   // Takes one request back and returns how many are left; at 0 an undelivered one is dropped too.
   // For the task itself and the scopes it runs. asyncio: Task.uncancel of 3.13.
   int uncancel() const { return detail::task_uncancel(*state()); }
+  // Returns the stack as the user's callable called on: of the calling task its own, of a task that waits the
+  // one it will go on with; innermost frame first, the 100 innermost at most. Empty for a task that is done,
+  // that has not started, or runs elsewhere; for one whose wait is over and whose turn is to come, unless the
+  // loop has one worker and the caller runs on it; on machines other than x86-64. It is captured cheaply, and
+  // put into words when the frames are asked.
+  // Waits: no; holds a waiting task meanwhile (see introspection.hpp). Threads: any. asyncio: Task.get_stack.
+  [[nodiscard]] std::vector<StackFrame> get_stack() const { return detail::task_stack(*state()); }
 };
 
 // cancel() on a task adds one to cancelling() and returns true unless the task is done. If the task waits for
@@ -77,6 +86,7 @@ class Task : public Future<T> {
   void set_name(std::string name) const { detail::set_task_name(*this->state(), std::move(name)); }
   [[nodiscard]] int cancelling() const noexcept { return detail::task_cancelling(*this->state()); }
   int uncancel() const { return detail::task_uncancel(*this->state()); }
+  [[nodiscard]] std::vector<StackFrame> get_stack() const { return detail::task_stack(*this->state()); }
 
   operator AnyTask() const noexcept {  // NOLINT: a task is an AnyTask
     if (this->state() != nullptr) this->state()->add_ref();

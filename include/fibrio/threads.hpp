@@ -72,7 +72,7 @@ class ThreadPool {
   template <class F, class... A>
   auto submit_for(detail::LoopIdentity loop, F&& function, A&&... arguments) {
     using Result = detail::TaskValue<F, A...>;
-    Future<Result> future = detail::make_future<Result>(loop);
+    Future<Result> future = detail::make_future<Result>(loop, detail::FutureState::Kind::kOffloaded);
     using Work = std::tuple<std::decay_t<F>, std::decay_t<A>...>;
     auto call = [future, work = std::optional<Work>(std::in_place, std::forward<F>(function),
                                                     std::forward<A>(arguments)...)]() mutable {

@@ -9,6 +9,7 @@
 #include "fibrio/errors.hpp"
 #include "loop/loop_impl.hpp"
 #include "sched/worker.hpp"
+#include "task/capture.hpp"
 #include "task/loop_services.hpp"
 #include "task/report.hpp"
 
@@ -195,14 +196,15 @@ EventLoop::ExceptionHandler EventLoop::get_exception_handler() const {
 
 void EventLoop::call_exception_handler(const ExceptionContext& context) { impl_->report(context); }
 
-void EventLoop::default_exception_handler(const ExceptionContext& context) {
-  detail::print_report(context.message, context.exception, context.future);
-}
+void EventLoop::default_exception_handler(const ExceptionContext& context) { detail::print_report(context); }
 
 // --- observers ---------------------------------------------------------------------------------------------
 
-bool EventLoop::get_debug() const { return impl_->debug.load(std::memory_order_relaxed); }
-void EventLoop::set_debug(bool enabled) { impl_->debug.store(enabled, std::memory_order_relaxed); }
+bool EventLoop::get_debug() const { return impl_->scheduler.is_debugging(); }
+void EventLoop::set_debug(bool enabled) {
+  std::lock_guard guard(impl_->lock);
+  impl_->scheduler.set_debug(enabled);
+}
 std::size_t EventLoop::workers() const { return impl_->scheduler.size(); }
 const Config& EventLoop::config() const { return impl_->config; }
 
@@ -224,9 +226,19 @@ void exit_loop(Scheduler& scheduler, std::exception_ptr exception) noexcept {
 }
 
 void report_exception(Scheduler& scheduler, std::string message, std::exception_ptr exception,
-                      AnyFuture future) noexcept {
-  LoopAccess::impl(*scheduler.event_loop)
-      .report({std::move(message), std::move(exception), std::move(future)});
+                      AnyFuture future, const CreationSite* site) noexcept {
+  ExceptionContext context{std::move(message), std::move(exception), std::move(future)};
+  try {
+    if (site == nullptr && context.future.valid()) site = context.future.state()->created_at();
+    context.source_traceback = CreationSite::frames_of(site);
+  } catch (const std::bad_alloc&) {
+    // The rest of the report is worth having.
+  }
+  report(scheduler, context);
+}
+
+void report(Scheduler& scheduler, const ExceptionContext& context) noexcept {
+  LoopAccess::impl(*scheduler.event_loop).report(context);
 }
 
 }  // namespace detail

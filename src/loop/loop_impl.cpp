@@ -14,7 +14,9 @@
 #include "offload/thread_pool.hpp"
 #include "sched/fork.hpp"
 #include "sched/worker.hpp"
+#include "task/loop_services.hpp"
 #include "task/report.hpp"
+#include "task/slow.hpp"
 #include "task/task_control.hpp"
 
 namespace fibrio::detail {
@@ -28,6 +30,7 @@ constexpr SchedulerHooks kHooks{
     [](const TaskCore& core, char* buffer, std::size_t size) noexcept {
       return static_cast<const TaskControl&>(core).copy_name(buffer, size);
     },
+    &report_slow_step,
 };
 
 // Clean-up of cancelled tasks may create tasks, whose clean-up may create tasks: enough for every honest
@@ -54,8 +57,7 @@ LoopImpl::LoopImpl(EventLoop& its_loop, const Config& its_config)
       config(its_config),
       registry(its_config.workers),
       scheduler(its_config, its_config.workers, kHooks),
-      fd_watch(scheduler),
-      debug(its_config.debug) {
+      fd_watch(scheduler) {
   scheduler.registry = &registry;
   scheduler.event_loop = &its_loop;
   watch_forks();
@@ -168,6 +170,10 @@ void LoopImpl::close() {
   if (this_worker() != nullptr && registry.counts().alive != 0) {
     throw RuntimeError(
         "close: an event loop runs on this thread, and this one has tasks left; close it from outside");
+  }
+  // A Runner has cancelled them before, as asyncio.run does; whoever closes by himself is told of them.
+  for (const AnyTask& task : registry.snapshot()) {
+    report_exception(scheduler, "Task was destroyed but it is pending", nullptr, task);
   }
   cancel_all_tasks();
   is_closed.store(true, std::memory_order_release);

@@ -53,7 +53,6 @@ class LoopImpl {
   TaskRegistry registry;
   Scheduler scheduler;
   FdWatch fd_watch;
-  std::atomic<bool> debug;
   std::atomic<bool> is_running{false};
   std::atomic<bool> is_closed{false};
 

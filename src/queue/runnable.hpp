@@ -24,7 +24,8 @@ struct Runnable {
   Runnable& operator=(const Runnable&) = delete;
 
   Runnable* next = nullptr;
-  StrandState* strand = nullptr;  // what it is on, with a reference; null: free. Set before it is queued first
+  StrandState* strand =
+      nullptr;  // what it is on, with a reference; null: free. Set before it is queued first
   RunnableKind kind;
   // 7 spare bytes: the constructor makes this no POD, so that members of a derived class go there.
 };

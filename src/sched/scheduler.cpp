@@ -82,6 +82,7 @@ Scheduler::Scheduler(const Config& config, std::size_t workers, const SchedulerH
       id(live_.id()),
       stack_size(config.stack_size),
       pin_workers(config.pin_workers),
+      slow_ns(config.slow_callback_duration.count()),
       worker_count_(workers),
       solo_(workers == 1),
       virtual_(config.virtual_time),
@@ -95,11 +96,18 @@ Scheduler::Scheduler(const Config& config, std::size_t workers, const SchedulerH
     workers_.push_back(std::make_unique<Worker>(*this, i, seed + i * 0x9e3779b97f4a7c15U));
   }
   make_watch();
+  set_debug(config.debug);
   const char* migrate = std::getenv("FIBRIO_FORCE_MIGRATION");
   forced_migration = !solo_ && migrate != nullptr && *migrate == '1';
 }
 
 Scheduler::~Scheduler() { end(); }
+
+void Scheduler::set_debug(bool enabled) noexcept {
+  if (debugging_.exchange(enabled, std::memory_order_relaxed) == enabled) return;
+  const std::uint32_t round = enabled ? debug_rounds_.fetch_add(1, std::memory_order_relaxed) + 1 : 0;
+  for (const auto& worker : workers_) worker->set_debug_round(round);
+}
 
 void Scheduler::end() noexcept {
   if (workers_.empty()) return;
@@ -293,11 +301,12 @@ void Scheduler::schedule_anywhere(Runnable& item) noexcept {
   }
   // Once it is queued it may run, end the run, and the loop may go before we are back.
   enter_external();
+  StrandState* const strand = item.strand;  // read before the release, which covers it
   tsan_release(&item);
-  if (item.strand == nullptr || solo_) {
+  if (strand == nullptr || solo_) {
     push_outside(item);
-  } else if (item.strand->push(item)) {
-    push_strand_outside(*item.strand);
+  } else if (strand->push(item)) {
+    push_strand_outside(*strand);
   }
   leave_external();
 }

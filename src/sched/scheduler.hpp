@@ -51,6 +51,8 @@ struct SchedulerHooks {
   void (*run_callback)(Runnable& callback, bool drop) noexcept;
   // The name of a task, for reports; async-signal-safe. Returns the length.
   std::size_t (*name_task)(const TaskCore& core, char* buffer, std::size_t size) noexcept;
+  // Debug mode: a step of the task took so long. It is the current one, or suspended and not published yet.
+  void (*report_slow)(TaskCore& core, std::int64_t took_ns) noexcept;
 };
 
 // A loop's entry in the table of those that live (see with_live_loop); out of it with the object at the latest.
@@ -97,6 +99,10 @@ class Scheduler {
 
   [[nodiscard]] std::int64_t now_ns() const noexcept;
   [[nodiscard]] bool has_virtual_time() const noexcept { return virtual_; }
+  // Debug mode: creation sites are kept, slow steps and callbacks reported. Any thread.
+  void set_debug(bool enabled) noexcept;
+  [[nodiscard]] bool is_debugging() const noexcept { return debugging_.load(std::memory_order_relaxed); }
+
   // Moves the virtual clock; never back.
   void advance_virtual_time(std::int64_t to_ns) noexcept;
   // Work elsewhere that will make something ready: while there is some, virtual time does not jump.
@@ -117,6 +123,7 @@ class Scheduler {
   StackPool stack_pool;
   const std::size_t stack_size;
   const bool pin_workers;
+  const std::int64_t slow_ns;  // what debug mode calls slow
   // This process was forked since the loop was made: nothing of it runs here (see sched/fork.hpp).
   [[nodiscard]] bool is_of_parent() const noexcept { return forks_ != fork_count(); }
   [[nodiscard]] bool is_closed() const noexcept { return closed_.load(std::memory_order_acquire); }
@@ -161,6 +168,8 @@ class Scheduler {
   const std::size_t worker_count_;
   const bool solo_;
   const bool virtual_;
+  std::atomic<bool> debugging_{false};          // among what is only read
+  std::atomic<std::uint32_t> debug_rounds_{0};  // how often it was switched on
   std::atomic<std::int64_t> virtual_now_{0};
   std::atomic<int> activity_{0};
   std::mutex jump_lock_;

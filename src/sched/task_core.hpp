@@ -6,29 +6,19 @@
 #include <cstdint>
 
 #include "fiber/switch.hpp"
+#include "fibrio/wait_reason.hpp"
 #include "queue/runnable.hpp"
 #include "sched/wait_word.hpp"
 
 namespace fibrio::detail {
 
 class Scheduler;
+using fibrio::WaitReason;
 
-// What a suspended task waits for; shown in dumps.
-enum class WaitReason : std::uint8_t {
-  kNothing,
-  kYield,
-  kSleep,
-  kFuture,
-  kReadable,
-  kWritable,
-  kLock,
-  kEvent,
-  kCondition,
-  kSemaphore,
-  kBarrier,
-  kQueue,
-  kOther
-};
+// A point of the loop's clock, for TaskCore::suspended_ms: plus one, and once in 49 days from the start.
+[[nodiscard]] constexpr std::uint32_t milliseconds_of(std::int64_t now_ns) noexcept {
+  return static_cast<std::uint32_t>(now_ns / 1'000'000 + 1);
+}
 
 struct TaskCore : Runnable {
   explicit TaskCore(Scheduler* its_scheduler) noexcept
@@ -37,6 +27,8 @@ struct TaskCore : Runnable {
   WaitReason reason = WaitReason::kNothing;
   std::uint8_t stack_class = 0;
   std::uint16_t cancel_masks = 0;  // CancelMask objects alive, owner only
+  // In debug mode: since when it is suspended; see milliseconds_of. 0: not known.
+  std::uint32_t suspended_ms = 0;
 
   Fiber fiber;
   Stack* stack = nullptr;  // from the first run to the last switch away

@@ -17,6 +17,7 @@
 //     request can tell whether it is still among the pending ones (withdraw).
 //  3. awaiting + cancel: the word is locked for the few instructions in which the canceller takes a reference
 //     on the awaited future; resolve() waits for that, so the future cannot go away in between.
+//     hold() locks any suspended task's word in the same way, while somebody reads its stack.
 //  4. After finish nothing changes but what is read: cancel() == true means the counter rose before it.
 // Every change is one compare-and-swap, acq_rel: who resolves publishes what it wrote for the task (partner:
 // the task's loads after it was resumed), who arms publishes its waiter (partner: the resolver's acquire).
@@ -113,6 +114,16 @@ class WaitWord {
       if (!change(old, now)) continue;
       if (epoch != nullptr) *epoch = epoch_of(old);
       return result;
+    }
+  }
+  // Keeps a suspended task suspended until unlock(), for who looks at its stack: whoever would end its wait
+  // spins. False: it is not suspended in a wait. acquire: partner of arm: its context is saved.
+  [[nodiscard]] bool hold() noexcept {
+    std::uint64_t old = word_.load(std::memory_order_relaxed);
+    for (;;) {
+      if (phase_of(old) == WaitPhase::running) return false;
+      if (wait_if_locked(old)) continue;
+      if (change(old, old | kLocked)) return true;
     }
   }
   // release: partner of the acquire in the next change().
@@ -224,7 +235,7 @@ class WaitWord {
   [[nodiscard]] bool change(std::uint64_t& old, std::uint64_t now) noexcept {
     return word_.compare_exchange_weak(old, now, std::memory_order_acq_rel, std::memory_order_relaxed);
   }
-  // Locked for a reference count's time: look again.
+  // Locked for a reference count's time, or that of a look at a stack: look again.
   [[nodiscard]] bool wait_if_locked(std::uint64_t& old) noexcept {
     if ((old & kLocked) == 0) return false;
     spin_pause<Atomic>();

@@ -25,7 +25,7 @@ Worker::Worker(Scheduler& its_scheduler, std::size_t its_index, std::uint64_t se
 
 // --- switching ---------------------------------------------------------------------------------------------
 
-void Worker::arrive() noexcept {
+inline void Worker::finish_arrival() noexcept {
   budget_ = kBudget;
   if (commit_ != nullptr) {
     tsan_acquire(&commit_);
@@ -38,6 +38,31 @@ void Worker::arrive() noexcept {
     pass_is_new_ = false;
     pass_left_ = local_.size();
   }
+}
+
+void Worker::arrive() noexcept {
+  if (is_debugging()) [[unlikely]] {
+    end_step();  // before the commit: after it who stopped may run elsewhere, and be gone
+    finish_arrival();
+    begin_step();
+    return;
+  }
+  finish_arrival();
+}
+
+void Worker::begin_step() noexcept {
+  step_task_ = current;
+  step_round_ = debug_round_.load(std::memory_order_relaxed);
+  if (step_task_ != nullptr) step_start_ns_ = scheduler.now_ns();
+}
+
+void Worker::end_step() noexcept {
+  TaskCore* const task = step_task_;  // (std::exchange would be instrumented)
+  step_task_ = nullptr;
+  if (task == nullptr || step_round_ != debug_round_.load(std::memory_order_relaxed)) return;
+  const std::int64_t now = scheduler.now_ns();
+  if (now - step_start_ns_ >= scheduler.slow_ns) scheduler.hooks.report_slow(*task, now - step_start_ns_);
+  task->suspended_ms = milliseconds_of(now);
 }
 
 void Worker::enter_fiber(SwitchSlot& slot) noexcept {
@@ -57,6 +82,7 @@ void Worker::enter_fiber(SwitchSlot& slot) noexcept {
     FIBRIO_CHECK(worker != nullptr, "a task ended in a forked child: such a child must call exec or _exit");
     worker->current = nullptr;
     if (worker->strand_ != nullptr) tsan_release(worker->strand_);
+    worker->step_task_ = nullptr;
     TaskCore* next = worker->take_next();
 #ifndef FIBRIO_TSAN  // there each task is a fiber of its own, or races between them would be hidden
     if (next != nullptr && next->stack == nullptr && next->stack_class == stack->size_class) {
@@ -66,6 +92,8 @@ void Worker::enter_fiber(SwitchSlot& slot) noexcept {
       worker->current = next;
       worker->budget_ = kBudget;
       worker->pass_is_new_ = false;  // nothing stops here
+      if (worker->is_debugging()) [[unlikely]]
+        worker->begin_step();
       continue;
     }
 #endif
@@ -96,7 +124,9 @@ bool Worker::give_stack(TaskCore& core) noexcept {
     // or it would lose that task's commit.
     TaskCore* const before = current;
     current = nullptr;
+    is_failing_task_ = true;
     scheduler.hooks.fail_task(core, failure);
+    is_failing_task_ = false;
     current = before;
     return false;
   }
@@ -181,6 +211,7 @@ void Worker::run_item(Runnable& item) noexcept {
 Worker& suspend(Worker& worker, WaitReason reason, Commit commit, void* argument) noexcept {
   TaskCore* self = worker.current;
   self->reason = reason;
+  self->suspended_ms = 0;
   worker.commit_ = commit;
   worker.commit_argument_ = argument;
   tsan_release(&worker.commit_);  // the commit reads and writes the frame of the task that stops
@@ -205,12 +236,17 @@ void yield_current(Worker& worker) noexcept {
     return;
   }
   self->reason = WaitReason::kYield;
+  self->suspended_ms = 0;
   worker.local_.push_back(self);  // nobody else looks into this queue: it may be there before it is saved
   TaskCore* next = worker.take_next();
   while (next != nullptr && next != self && !worker.give_stack(*next)) next = worker.take_next();
   if (next == self) {
     worker.budget_ = kBudget;
     worker.pass_is_new_ = false;  // nothing stops here; the next pass it ends must not be counted again
+    if (worker.is_debugging()) [[unlikely]] {
+      worker.end_step();
+      worker.begin_step();
+    }
     return;
   }
   worker.current = next;

@@ -73,6 +73,19 @@ inline void tsan_acquire_strand([[maybe_unused]] TaskCore& core) noexcept {
   if (core.strand != nullptr) tsan_acquire(core.strand);
 #endif
 }
+// The task that runs on a worker. Written by that alone; others read it for a look, never through it.
+class RunningTask {
+ public:
+  RunningTask& operator=(TaskCore* core) noexcept {
+    core_.store(core, std::memory_order_relaxed);
+    return *this;
+  }
+  operator TaskCore*() const noexcept { return core_.load(std::memory_order_relaxed); }  // NOLINT
+  TaskCore* operator->() const noexcept { return *this; }
+
+ private:
+  std::atomic<TaskCore*> core_{nullptr};
+};
 
 // What is done once the context of the task that stops is saved.
 using Commit = void (*)(void* argument, Worker& worker) noexcept;
@@ -134,8 +147,16 @@ class Worker : public SwitchSlot {
   [[nodiscard]] bool has_work_seq_cst() const noexcept { return !ring_.is_empty_seq_cst(); }
   // Makes it return from its sleep, or not go to sleep.
   void unpark() noexcept;
+  // Debug mode: measures steps from the next switch on; 0: no longer.
+  void set_debug_round(std::uint32_t round) noexcept { debug_round_.store(round, std::memory_order_relaxed); }
+  [[nodiscard]] bool is_debugging() const noexcept {
+    return debug_round_.load(std::memory_order_relaxed) != 0;
+  }
 
-  TaskCore* current = nullptr;   // what runs here; null in callbacks and in the loop itself
+  // The owner, in debug mode: a task's step has come to its end, whatever ran it may be gone soon.
+  void end_step() noexcept;
+
+  RunningTask current;           // what runs here; null in callbacks and in the loop itself
   Runnable* callback = nullptr;  // the callback that runs here
   Scheduler& scheduler;
   const std::size_t index;
@@ -151,6 +172,8 @@ class Worker : public SwitchSlot {
   std::atomic<std::uint64_t> stolen_from{0};  // written by thieves
 
   [[nodiscard]] std::size_t queue_length() const noexcept;
+  // What is ready here, or waits, is suspended for good: its context is saved. For the owner, with one worker.
+  [[nodiscard]] bool has_saved_all() const noexcept { return !is_failing_task_; }
 
  private:
   friend class Scheduler;
@@ -160,6 +183,8 @@ class Worker : public SwitchSlot {
   // switching
   static void enter_fiber(SwitchSlot& slot) noexcept;
   void arrive() noexcept;
+  void finish_arrival() noexcept;
+  void begin_step() noexcept;
   // What runs next if that is a task and the loop need not look at anything else first; null: the loop
   // decides.
   [[nodiscard]] TaskCore* take_next() noexcept;
@@ -222,9 +247,15 @@ class Worker : public SwitchSlot {
   std::uint32_t lifo_streak_ = 0;
   bool searching_ = false;
   bool watch_expired_ = false;
-  bool has_due_ = false;      // solo: timers to fire at the end of this pass
-  bool pass_is_new_ = false;  // solo: begun by a task that has not stopped yet
+  bool has_due_ = false;          // solo: timers to fire at the end of this pass
+  bool is_failing_task_ = false;  // perhaps on the stack of one that is about to be suspended
+  bool pass_is_new_ = false;      // solo: begun by a task that has not stopped yet
   std::atomic<bool> attention_{false};
+  // Counts up each time debug mode is switched on: a step that began in another round is not measured.
+  std::atomic<std::uint32_t> debug_round_{0};
+  std::uint32_t step_round_ = 0;   // in which the present step began
+  TaskCore* step_task_ = nullptr;  // whose step that is; null: none
+  std::int64_t step_start_ns_ = 0;
   LocalQueue local_;               // solo
   StrandState* strand_ = nullptr;  // several: what is run here
   Runnable* creators_ = nullptr;   // what began an eager task that has not stopped yet; newest first

@@ -47,7 +47,16 @@ class Completions final : public Composition {
         if (first_ready_ != nullptr) return pop_locked();
         if (is_expired_) throw TimeoutError();
       }
-      if (park(lock_, readers_, [this] { return first_ready_ == nullptr && !is_expired_; })) give_turn_back();
+      if (park(WaitReason::kAsCompleted, lock_, readers_,
+               [this] { return first_ready_ == nullptr && !is_expired_; }))
+        give_turn_back();
+    }
+  }
+
+  void list_waiting(WaiterList& list) noexcept override {
+    std::lock_guard guard(lock_);
+    for (ParkedTask* reader = readers_.front(); reader != nullptr; reader = readers_.next(reader)) {
+      list.add(reader->task);
     }
   }
 

@@ -16,11 +16,32 @@
 #include <exception>
 #include <new>
 #include <utility>
+#include <vector>
 
 #include "fibrio/futures.hpp"
 #include "task/callback.hpp"
 
 namespace fibrio::detail {
+
+// Whom a look at the call graph finds: futures, by reference. Its room is made beforehand: what does not fit
+// is only counted.
+class WaiterList {
+ public:
+  explicit WaiterList(std::size_t capacity) { found_.reserve(capacity); }
+  void add(FutureState& waiting) noexcept {
+    ++count_;
+    if (found_.size() == found_.capacity()) return;
+    waiting.add_ref();
+    found_.emplace_back(&waiting);
+  }
+  // How many there were; more than were found: make more room and look again.
+  [[nodiscard]] std::size_t count() const noexcept { return count_; }
+  [[nodiscard]] const std::vector<AnyFuture>& found() const noexcept { return found_; }
+
+ private:
+  std::vector<AnyFuture> found_;
+  std::size_t count_ = 0;
+};
 
 // A done-callback without a closure, for who has a place for it. It is told once; then run() comes.
 class FutureWatch : public FutureWaiter, public QueuedCallback {
@@ -40,6 +61,13 @@ class FutureWatch : public FutureWaiter, public QueuedCallback {
   // True: run() will not come. Only after start.
   [[nodiscard]] bool stop() noexcept { return future_->remove_waiter(*this); }
   [[nodiscard]] FutureState& future() const noexcept { return *future_; }
+  // What waits by it for the future, while it is listed there, under the lock of that: the composition, or
+  // the task itself.
+  [[nodiscard]] virtual FutureState& waits_for_it() noexcept = 0;
+  // The watch as which a future lists it; null if it is none.
+  [[nodiscard]] static FutureWatch* of(FutureWaiter& waiter) noexcept {
+    return waiter.on_done == &told ? &static_cast<FutureWatch&>(waiter) : nullptr;
+  }
   // The reference that hold() took; the watch has none any more.
   [[nodiscard]] AnyFuture take_future() noexcept { return AnyFuture(std::exchange(future_, nullptr)); }
 
@@ -61,6 +89,7 @@ class Composition : public FutureState {
    public:
     explicit Child(Composition& owner) noexcept : owner_(owner) {}
     void run(bool drop) noexcept override;
+    [[nodiscard]] FutureState& waits_for_it() noexcept override { return owner_; }
     Child* next_ready = nullptr;  // for the composition's use
 
    private:
@@ -87,6 +116,8 @@ class Composition : public FutureState {
   // Holds and watches a future.
   void watch(std::size_t index, FutureState& future) noexcept;
   [[nodiscard]] bool is_watched(std::size_t index) const noexcept { return children_[index].is_started_; }
+  // Adds the tasks that wait for the composition without awaiting it.
+  virtual void list_waiting(WaiterList&) noexcept {}
   // Takes back the watches that were not told yet.
   void detach() noexcept;
 

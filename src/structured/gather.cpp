@@ -18,6 +18,7 @@
 #include "fibrio/errors.hpp"
 #include "sched/worker.hpp"
 #include "structured/composition.hpp"
+#include "task/report.hpp"
 
 namespace fibrio::detail {
 namespace {
@@ -26,6 +27,8 @@ class Gather final : public Composition {
  public:
   Gather(LoopIdentity loop, std::size_t count, bool return_exceptions) noexcept
       : Composition(Kind::kComposed, loop), word_(count), return_exceptions_(return_exceptions) {}
+
+  [[nodiscard]] WaitReason waited_as() const noexcept override { return WaitReason::kGather; }
 
   // Counts a child that was done before the gather began.
   void count_done(std::size_t index) noexcept { on_child(child(index)); }
@@ -81,6 +84,7 @@ class Gather final : public Composition {
     const std::thread::id self = std::this_thread::get_id();
     if (canceller_.exchange(self, std::memory_order_relaxed) == self) {
       // Some child waits, over others, for this very gather: such a cycle is broken here, as C13 asks.
+      report_await_cycle(*this);
       complete_with(std::make_exception_ptr(CancelledError(message)));
       absorb_exception();
       return true;

@@ -56,6 +56,8 @@ void GroupScope::require_open() {
   }
 }
 
+FutureState& GroupChild::waits_for_it() noexcept { return group.parent_; }
+
 void GroupChild::run(bool drop) noexcept {
   if (drop) {  // the loop ended; the group went before, with its parent
     end();
@@ -158,7 +160,7 @@ std::exception_ptr GroupScope::join() {
       std::lock_guard guard(lock_);
       if (!has_children_locked()) break;
     }
-    if (!park(lock_, joining_, [this] { return has_children_locked(); })) continue;
+    if (!park(WaitReason::kTaskGroup, lock_, joining_, [this] { return has_children_locked(); })) continue;
     was_interrupted = true;
     bool begins = false;
     {

@@ -37,6 +37,7 @@ class GroupScope;
 struct GroupChild final : FutureWatch, ListHook<GroupChild> {
   explicit GroupChild(GroupScope& its_group) noexcept : group(its_group) {}
   void run(bool drop) noexcept override;
+  [[nodiscard]] FutureState& waits_for_it() noexcept override;
   // Ends its life, and the task's if nobody else holds that: this object lies in the task's frame.
   void end() noexcept {
     const AnyFuture holds_memory = take_future();

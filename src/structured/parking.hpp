@@ -42,7 +42,7 @@ using ParkedTasks = IntrusiveList<ParkedTask, void>;
 // Suspends the calling task until it is taken. `may_wait` is asked under the lock. Returns true if a cancel
 // is to be delivered now; the caller throws, after it has handed on what it may have been given.
 template <class MayWait>
-[[nodiscard]] bool park(SpinLock& lock, ParkedTasks& list, MayWait may_wait) {
+[[nodiscard]] bool park(WaitReason reason, SpinLock& lock, ParkedTasks& list, MayWait may_wait) {
   struct Parking : ParkedTask {
     Parking(TaskControl& its_task, SpinLock& its_lock, ParkedTasks& its_list, MayWait& its_condition,
             WaitPhase its_phase) noexcept
@@ -68,7 +68,7 @@ template <class MayWait>
   Worker& worker = *this_worker();
   auto& task = TaskControl::of(*worker.current);
   Parking parking(task, lock, list, may_wait, wait_phase(worker));
-  suspend(worker, WaitReason::kOther, &Parking::run, &parking);
+  suspend(worker, reason, &Parking::run, &parking);
   {
     std::lock_guard guard(lock);
     if (parking.is_linked()) ParkedTasks::remove(&parking);

@@ -11,6 +11,8 @@ class Shield final : public Composition {
  public:
   explicit Shield(LoopIdentity loop) noexcept : Composition(Kind::kPlain, loop) {}
 
+  [[nodiscard]] WaitReason waited_as() const noexcept override { return WaitReason::kShield; }
+
  private:
   // If it was cancelled, complete() does nothing.
   void on_child(Child&) noexcept override { complete(); }

@@ -24,7 +24,8 @@ void TimeoutScope::arm(std::optional<TimePoint> when) {
   Scheduler& scheduler = *task_.FutureState::scheduler();
   const std::int64_t at_ns = when->time_since_epoch().count();
   if (at_ns <= scheduler.now_ns()) {
-    soon_ = std::make_shared<CallbackState>(scheduler, [this] { fire(); }, task_.strand);
+    soon_ = std::make_shared<CallbackState>(
+        scheduler, [this] { fire(); }, task_.strand);
     soon_->schedule();
     return;
   }

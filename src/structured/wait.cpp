@@ -31,6 +31,8 @@ class Wait final : public Composition {
     }
   };
 
+  [[nodiscard]] WaitReason waited_as() const noexcept override { return WaitReason::kWait; }
+
   void arm(Duration limit) noexcept { expiry_.arm(*scheduler(), limit); }
   void on_time() noexcept { complete(); }
 

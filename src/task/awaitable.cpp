@@ -107,7 +107,7 @@ void AwaitFrame::wait() {
   if (word_.load(std::memory_order_acquire) == kNobody) {
     if (Worker* worker = this_worker(); worker != nullptr) {
       TaskSleeper sleeper(*worker->current, word_);
-      suspend(*worker, WaitReason::kOther, &TaskSleeper::commit, &sleeper);
+      suspend(*worker, WaitReason::kAwaitable, &TaskSleeper::commit, &sleeper);
     } else {
       ThreadSleeper sleeper;
       std::uintptr_t nobody = kNobody;

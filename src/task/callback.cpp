@@ -7,6 +7,7 @@
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
 #include "task/loop_services.hpp"
+#include "task/slow.hpp"
 
 namespace fibrio::detail {
 
@@ -18,6 +19,7 @@ CallbackState::CallbackState(Scheduler& scheduler, UniqueFunction<void()> functi
       function_(std::move(function)),
       context_(copy_current_context()),
       loop_id_(scheduler.id),
+      created_at_(CreationSite::capture(scheduler)),
       timer_(*this) {
   put_on(on);
 }
@@ -93,13 +95,16 @@ void CallbackState::run(bool drop) noexcept {
   const std::shared_ptr<CallbackState> self = std::move(queued_);
   if (!take(drop ? State::cancelled : State::running)) return;
   if (!drop) {
+    const CallbackTimer timer(scheduler_);
     try {
       function_();
     } catch (const KeyboardInterrupt&) {
       exit_loop(scheduler_, std::current_exception());
     } catch (...) {
-      report_exception(scheduler_, "an exception in a callback", std::current_exception(), AnyFuture());
+      report_exception(scheduler_, "an exception in a callback", std::current_exception(), AnyFuture(),
+                       created_at_.get());
     }
+    timer.stop(scheduler_, "callback", created_at_.get(), AnyFuture());
   }
   function_.reset();
 }

@@ -11,6 +11,7 @@
 #include "queue/runnable.hpp"
 #include "sched/strand.hpp"
 #include "sched/timers.hpp"
+#include "task/capture.hpp"
 #include "task/context.hpp"
 
 namespace fibrio::detail {
@@ -86,6 +87,7 @@ class CallbackState final : public QueuedCallback, public std::enable_shared_fro
   std::int64_t deadline_ns_ = 0;
   std::uint64_t loop_id_;
   std::shared_ptr<CallbackState> queued_;  // holds itself while a queue or the wheel refers to it
+  const std::unique_ptr<CreationSite> created_at_;
   Timer timer_;
 };
 

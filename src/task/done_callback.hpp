@@ -12,6 +12,7 @@
 #include "sched/scheduler.hpp"
 #include "task/callback.hpp"
 #include "task/loop_services.hpp"
+#include "task/slow.hpp"
 
 namespace fibrio::detail {
 
@@ -61,6 +62,7 @@ class DoneCallback final : public FutureWaiter, public QueuedCallback {
 
   void run(bool drop) noexcept override {
     if (!drop) {
+      const CallbackTimer timer(*loop_.scheduler);
       try {
         function_(future_);
       } catch (const KeyboardInterrupt&) {
@@ -69,6 +71,7 @@ class DoneCallback final : public FutureWaiter, public QueuedCallback {
         report_exception(*loop_.scheduler, "an exception in a done-callback", std::current_exception(),
                          future_);
       }
+      timer.stop(*loop_.scheduler, "done-callback", nullptr, future_);
     }
     delete this;
   }

@@ -9,9 +9,11 @@
 
 #include "base/check.hpp"
 #include "fibrio/errors.hpp"
+#include "fibrio/event_loop.hpp"
 #include "fibrio/futures.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
+#include "task/capture.hpp"
 #include "task/context.hpp"
 #include "task/done_callback.hpp"
 #include "task/future_word.hpp"
@@ -24,6 +26,8 @@ namespace fibrio::detail {
 using Word = FutureWord<std::atomic>;
 
 FutureState::~FutureState() {
+  if (has_creation_site_) [[unlikely]]
+    CreationSite::forget(*this);
   if (done()) return;
   // Whoever waits for it holds a reference: what is listed are done-callbacks, which nobody will call.
   for (FutureWaiter* waiter = Word::list(word_); waiter != nullptr;) {
@@ -127,7 +131,11 @@ void FutureState::report_never_retrieved() noexcept {
         },
         &report);
     // A handle can outlive its loop, and a future have none.
-    if (!told) print_report(report.message, exception_, self);
+    if (!told) {
+      ExceptionContext context{std::move(report.message), exception_, self};
+      context.source_traceback = CreationSite::frames_of(created_at());
+      print_report(context);
+    }
   } catch (...) {
     // No memory for the report: nothing is left to report with.
   }
@@ -139,6 +147,24 @@ bool FutureState::add_waiter(FutureWaiter& waiter) noexcept { return Word::add(w
 
 bool FutureState::remove_waiter(FutureWaiter& waiter) noexcept {
   return Word::remove(word_, [&](FutureWaiter& listed) { return &listed == &waiter; }) != nullptr;
+}
+
+void FutureState::for_each_waiter(void (*visit)(FutureWaiter& waiter, void* context),
+                                  void* context) noexcept {
+  if (!Word::lock(word_)) return;
+  FutureWaiter* const newest = Word::list(word_);
+  for (FutureWaiter* waiter = newest; waiter != nullptr; waiter = waiter->next) visit(*waiter, context);
+  Word::unlock(word_, newest);
+}
+
+void FutureState::note_creation() noexcept {
+  if (scheduler_ == nullptr || !scheduler_->is_debugging()) [[likely]]
+    return;
+  has_creation_site_ = CreationSite::remember(*this);
+}
+
+const CreationSite* FutureState::created_at() const noexcept {
+  return has_creation_site_ ? CreationSite::of(*this) : nullptr;
 }
 
 namespace {
@@ -236,6 +262,10 @@ void wait_in_thread(FutureState& target) {
 }
 
 }  // namespace
+
+TaskControl* awaiting_task(FutureWaiter& waiter) noexcept {
+  return waiter.on_done == &AwaitWaiter::told ? &static_cast<AwaitWaiter&>(waiter).task : nullptr;
+}
 
 bool TaskControl::break_await(FutureState& awaited_future) noexcept {
   // The commit that lists the waiter may still be on its way on another worker.

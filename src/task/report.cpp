@@ -1,8 +1,17 @@
 #include "task/report.hpp"
 
 #include <cstdio>
+#include <memory>
+#include <new>
+#include <sstream>
+#include <utility>
 
 #include "fibrio/errors.hpp"
+#include "fibrio/event_loop.hpp"
+#include "sched/scheduler.hpp"
+#include "task/callback.hpp"
+#include "task/capture.hpp"
+#include "task/loop_services.hpp"
 #include "task/task_control.hpp"
 
 namespace fibrio::detail {
@@ -18,6 +27,17 @@ std::string printable(const std::string& name) {
   return text;
 }
 
+namespace {
+
+void append_frames(std::string& text, const char* title, const std::vector<StackFrame>& stack) {
+  if (stack.empty()) return;
+  std::ostringstream out;
+  for (const StackFrame& frame : stack) out << "    " << frame << '\n';
+  text += title + out.str();
+}
+
+}  // namespace
+
 std::string text_of(const std::exception_ptr& exception) {
   try {
     std::rethrow_exception(exception);
@@ -32,13 +52,66 @@ std::string text_of(const std::exception_ptr& exception) {
   }
 }
 
-void print_report(const std::string& message, const std::exception_ptr& exception, const AnyFuture& future) {
-  std::string text = "fibrio: " + message;
-  if (future.valid() && future.state()->kind() == FutureState::Kind::kTask) {
-    text += " (task '" + printable(task_name(*future.state())) + "')";
+namespace {
+
+class LateReport final : public QueuedCallback {
+ public:
+  LateReport(Scheduler& scheduler, ExceptionContext context)
+      : scheduler_(scheduler), context_(std::move(context)) {}
+
+  // Also when the loop ends: the news is no less true.
+  void run(bool) noexcept override {
+    const std::unique_ptr<LateReport> self(this);
+    try {
+      // Not earlier: names are read from files.
+      context_.stack = user_frames(context_.stack, LibraryCall::kShow);
+      if (context_.future.valid())
+        context_.source_traceback = CreationSite::frames_of(context_.future.state()->created_at());
+    } catch (const std::bad_alloc&) {
+      // The rest of the report is worth having.
+    }
+    report(scheduler_, context_);
   }
-  if (exception != nullptr) text += ": " + text_of(exception);
+
+ private:
+  Scheduler& scheduler_;
+  ExceptionContext context_;
+};
+
+}  // namespace
+
+void report_later(Scheduler& scheduler, ExceptionContext context) {
+  scheduler.schedule_anywhere(*std::make_unique<LateReport>(scheduler, std::move(context)).release());
+}
+
+void report_await_cycle(FutureState& cancelled) noexcept {
+  Scheduler& scheduler = *cancelled.scheduler();
+  if (!scheduler.is_debugging()) return;
+  try {
+    const bool is_task = cancelled.kind() == FutureState::Kind::kTask;
+    ExceptionContext context{"await cycle: "};
+    context.message += is_task ? "task '" + printable(task_name(cancelled)) + "'" : "a gather";
+    context.message += " was cancelled, and waits for tasks that wait for each other; its wait is ended here";
+    if (is_task) {
+      cancelled.add_ref();
+      context.future = AnyFuture(&cancelled);
+    }
+    report_later(scheduler, std::move(context));
+  } catch (const std::bad_alloc&) {
+    // No memory for the report.
+  }
+}
+
+void print_report(const ExceptionContext& context) {
+  std::string text = "fibrio: " + context.message;
+  if (context.future.valid() && context.future.state()->kind() == FutureState::Kind::kTask) {
+    const std::string name = "task '" + printable(task_name(*context.future.state())) + "'";
+    if (text.find(name) == std::string::npos) text += " (" + name + ")";
+  }
+  if (context.exception != nullptr) text += ": " + text_of(context.exception);
   text += '\n';
+  append_frames(text, "  at:\n", context.stack);
+  append_frames(text, "  created at:\n", context.source_traceback);
   std::fputs(text.c_str(), stderr);
 }
 

@@ -17,6 +17,7 @@
 #include "task/callback.hpp"
 #include "task/loop_services.hpp"
 #include "task/registry.hpp"
+#include "task/report.hpp"
 
 namespace fibrio::detail {
 
@@ -88,6 +89,9 @@ void TaskControl::run() noexcept {
   } else if (exception != nullptr) {
     outcome = Outcome::kException;
   }
+  // After complete() the task may be gone.
+  if (FutureState::scheduler()->is_debugging()) [[unlikely]]
+    this_worker()->end_step();
   complete(outcome, std::move(exception), value_is_lost);
 }
 
@@ -134,8 +138,10 @@ void TaskControl::complete(Outcome outcome, std::exception_ptr exception, bool v
 // --- cancelling --------------------------------------------------------------------------------------------
 
 namespace {
+
 constexpr int kLooksBeforeYield = 64;  // as in SpinLock
-}
+
+}  // namespace
 
 bool TaskControl::cancel_task(const std::string& message, std::uint32_t* epoch) {
   TaskControl* task = this;
@@ -193,6 +199,7 @@ bool TaskControl::cancel_task(const std::string& message, std::uint32_t* epoch) 
       return true;
     }
     if (&awaited_task == marker) {
+      report_await_cycle(*this);
       // Broken where the cancel came from.
       if (break_await(*holds_first.state())) {
         make_ready_anywhere(*this);
@@ -358,6 +365,8 @@ NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t 
     if (!options->name.empty()) task->set_name(std::move(options->name));
   }
   task->context = std::move(context);
+  if (scheduler->is_debugging()) [[unlikely]]
+    task->note_creation();
   return {task, memory + kPayloadAt};
 }
 

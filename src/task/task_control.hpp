@@ -61,10 +61,10 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
     return static_cast<const TaskControl&>(state);
   }
 
-  std::uint64_t id = 0;     // "Task-<id>"; set by the registry
-  std::uint32_t shard = 0;  // of the registry
-  bool starts_eagerly = false;
-  ContextSlot context;  // the task's own; and of who creates it, before it starts
+  [[nodiscard]] WaitReason waited_as() const noexcept override { return WaitReason::kTask; }
+
+  std::uint64_t id = 0;  // "Task-<id>"; set by the registry
+  ContextSlot context;   // the task's own; of who creates it, before it starts
 
  private:
   friend void discard_task(FutureState& state) noexcept;  // NOLINT
@@ -75,9 +75,19 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
 
   const TaskOps& ops_;
   void* payload_;
+
+ public:
+  // Here, where there is room.
+  std::uint32_t shard = 0;  // of the registry
+  bool starts_eagerly = false;
+
+ private:
   mutable SpinLock text_lock_;
   std::string* name_ = nullptr;            // null: made from the id; guarded by text_lock_
   std::string* cancel_message_ = nullptr;  // null: none; guarded by text_lock_
 };
+
+// The task that waits by it, if it is a task's await; null otherwise. See FutureState::for_each_waiter.
+[[nodiscard]] TaskControl* awaiting_task(FutureWaiter& waiter) noexcept;
 
 }  // namespace fibrio::detail

@@ -219,6 +219,42 @@ void forward_taken_back(model::Execution& execution) {
   }
 }
 
+enum class Holding { right, only_looks };
+
+// Somebody looks at the stack of a task while its wait is ended: by a wake-up, or by a cancel.
+template <Holding How, WaitPhase Phase, bool ByCancel>
+void hold_against_end(model::Execution& execution) {
+  using Word = WaitWord<model::Atomic>;
+  Word word;
+  model::Var<int> stack{0};
+  model::Event listed;
+  int readied = 0;
+  execution.thread([&] {
+    stack.set(1);  // the context is saved
+    const auto armed = word.arm(Phase);
+    listed.signal();
+    if (armed == Word::Armed::cancelled) ++readied;
+    while (word.phase() != WaitPhase::running) model::yield();
+    stack.set(2);
+  });
+  execution.thread([&] {
+    const bool holds = How == Holding::right ? word.hold() : word.phase() != WaitPhase::running;
+    if (!holds) return;
+    model::check(stack.get() == 1, "a task that is held does not run, and its context is saved");
+    if (How == Holding::right) word.unlock();
+  });
+  if (ByCancel) {
+    const auto cancel = word.request_cancel();
+    if (cancel == Word::Cancel::resolved) ++readied;
+    if (cancel == Word::Cancel::forward) word.unlock();
+  }
+  listed.wait();
+  if (word.resolve()) ++readied;
+  execution.join();
+  model::check(readied == 1, "one makes it ready, held or not");
+  model::check(word.count() == (ByCancel ? 1 : 0), "the request is counted, held or not");
+}
+
 // Thin copies with a bug.
 struct TwoStepUncancel {  // count and flag changed one after the other
   model::Atomic<unsigned> requests{0};
@@ -461,6 +497,14 @@ TEST_CASE("WaitWord counts no cancel after the task's last step", "[model][wait_
 TEST_CASE("WaitWord keeps the awaited future alive while a cancel is passed on", "[model][wait_word]") {
   require_holds(forward<Forwarding::right>);
   require_killed(forward<Forwarding::unlocks_too_early>);
+}
+
+TEST_CASE("WaitWord keeps a task that is looked at from running", "[model][wait_word]") {
+  require_holds(hold_against_end<Holding::right, WaitPhase::waiting, false>);
+  require_holds(hold_against_end<Holding::right, WaitPhase::waiting, true>);
+  require_holds(hold_against_end<Holding::right, WaitPhase::awaiting, true>);
+  require_killed(hold_against_end<Holding::only_looks, WaitPhase::waiting, false>);
+  require_killed(hold_against_end<Holding::only_looks, WaitPhase::waiting, true>);
 }
 
 TEST_CASE("A cancel that was taken back while it was passed on does not come back", "[model][wait_word]") {

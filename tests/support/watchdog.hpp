@@ -1,7 +1,7 @@
 // What: ends a test that hangs, with what its loops were doing.
 // Threads: progress any; construction and destruction one.
 // Protocol: whoever gets on calls progress(); a thread that sees no progress for 20 s (times the slowdown of
-// the build) prints the statistics of the watched loop, and aborts, so that a core or a debugger shows the
+// the build) prints the statistics and tasks of the watched loop, and aborts, so that a core or a debugger shows the
 // rest.
 #pragma once
 
@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <iostream>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -56,8 +57,8 @@ class Watchdog {
   }
 
   void progress() noexcept { steps_.fetch_add(1, std::memory_order_relaxed); }
-  // The loop whose statistics are printed; null before it ends.
-  void watch_loop(const EventLoop* loop) {
+  // The loop whose statistics and tasks are printed; null before it ends.
+  void watch_loop(EventLoop* loop) {
     std::lock_guard guard(lock_);
     loop_ = loop;
   }
@@ -73,7 +74,10 @@ class Watchdog {
       if (now == seen) {
         std::fprintf(stderr, "watchdog: no progress in '%s' for %lld s\n", what_.c_str(),
                      static_cast<long long>(kPatience.count()));
-        if (loop_ != nullptr) print_stats(*loop_);
+        if (loop_ != nullptr) {
+          print_stats(*loop_);
+          dump_tasks(std::cerr, *loop_);
+        }
         std::abort();
       }
       seen = now;
@@ -84,8 +88,8 @@ class Watchdog {
   std::atomic<std::uint64_t> steps_{0};
   std::mutex lock_;
   std::condition_variable changed_;
-  const EventLoop* loop_ = nullptr;  // guarded by lock_
-  bool ended_ = false;               // guarded by lock_
+  EventLoop* loop_ = nullptr;  // guarded by lock_
+  bool ended_ = false;         // guarded by lock_
   std::thread thread_;
 };
 

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "fibrio/detail/unique_function.hpp"
+#include "fibrio/wait_reason.hpp"
 
 namespace fibrio {
 
@@ -21,6 +22,7 @@ namespace detail {
 class Scheduler;
 class FutureState;
 class DoneCallback;
+class CreationSite;
 struct LoopIdentity;
 
 // Something that wants to hear that a future is done: a suspended task, a callback, a blocked thread.
@@ -38,7 +40,7 @@ void deallocate(void* memory) noexcept;
 
 class FutureState {
  public:
-  enum class Kind : std::uint8_t { kPlain, kTask, kComposed };
+  enum class Kind : std::uint8_t { kPlain, kTask, kComposed, kOffloaded };
   enum class Outcome : std::uint8_t { kValue, kException, kCancelled };
 
   FutureState(const FutureState&) = delete;
@@ -103,6 +105,18 @@ class FutureState {
   // is none, or it is closed; `what` needs it.
   [[nodiscard]] LoopIdentity loop_for_callbacks(const char* what) const;
 
+  // For who looks at what waits for what. Calls `visit` for each that is listed, under the lock of the word:
+  // it may take references, nothing else.
+  void for_each_waiter(void (*visit)(FutureWaiter& waiter, void* context), void* context) noexcept;
+  // What a task waits for that awaits this.
+  [[nodiscard]] virtual WaitReason waited_as() const noexcept {
+    return kind_ == Kind::kOffloaded ? WaitReason::kThread : WaitReason::kFuture;
+  }
+  // Debug mode: remembers the caller. Once, before anybody else knows the future.
+  void note_creation() noexcept;
+  // Null: it was not made in debug mode.
+  [[nodiscard]] const CreationSite* created_at() const noexcept;
+
   [[nodiscard]] EventLoop& loop() const;  // RuntimeError if the future belongs to none
   [[nodiscard]] Scheduler* scheduler() const noexcept { return scheduler_; }
   [[nodiscard]] std::uint64_t loop_id() const noexcept { return loop_id_; }
@@ -139,7 +153,9 @@ class FutureState {
 
   std::atomic<std::uintptr_t> word_{0};
   std::atomic<std::uint32_t> references_{1};
-  Kind kind_;
+  Kind kind_ : 7;
+  bool has_creation_site_ : 1 =
+      false;  // it is in a table beside; written before anybody else knows the future
   Outcome outcome_ = Outcome::kValue;  // written before the release of kDone
   std::atomic<bool> exception_retrieved_{false};
   std::atomic<bool> failure_reported_{false};  // for report_failure_once, asked for on several workers
@@ -166,7 +182,8 @@ class ValueFutureState final : public FutureState {
  public:
   static_assert(alignof(Value) <= alignof(std::max_align_t),
                 "values with extended alignment are not supported");
-  explicit ValueFutureState(LoopIdentity loop) noexcept : FutureState(Kind::kPlain, loop.scheduler, loop.id) {
+  explicit ValueFutureState(LoopIdentity loop, Kind kind = Kind::kPlain) noexcept
+      : FutureState(kind, loop.scheduler, loop.id) {
     set_value_place(storage_);
   }
 
