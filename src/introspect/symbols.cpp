@@ -113,16 +113,19 @@ Place place_of(const void* return_address) {
       map == nullptr) {
     return {};
   }
+  // A report may come in a task with a small stack: then the names are left out.
+  constexpr std::size_t kBytesToRead = std::size_t{32} * 1024;
+  const bool may_read = has_stack(kBytesToRead);
   Place place;
   place.offset = address - map->l_addr;
   if (map->l_name != nullptr && *map->l_name != '\0') {
     place.module = map->l_name;
-    place.symbol = table_of(place.module).find(place.offset);
+    if (may_read) place.symbol = table_of(place.module).find(place.offset);
   } else {
-    char path[PATH_MAX / 2];
-    const ssize_t length = ::readlink(kThisProgram, path, sizeof path);
-    place.module = length > 0 ? std::string(path, static_cast<std::size_t>(length)) : info.dli_fname;
-    place.symbol = table_of(kThisProgram).find(place.offset);
+    std::string path(PATH_MAX, '\0');
+    const ssize_t length = ::readlink(kThisProgram, path.data(), path.size());
+    place.module = length > 0 ? path.substr(0, static_cast<std::size_t>(length)) : info.dli_fname;
+    if (may_read) place.symbol = table_of(kThisProgram).find(place.offset);
   }
   if (place.symbol.empty() && info.dli_sname != nullptr) place.symbol = info.dli_sname;
   return place;

@@ -18,7 +18,7 @@ namespace fibrio::detail {
 struct Place {
   std::string module;         // path; empty: in no file
   std::uintptr_t offset = 0;  // in it, as addr2line counts
-  std::string symbol;         // mangled; empty: not known
+  std::string symbol;         // mangled; empty: not known, or the calling task's stack is too small to look
 };
 
 // Of the call that returns to `return_address`.
