@@ -90,12 +90,19 @@ class WaitWord {
       forward,   // the word is locked: take a reference on the awaited future, unlock(), cancel that
   };
   // `epoch` learns in which one the request came: for withdraw().
-  Cancel request_cancel(std::uint32_t* epoch = nullptr) noexcept {
+  Cancel request_cancel(std::uint32_t* epoch = nullptr) noexcept { return ask(kOneRequest, epoch); }
+  // The same for a request that is counted already, and was passed on to something that was done by then: the task
+  // may be in another wait meanwhile. If it was taken back it is gone (recorded).
+  Cancel renew_request(std::uint32_t* epoch = nullptr) noexcept { return ask(0, epoch); }
+
+ private:
+  Cancel ask(std::uint64_t counted, std::uint32_t* epoch) noexcept {
     std::uint64_t old = word_.load(std::memory_order_relaxed);
     for (;;) {
       if ((old & kFinished) != 0) return Cancel::finished;
       if (wait_if_locked(old)) continue;
-      std::uint64_t now = old + kOneRequest;
+      std::uint64_t now = old + counted;
+      if (count_of(now) == 0) return Cancel::recorded;
       Cancel result = Cancel::recorded;
       switch (phase_of(old)) {
         case WaitPhase::running:
@@ -116,6 +123,14 @@ class WaitWord {
       return result;
     }
   }
+
+ public:
+  // Instead of unlock(): what the task awaits is done, so the request is delivered when it resumes.
+  void record_and_unlock() noexcept {
+    std::uint64_t old = word_.load(std::memory_order_relaxed);
+    while (!change(old, (count_of(old) == 0 ? old : with_pending(old)) & ~kLocked)) {
+    }
+  }
   // Keeps a suspended task suspended until unlock(), for who looks at its stack: whoever would end its wait
   // spins. False: it is not suspended in a wait. acquire: partner of arm: its context is saved.
   [[nodiscard]] bool hold() noexcept {
@@ -129,13 +144,12 @@ class WaitWord {
   // release: partner of the acquire in the next change().
   void unlock() noexcept { word_.fetch_and(~kLocked, std::memory_order_release); }
 
-  // Records a request that is counted already (its forwarding came too late), unless it was taken back
-  // meanwhile.
-  void record_request(std::uint32_t* epoch = nullptr) noexcept {
+  // By the task, or while nobody else can end its wait: makes a request that is counted already pending again,
+  // unless it was taken back meanwhile.
+  void record_request() noexcept {
     std::uint64_t old = word_.load(std::memory_order_relaxed);
     while (count_of(old) != 0 && !change(old, with_pending(old))) {
     }
-    if (epoch != nullptr) *epoch = epoch_of(old);
   }
   // By the task: a request is recorded and not delivered yet.
   [[nodiscard]] bool is_requested() const noexcept {

@@ -210,7 +210,7 @@ struct AwaitWaiter : FutureWaiter {
     AnyFuture holds_task((task.add_ref(), static_cast<FutureState*>(&task)));
     AnyFuture holds_target((target.add_ref(), &target));
     if (target.add_waiter(self)) {
-      if (!cancel_with_text_of(task, target)) task.word.record_request();
+      if (!cancel_with_text_of(task, target)) task.renew_request(holds_target);
       return;
     }
     task.word.record_request();

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <stdexcept>
 #include <utility>
+#include <vector>
 
 #include "fiber/stack_pool.hpp"
 #include "fibrio/errors.hpp"
@@ -144,10 +145,21 @@ constexpr int kLooksBeforeYield = 64;  // as in SpinLock
 }  // namespace
 
 bool TaskControl::cancel_task(const std::string& message, std::uint32_t* epoch) {
+  return pass_request(message, epoch, AnyFuture());
+}
+
+void TaskControl::renew_request(const AnyFuture& ended) noexcept {
+  try {
+    static_cast<void>(pass_request(cancel_message(), nullptr, ended));
+  } catch (const std::bad_alloc&) {
+    word.record_request();  // later than it should be, but not lost
+  }
+}
+
+bool TaskControl::pass_request(const std::string& message, std::uint32_t* epoch, AnyFuture ended) {
   TaskControl* task = this;
-  AnyFuture holds_task;             // keeps `task` alive below the first
-  TaskControl* previous = nullptr;  // awaits `task`
-  AnyFuture holds_previous;
+  std::vector<AnyFuture> path;  // the tasks below this one that the request has reached; each awaits the next
+  bool is_counted = ended.valid();  // by `task`; then `ended` is what was too late to pass it on to
   // A cycle of tasks that await each other (C13) is found as Brent does: a marker that jumps ahead at powers
   // of two.
   TaskControl* marker = this;
@@ -156,18 +168,19 @@ bool TaskControl::cancel_task(const std::string& message, std::uint32_t* epoch) 
   std::size_t lap = 0;
   std::size_t lap_length = 1;
   for (;;) {
-    if (!message.empty()) {
-      auto copy = std::make_unique<std::string>(message);
-      std::lock_guard guard(task->text_lock_);
-      delete std::exchange(task->cancel_message_, copy.release());
-    }
-    switch (task->word.request_cancel(task == this ? epoch : nullptr)) {
+    if (!is_counted) task->set_cancel_message(message);
+    std::uint32_t* const its_epoch = task == this ? epoch : nullptr;
+    switch (is_counted ? task->word.renew_request(its_epoch) : task->word.request_cancel(its_epoch)) {
       case WaitWord<>::Cancel::finished:
-        if (previous != nullptr) {
-          // It ended while the cancel was on its way to it: the request stays with who awaits it (C11).
-          previous->word.record_request(previous == this ? epoch : nullptr);
-          return true;
+        if (task != this) {
+          // It ended while the request was on its way: that stays with who awaited it (C11).
+          ended = std::move(path.back());
+          path.pop_back();
+          task = path.empty() ? this : &TaskControl::of(*path.back().state());
+          is_counted = true;
+          continue;
         }
+        if (is_counted) return true;  // it came before the end, and had its effect elsewhere, or none
         // false means done: who is told so may ask for the result.
         for (int looks = 0; !done();) {
           spin_pause<std::atomic>();
@@ -184,28 +197,30 @@ bool TaskControl::cancel_task(const std::string& message, std::uint32_t* epoch) 
         break;
     }
     auto* target = static_cast<FutureState*>(task->awaited);
+    if (is_counted && target == ended.state()) {  // delivered when the task resumes from there (C01)
+      task->word.record_and_unlock();
+      return true;
+    }
     target->add_ref();
     task->word.unlock();
     AnyFuture holds_target(target);
-    if (!holds_first.valid()) holds_first = holds_target;
+    if (task == this) holds_first = holds_target;
     if (target->kind() != Kind::kTask) {
-      // Too late for the future: the request is delivered when this task resumes (C01).
-      if (!target->cancel(message)) task->word.record_request(task == this ? epoch : nullptr);
-      return true;
+      if (target->cancel(message)) return true;
+      ended = std::move(holds_target);  // too late for the future
+      is_counted = true;
+      continue;
     }
     auto& awaited_task = TaskControl::of(*target);
     if (awaited_task.done()) {
-      task->word.record_request(task == this ? epoch : nullptr);
-      return true;
+      ended = std::move(holds_target);
+      is_counted = true;
+      continue;
     }
     if (&awaited_task == marker) {
       report_await_cycle(*this);
       // Broken where the cancel came from.
-      if (break_await(*holds_first.state())) {
-        make_ready_anywhere(*this);
-      } else {
-        word.record_request(epoch);
-      }
+      break_or_record(*holds_first.state());
       return true;
     }
     if (++lap == lap_length) {
@@ -214,10 +229,35 @@ bool TaskControl::cancel_task(const std::string& message, std::uint32_t* epoch) 
       marker = &awaited_task;
       holds_marker = holds_target;
     }
-    holds_previous = std::move(holds_task);
-    previous = task;
-    holds_task = std::move(holds_target);
+    path.push_back(std::move(holds_target));
     task = &awaited_task;
+    is_counted = false;
+  }
+}
+
+void TaskControl::set_cancel_message(const std::string& message) {
+  if (message.empty()) return;
+  auto copy = std::make_unique<std::string>(message);
+  std::lock_guard guard(text_lock_);
+  delete std::exchange(cancel_message_, copy.release());
+}
+
+void TaskControl::break_or_record(FutureState& awaited_future) {
+  if (break_await(awaited_future)) {
+    make_ready_anywhere(*this);
+    return;
+  }
+  // It awaits that no more: its next wait may have begun.
+  switch (word.renew_request()) {
+    case WaitWord<>::Cancel::finished:
+    case WaitWord<>::Cancel::recorded:
+      return;
+    case WaitWord<>::Cancel::resolved:
+      make_ready_anywhere(*this);
+      return;
+    case WaitWord<>::Cancel::forward:
+      word.record_and_unlock();
+      return;
   }
 }
 
@@ -236,11 +276,7 @@ void TaskControl::cancel_here() {
   target->add_ref();
   const AnyFuture holds_target(target);
   word.unlock();
-  if (break_await(*target)) {
-    make_ready_anywhere(*this);
-  } else {
-    word.record_request(nullptr);
-  }
+  break_or_record(*target);
 }
 
 std::string TaskControl::cancel_message() const {

@@ -8,7 +8,8 @@
 //
 // Cancelling walks down the chain of awaits (hard_cases C11): each task on the way counts a request; the last
 // one's wait ends, or the future it awaits is cancelled. Links are held by references, never by two locks at
-// once.
+// once. What a request was passed on to may be done when it comes there: then it goes back to who awaited it,
+// whose next wait may have begun (renew).
 #pragma once
 
 #include <cstdint>
@@ -38,6 +39,8 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
   bool cancel_task(const std::string& message) { return cancel_task(message, nullptr); }
   // For a scope of this task, which takes the request back with word.withdraw(epoch).
   bool cancel_task(const std::string& message, std::uint32_t* epoch);
+  // For a request that is counted, and was passed on to `ended`, which was done by then: the task may have gone on.
+  void renew_request(const AnyFuture& ended) noexcept;
   // As cancel_task, but an await ends here instead of passing the request on. For the loop's end, where what is
   // awaited is cancelled too, and may in its turn wait for this task to end.
   void cancel_here();
@@ -72,6 +75,9 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
   ~TaskControl() override;
   void destroy() noexcept override;
   void complete(Outcome outcome, std::exception_ptr exception, bool value_is_lost) noexcept;
+  bool pass_request(const std::string& message, std::uint32_t* epoch, AnyFuture ended);
+  void set_cancel_message(const std::string& message);
+  void break_or_record(FutureState& awaited_future);
 
   const TaskOps& ops_;
   void* payload_;

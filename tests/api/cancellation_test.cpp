@@ -946,6 +946,32 @@ TEST_CASE("A cancel passed on to a task that ends at that moment is not lost", "
   });
 }
 
+TEST_CASE("A cancel passed down a chain whose tasks end at that moment is not lost", "[cancellation]") {
+  on_parallel_loops([](EventLoop& loop) {
+    loop.run_until_complete([&] {
+      for (int i = 0; i < 300; ++i) {
+        Future<> release = loop.create_future();
+        Task<> innermost = spawn([release] { await(release); });
+        Task<> inner = spawn([innermost] { await(innermost); });
+        Task<> outer = spawn([inner] {
+          await(inner);
+          sleep(100s);
+          TASK_CHECK(false);
+        });
+        yield();
+        Task<> releaser = spawn([release]() mutable { release.try_set_result(); });
+        if (i % 2 == 0) yield();
+        TASK_CHECK(outer.cancel());
+        outer.wait();
+        TASK_CHECK(outer.cancelled());
+        await(releaser);
+        inner.wait();
+        innermost.wait();
+      }
+    });
+  });
+}
+
 TEST_CASE("Threads cancel tasks of a loop they do not belong to", "[cancellation]") {
   on_loops(
       [](EventLoop& loop) {

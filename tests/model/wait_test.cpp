@@ -149,7 +149,7 @@ void finish_against_cancel(model::Execution& execution) {
   model::check(word.count() == (clean ? 0 : 1), "what came too late is not counted");
 }
 
-enum class Forwarding { right, unlocks_too_early, records_blindly };
+enum class Forwarding { right, unlocks_too_early, records_only };
 
 // A wait for a future: a canceller passes the request on to it while the future is completed.
 template <Forwarding How>
@@ -178,7 +178,8 @@ void forward(model::Execution& execution) {
       if (How == Forwarding::unlocks_too_early) word.unlock();
       model::check(future_alive.get() == 1, "the future is there as long as the word is locked");
       if (How != Forwarding::unlocks_too_early) word.unlock();
-      word.record_request();  // the future was done
+      // The future was done.
+      if (word.renew_request() == Word::Cancel::forward) word.record_and_unlock();
       break;
     case Word::Cancel::recorded:
       break;
@@ -188,6 +189,47 @@ void forward(model::Execution& execution) {
   execution.join();
   if (word.take_cancellation()) ++delivered;
   model::check(delivered == 1, "the request is delivered once, or still there");
+}
+
+// The same, but the task is in its next wait, which nobody else ends, when the canceller learns that it came too
+// late.
+template <Forwarding How>
+void forward_into_next_wait(model::Execution& execution) {
+  using Word = WaitWord<model::Atomic>;
+  Word word;
+  model::Event listed;
+  model::Event resumed;
+  model::Event woken;
+  execution.thread([&] {
+    const auto first = word.arm(WaitPhase::awaiting);
+    listed.signal();
+    resumed.wait();
+    if (first == Word::Armed::requested) return;  // it goes to the future
+    if (word.take_cancellation()) return;
+    if (word.arm(WaitPhase::waiting) == Word::Armed::armed) woken.wait();
+    model::check(word.take_cancellation(), "the second wait is ended by the cancel");
+  });
+  execution.thread([&] {
+    listed.wait();
+    model::check(word.resolve(), "only the completer ends an await");
+    resumed.signal();
+  });
+  const auto wake = [&](typename Word::Cancel result) {
+    if (result == Word::Cancel::resolved) woken.signal();
+    if (result == Word::Cancel::forward) word.record_and_unlock();
+  };
+  const auto result = word.request_cancel();
+  if (result == Word::Cancel::forward) {
+    word.unlock();
+    if (How == Forwarding::records_only) {
+      word.record_request();
+    } else {
+      wake(word.renew_request());
+    }
+  } else {
+    wake(result);
+  }
+  execution.join();
 }
 
 // The task is resumed while a cancel is passed on to the future it waited for, and takes the request back
@@ -211,7 +253,7 @@ void forward_taken_back(model::Execution& execution) {
   });
   if (word.request_cancel() == WaitWord<model::Atomic>::Cancel::forward) {
     word.unlock();
-    word.record_request();
+    if (word.renew_request() == WaitWord<model::Atomic>::Cancel::forward) word.record_and_unlock();
   }
   execution.join();
   if (word.count() == 0) {
@@ -307,7 +349,11 @@ struct BlindRecord {  // a request that was passed on too late is recorded, what
     return (old & kAwaiting) != 0 ? Cancel::forward : Cancel::recorded;
   }
   void unlock() {}
-  void record_request() { word.fetch_or(kRequested, kSeqCst); }
+  Cancel renew_request() {
+    word.fetch_or(kRequested, kSeqCst);
+    return Cancel::recorded;
+  }
+  void record_and_unlock() {}
   bool take_cancellation() { return (word.fetch_and(~kRequested, kSeqCst) & kRequested) != 0; }
   unsigned uncancel() {
     unsigned old = word.load(kSeqCst);
@@ -505,6 +551,11 @@ TEST_CASE("WaitWord keeps a task that is looked at from running", "[model][wait_
   require_holds(hold_against_end<Holding::right, WaitPhase::awaiting, true>);
   require_killed(hold_against_end<Holding::only_looks, WaitPhase::waiting, false>);
   require_killed(hold_against_end<Holding::only_looks, WaitPhase::waiting, true>);
+}
+
+TEST_CASE("A cancel that was passed on too late ends the wait that came next", "[model][wait_word]") {
+  require_holds(forward_into_next_wait<Forwarding::right>);
+  require_killed(forward_into_next_wait<Forwarding::records_only>);
 }
 
 TEST_CASE("A cancel that was taken back while it was passed on does not come back", "[model][wait_word]") {
