@@ -251,15 +251,15 @@ TEST_CASE("add_reader calls back while there is something to read", "[fd]") {
     pipe.put("x");
     wait_until([&] { return calls.load() >= 5; }, "called again as long as it is not read");
     static_cast<void>(pipe.take());
-    sleep(5ms);
     const int before = calls.load();
     sleep(20ms);
-    expect_equal(calls.load(), before, "calls after it was read");
+    // One may have been queued already, or be running.
+    expect(calls.load() <= before + 1, "no call begins after it was read");
     expect(loop.remove_reader(pipe.out()), "there was one");
     expect(!loop.remove_reader(pipe.out()), "there is none any more");
     pipe.put("x");
     sleep(10ms);
-    expect_equal(calls.load(), before, "calls after it was removed");
+    expect(calls.load() <= before + 1, "no call after it was removed");
     expect_calm("after remove_reader");
   });
 }
@@ -276,11 +276,11 @@ TEST_CASE("add_writer calls back while there is room, add replaces, remove stops
     wait_until([&] { return second.load() >= 3; }, "the new one is called");
     const int stopped = first.load();
     pipe.fill();
-    sleep(10ms);
     const int full = second.load();
     sleep(20ms);
-    expect_equal(second.load(), full, "calls while it is full");
-    expect_equal(first.load(), stopped, "calls of the old one");
+    // One of each may have been queued already, or be running.
+    expect(second.load() <= full + 1, "no call begins while it is full");
+    expect(first.load() <= stopped + 1, "no call of the old one");
     expect(loop.remove_writer(pipe.in()), "there was one");
   });
 }
