@@ -103,10 +103,18 @@ void Worker::start_eagerly(TaskCore& core) noexcept {
   }
   Runnable* const running_callback = callback;
   callback = nullptr;
+  // What the new task does now is a part of its creator's step.
+  TaskCore* const creators_step = step_task_;
+  const std::uint32_t creators_round = step_round_;
+  const std::int64_t creators_start_ns = step_start_ns_;
+  step_task_ = nullptr;
   current = &core;
   // Nobody else can take it up: it goes on here.
   static_cast<void>(switch_fiber(*this, self == nullptr ? main_ : self->fiber, core.fiber));
   arrive();
+  step_task_ = creators_step;
+  step_round_ = creators_round;
+  step_start_ns_ = creators_start_ns;
   callback = running_callback;
   if (self == nullptr) return;
   tsan_acquire(static_cast<Runnable*>(self));

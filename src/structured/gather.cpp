@@ -1,4 +1,4 @@
-// What: the wait of gather(). Threads: tasks; the children's watches run on any worker; cancel_parts: any.
+// What: the wait of gather(). Threads: tasks; the children's watches run on any worker; the cancel: any.
 //
 // Protocol. One word: how many children are not counted yet, and in its upper half how many cancels are under
 // way or were accepted.
@@ -75,11 +75,11 @@ class Gather final : public Composition {
     for (std::size_t i = 0; i < size(); ++i) child(i).future().absorb_exception();
   }
 
-  bool cancel_parts(const std::string& message) override {
-    if (done()) return false;
+  CancelStart begin_cancel(const std::string& message) override {
+    if (done()) return CancelStart::kTooLate;
     std::uint64_t old = word_.load(std::memory_order_relaxed);
     do {
-      if (left_of(old) == 0) return false;
+      if (left_of(old) == 0) return CancelStart::kTooLate;
     } while (!word_.compare_exchange_weak(old, old + kOneCancel, std::memory_order_acq_rel));
     const std::thread::id self = std::this_thread::get_id();
     if (canceller_.exchange(self, std::memory_order_relaxed) == self) {
@@ -87,13 +87,17 @@ class Gather final : public Composition {
       report_await_cycle(*this);
       complete_with(std::make_exception_ptr(CancelledError(message)));
       absorb_exception();
-      return true;
+      return CancelStart::kOver;
     }
-    bool accepted = false;
-    for (std::size_t i = 0; i < size(); ++i) accepted |= child(i).future().cancel(message);
+    return CancelStart::kBegun;
+  }
+  FutureState* part_to_cancel(std::size_t index) noexcept override {
+    return index < size() ? &child(index).future() : nullptr;
+  }
+  bool end_cancel(bool any_part_accepted) noexcept override {
     canceller_.store(std::thread::id(), std::memory_order_relaxed);
-    if (accepted) return true;
-    old = word_.load(std::memory_order_relaxed);
+    if (any_part_accepted) return true;
+    std::uint64_t old = word_.load(std::memory_order_relaxed);
     do {
       if (left_of(old) == 0) return true;
     } while (!word_.compare_exchange_weak(old, old - kOneCancel, std::memory_order_acq_rel));

@@ -14,26 +14,34 @@ TimeoutScope::TimeoutScope(std::optional<TimePoint> when, const char* what)
     : TimerEntry(&claim_due),
       task_(TaskControl::of(*require_task(what).current)),
       requests_before_(task_.word.count()) {
-  arm(when);
+  if (!arm(when)) fire();
 }
 
-void TimeoutScope::arm(std::optional<TimePoint> when) {
+bool TimeoutScope::arm(std::optional<TimePoint> when) {
   when_ = when;
   on_wheel_ = false;
-  if (!when) return;
+  if (!when) return true;
   Scheduler& scheduler = *task_.FutureState::scheduler();
   const std::int64_t at_ns = when->time_since_epoch().count();
   if (at_ns <= scheduler.now_ns()) {
+    // The first wait that suspends is to end. A callback does that in asyncio's order; but of a free task, with
+    // several workers, it might run after that wait.
+    if (task_.strand == nullptr && scheduler.size() > 1) {
+      state_.store(State::firing, std::memory_order_relaxed);
+      return false;
+    }
     soon_ = std::make_shared<CallbackState>(
         scheduler, [this] { fire(); }, task_.strand);
     soon_->schedule();
-    return;
+    return true;
   }
   on_wheel_ = true;
   scheduler.arm_timer(*this, at_ns, task_.strand);
+  return true;
 }
 
 bool TimeoutScope::disarm() noexcept {
+  if (is_expired()) return false;
   if (soon_ != nullptr) {
     if (!soon_->cancel()) return false;  // kept: asked again, it gives the same answer
     soon_.reset();
@@ -76,12 +84,14 @@ std::optional<TimePoint> TimeoutScope::deadline() const noexcept {
 
 void TimeoutScope::set_deadline(std::optional<TimePoint> when) {
   bool taken = false;
+  bool fires = false;
   {
     std::lock_guard guard(lock_);
-    taken = !is_expired() && disarm();
+    taken = disarm();
     // A timer that fired keeps its place, so that leave() finds it fired.
-    if (taken) arm(when);
+    fires = taken && !arm(when);
   }
+  if (fires) fire();
   if (!taken) throw RuntimeError("reschedule: cannot change the deadline of an expiring timeout");
 }
 

@@ -53,7 +53,8 @@ class TimeoutScope final : public Timeout, private TimerEntry {
  private:
   enum class State : std::uint8_t { active, firing, fired };
 
-  void arm(std::optional<TimePoint> when);
+  // False: the time is up, and the caller fires, without the lock.
+  [[nodiscard]] bool arm(std::optional<TimePoint> when);
   // False: it fired, or does so now.
   [[nodiscard]] bool disarm() noexcept;
   void fire() noexcept;

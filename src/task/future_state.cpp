@@ -13,6 +13,7 @@
 #include "fibrio/futures.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
+#include "task/cancel_walk.hpp"
 #include "task/capture.hpp"
 #include "task/context.hpp"
 #include "task/done_callback.hpp"
@@ -58,7 +59,14 @@ void FutureState::tell(FutureWaiter* newest_first) noexcept {
 
 bool FutureState::cancel(const std::string& message) {
   if (kind_ == Kind::kTask) return TaskControl::of(*this).cancel_task(message);
-  if (kind_ == Kind::kComposed) return cancel_parts(message);
+  if (kind_ == Kind::kComposed) {
+    const CancelStart start = begin_cancel(message);
+    if (start != CancelStart::kBegun) return start == CancelStart::kOver;
+    add_ref();
+    CancelWalk walk;
+    walk.enter(AnyFuture(this), AnyFuture(), nullptr);
+    return walk.finish(message);
+  }
   std::exception_ptr error;
   if (!message.empty()) error = std::make_exception_ptr(CancelledError(message));
   if (!begin_completion()) {
@@ -69,7 +77,9 @@ bool FutureState::cancel(const std::string& message) {
   return true;
 }
 
-bool FutureState::cancel_parts(const std::string&) { return false; }
+FutureState::CancelStart FutureState::begin_cancel(const std::string&) { return CancelStart::kTooLate; }
+FutureState* FutureState::part_to_cancel(std::size_t) noexcept { return nullptr; }
+bool FutureState::end_cancel(bool) noexcept { return false; }
 
 // --- reading -----------------------------------------------------------------------------------------------
 
@@ -218,6 +228,19 @@ struct AwaitWaiter : FutureWaiter {
   }
 };
 
+// Also of a gather, whose CancelledError is that of a child.
+bool has_cancelled_error(FutureState& target) noexcept {
+  if (target.cancelled()) return true;
+  if (!target.has_failed()) return false;
+  try {
+    std::rethrow_exception(target.error());
+  } catch (const CancelledError&) {
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
 // True if a cancel of the task was passed on to the future.
 bool wait_in_task(FutureState& target, Worker& worker) {
   auto& task = TaskControl::of(*worker.current);
@@ -233,7 +256,11 @@ bool wait_in_task(FutureState& target, Worker& worker) {
   const bool was_requested = task.word.is_requested();
   suspend(worker, WaitReason::kFuture, &AwaitWaiter::commit, &waiter);
   if (waiter.phase == WaitPhase::masked) return false;
-  if (task.word.take_cancellation()) task.throw_cancelled();
+  if (task.word.take_cancellation()) {
+    // As asyncio: if the future ended by a cancel, that one's CancelledError is thrown, not a later one's.
+    if (!has_cancelled_error(target)) task.throw_cancelled();
+    return true;
+  }
   const bool was_passed_on = was_requested || task.word.count() > requests;
   if (was_passed_on) task.word.note_delivery();
   return was_passed_on;
@@ -307,10 +334,8 @@ void FutureState::wait() {
     return;
   }
   Worker& worker = require_task("waiting for a pending future");
-  // By its core, which stays: the task may go on with another worker.
-  auto& task = TaskControl::of(*worker.current);
   // Who awaits would get the error from the future; a plain wait must throw it, or the cancel would be lost.
-  if (wait_in_task(*this, worker) && cancelled()) task.throw_cancelled();
+  if (wait_in_task(*this, worker) && has_cancelled_error(*this)) require_value();
 }
 
 // --- callbacks ---------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
 #include "task/callback.hpp"
+#include "task/cancel_walk.hpp"
 #include "task/loop_services.hpp"
 #include "task/registry.hpp"
 #include "task/report.hpp"
@@ -145,18 +146,25 @@ constexpr int kLooksBeforeYield = 64;  // as in SpinLock
 }  // namespace
 
 bool TaskControl::cancel_task(const std::string& message, std::uint32_t* epoch) {
-  return pass_request(message, epoch, AnyFuture());
+  CancelWalk walk;
+  if (!pass_request(message, epoch, AnyFuture(), walk)) return false;
+  static_cast<void>(walk.finish(message));
+  return true;
 }
 
-void TaskControl::renew_request(const AnyFuture& ended) noexcept {
+void TaskControl::renew_request(const AnyFuture& ended, std::uint32_t* epoch) noexcept {
   try {
-    static_cast<void>(pass_request(cancel_message(), nullptr, ended));
+    const std::string message = cancel_message();
+    CancelWalk walk;
+    static_cast<void>(pass_request(message, epoch, ended, walk));
+    static_cast<void>(walk.finish(message));
   } catch (const std::bad_alloc&) {
     word.record_request();  // later than it should be, but not lost
   }
 }
 
-bool TaskControl::pass_request(const std::string& message, std::uint32_t* epoch, AnyFuture ended) {
+bool TaskControl::pass_request(const std::string& message, std::uint32_t* epoch, AnyFuture ended,
+                               CancelWalk& walk) {
   TaskControl* task = this;
   std::vector<AnyFuture> path;  // the tasks below this one that the request has reached; each awaits the next
   bool is_counted = ended.valid();  // by `task`; then `ended` is what was too late to pass it on to
@@ -205,6 +213,19 @@ bool TaskControl::pass_request(const std::string& message, std::uint32_t* epoch,
     task->word.unlock();
     AnyFuture holds_target(target);
     if (task == this) holds_first = holds_target;
+    if (target->kind() == Kind::kComposed) {
+      const CancelStart start = target->begin_cancel(message);
+      if (start != CancelStart::kTooLate) {
+        if (start == CancelStart::kBegun) {
+          task->add_ref();
+          walk.enter(std::move(holds_target), AnyFuture(task), its_epoch);
+        }
+        return true;
+      }
+      ended = std::move(holds_target);
+      is_counted = true;
+      continue;
+    }
     if (target->kind() != Kind::kTask) {
       if (target->cancel(message)) return true;
       ended = std::move(holds_target);  // too late for the future
@@ -236,10 +257,11 @@ bool TaskControl::pass_request(const std::string& message, std::uint32_t* epoch,
 }
 
 void TaskControl::set_cancel_message(const std::string& message) {
-  if (message.empty()) return;
-  auto copy = std::make_unique<std::string>(message);
+  // As asyncio: the message of the cancel that ended the wait stays; of several before that, the last one's.
+  if (word.was_cancelled()) return;
+  auto made = message.empty() ? nullptr : std::make_unique<std::string>(message);
   std::lock_guard guard(text_lock_);
-  delete std::exchange(cancel_message_, copy.release());
+  delete std::exchange(cancel_message_, made.release());
 }
 
 void TaskControl::break_or_record(FutureState& awaited_future) {

@@ -24,6 +24,7 @@
 
 namespace fibrio::detail {
 
+class CancelWalk;
 struct StackFailure;
 class Worker;
 
@@ -40,7 +41,9 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
   // For a scope of this task, which takes the request back with word.withdraw(epoch).
   bool cancel_task(const std::string& message, std::uint32_t* epoch);
   // For a request that is counted, and was passed on to `ended`, which was done by then: the task may have gone on.
-  void renew_request(const AnyFuture& ended) noexcept;
+  void renew_request(const AnyFuture& ended, std::uint32_t* epoch = nullptr) noexcept;
+  // cancel_task, as a part of a walk that goes on with the composed futures it comes to. With `ended`: renew_request.
+  bool pass_request(const std::string& message, std::uint32_t* epoch, AnyFuture ended, CancelWalk& walk);
   // As cancel_task, but an await ends here instead of passing the request on. For the loop's end, where what is
   // awaited is cancelled too, and may in its turn wait for this task to end.
   void cancel_here();
@@ -75,7 +78,6 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
   ~TaskControl() override;
   void destroy() noexcept override;
   void complete(Outcome outcome, std::exception_ptr exception, bool value_is_lost) noexcept;
-  bool pass_request(const std::string& message, std::uint32_t* epoch, AnyFuture ended);
   void set_cancel_message(const std::string& message);
   void break_or_record(FutureState& awaited_future);
 

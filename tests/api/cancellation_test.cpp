@@ -719,11 +719,10 @@ TEST_CASE("The message of a cancel before the start is kept", "[cancellation]") 
 }
 
 // asyncio: test_tasks BaseTaskTests.test_task_cancel_message_setter
-TEST_CASE("The latest message before delivery is the one that is delivered", "[cancellation]") {
+TEST_CASE("The latest message before the start is the one that is delivered", "[cancellation]") {
   on_one_worker([](EventLoop& loop) {
     loop.run_until_complete([] {
       Task<> task = create_task([] { sleep(100s); });
-      yield();
       task.cancel("first");
       task.cancel("second");
       TASK_CHECK(cancel_message([&] { await(task); }) == "second");
@@ -1043,5 +1042,72 @@ TEST_CASE("Requests and uncancels from several workers are all counted", "[cance
       await(task);
       TASK_CHECK(task.cancelling() == 0);
     });
+  });
+}
+
+TEST_CASE("A cancel goes down a chain of gathers as deep as it is, on a small stack", "[cancellation]") {
+  in_tasks([](EventLoop&) {
+    Task<> last = create_task([] { sleep(1h); });
+    for (int i = 0; i < 5000; ++i) last = create_task([last] { gather(last); });
+    sleep(1ms);
+    await(create_task(TaskOptions{.stack_size = std::size_t{64} * 1024},
+                      [last] { TASK_CHECK(last.cancel("deep")); }));
+    TASK_CHECK(cancel_message([&] { await(last); }) == "deep");
+  });
+}
+
+// As in asyncio: what ended the wait has the say; before that, the last one.
+TEST_CASE("Of several cancels the first that ended the wait gives the message", "[cancellation]") {
+  in_order([](EventLoop& loop) {
+    const auto message_of = [](auto wait, auto cancel) {
+      const auto task = create_task(wait);
+      for (int i = 0; i < 3; ++i) yield();  // what it waits for waits too
+      cancel(task);
+      return cancel_message([&] { await(task); });
+    };
+    const auto twice = [](const Task<>& task) {
+      task.cancel("a");
+      task.cancel("b");
+    };
+    const Future<> never = loop.create_future();
+    const Task<> other = create_task([] { sleep(1h); });
+    TASK_CHECK(message_of([] { sleep(1h); }, twice) == "a");
+    TASK_CHECK(message_of([] { Event().wait(); }, twice) == "a");
+    TASK_CHECK(message_of(
+                   [&] {
+                     Future<> own = loop.create_future(), copy = own;
+                     await(copy);
+                   },
+                   twice) == "a");
+    TASK_CHECK(message_of([] { await(create_task([] { sleep(1h); })); }, twice) == "a");
+    TASK_CHECK(message_of([] { gather([] { sleep(1h); }, [] { sleep(1h); }); }, twice) == "a");
+    TASK_CHECK(message_of([&] { shield(other); }, twice) == "a");
+    TASK_CHECK(message_of([] { sleep(1h); },
+                          [](const Task<>& task) {
+                            task.cancel();
+                            task.cancel("b");
+                          }) == "");
+    TASK_CHECK(message_of(
+                   [] {
+                     current_task().cancel("a");
+                     current_task().cancel();
+                     sleep(1h);
+                   },
+                   [](const Task<>&) {}) == "");
+    // A message that was delivered is not there for the next cancel.
+    TASK_CHECK(message_of(
+                   [] {
+                     try {
+                       sleep(1h);
+                     } catch (const CancelledError&) {
+                     }
+                     sleep(1h);
+                   },
+                   [](const Task<>& task) {
+                     task.cancel("a");
+                     yield();
+                     task.cancel();
+                   }) == "");
+    other.cancel();
   });
 }

@@ -84,6 +84,22 @@ TEST_CASE("A slow step is reported with the task, where it gave way, and where i
   });
 }
 
+TEST_CASE("What eager tasks do at once is a part of their creator's step", "[debug]") {
+  in_tasks([](EventLoop& loop) {
+    const Contexts contexts(loop);
+    loop.set_debug(true);
+    yield();
+    await(create_task(TaskOptions{.name = "creator"}, [] {
+      for (int i = 0; i < 10; ++i) {
+        static_cast<void>(create_task(TaskOptions{.eager_start = true}, [] { advance_time(kSlow / 8); }));
+      }
+      yield();
+    }));
+    TASK_CHECK(comes(contexts, "creator"));
+    TASK_CHECK(contexts.count() == 1);
+  });
+}
+
 TEST_CASE("A slow last step is reported, without a stack", "[debug]") {
   in_tasks([](EventLoop& loop) {
     const Contexts contexts(loop);

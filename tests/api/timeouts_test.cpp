@@ -733,3 +733,35 @@ TEST_CASE("wait_for in a task runs a callable in that task", "[wait_for]") {
     TASK_CHECK(wait_for([] { return current_task(); }, 1s) == self);
   });
 }
+
+TEST_CASE("C15: a timeout of nothing is up at the first wait that suspends, on every number of workers",
+          "[timeout]") {
+  on_loops(
+      [](EventLoop& loop) {
+        loop.run_until_complete([&] {
+          int missed = 0;
+          for (int i = 0; i < 2000; ++i) {
+            for (const Duration delay : {Duration(0s), Duration(-1s)}) {
+              try {
+                timeout(delay, [] { yield(); });
+                ++missed;
+              } catch (const TimeoutError&) {
+              }
+            }
+            try {
+              timeout(1h, [&](Timeout& limit) {
+                limit.reschedule(loop.time());
+                yield();
+              });
+              ++missed;
+            } catch (const TimeoutError&) {
+            }
+            TASK_CHECK(timeout(0s, [] { return 1; }) == 1);
+          }
+          TASK_CHECK(missed == 0);
+          TASK_CHECK(current_task().cancelling() == 0);
+          yield();  // nothing is left to be delivered
+        });
+      },
+      false);
+}

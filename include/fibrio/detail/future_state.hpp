@@ -92,6 +92,14 @@ class FutureState {
   // Reports an exception to the loop's handler when it ends with one: once, however often this was called.
   void report_failure_once();
 
+  // The cancel of a kComposed future, which cancels others and is done when they are, in steps (src/task/
+  // cancel_walk.hpp): begin, then every part, then end, which returns false if it was too late after all.
+  enum class CancelStart : std::uint8_t { kTooLate, kBegun, kOver };
+  [[nodiscard]] virtual CancelStart begin_cancel(const std::string& message);
+  // Null: there are no more.
+  [[nodiscard]] virtual FutureState* part_to_cancel(std::size_t index) noexcept;
+  [[nodiscard]] virtual bool end_cancel(bool any_part_accepted) noexcept;
+
   // Lists `waiter`; false if done already: then it is not listed and not told.
   [[nodiscard]] bool add_waiter(FutureWaiter& waiter) noexcept;
   // True if it was still listed: then it will not be told.
@@ -133,9 +141,6 @@ class FutureState {
   FutureState(Kind kind, Scheduler* scheduler, std::uint64_t loop_id) noexcept
       : kind_(kind), loop_id_(loop_id), scheduler_(scheduler) {}
   virtual ~FutureState();
-  // cancel() of a kComposed future, which cancels others and is done when they are. False if that is too
-  // late.
-  virtual bool cancel_parts(const std::string& message);
   virtual void destroy() noexcept = 0;  // destroys the value if has_value(), then frees the state
   [[nodiscard]] bool has_value() const noexcept { return done() && outcome_ == Outcome::kValue; }
   void set_value_place(void* place) noexcept { value_ = place; }
