@@ -56,8 +56,8 @@ def replay(command, programs):
 # Legitimate differences: name -> matcher of (program, asyncio's events, fibrio's). docs/asyncio_differences.md has
 # the list. Each is counted, so that one that is never met can be seen and taken out.
 def is_message_of_several_cancels(_program, expected, got):
-    """A task that is cancelled several times before it hears of it: asyncio gives it the message of one of them (which
-    one depends on what it waits for), fibrio that of the last."""
+    """A task that is cancelled several times before it hears of it gets the message of the cancel that ended its wait;
+    where asyncio waits in several steps that may be another one."""
     if len(expected) != len(got):
         return False
     sent = {""}
