@@ -1109,5 +1109,6 @@ TEST_CASE("Of several cancels the first that ended the wait gives the message", 
                      task.cancel();
                    }) == "");
     other.cancel();
+    other.wait();
   });
 }
