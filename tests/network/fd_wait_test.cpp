@@ -47,7 +47,9 @@ class Pipe {
 
 void expect_calm(const char* when) {
   const std::uint64_t polls = polls_during(200ms);
-  expect(polls < 20, std::string("no storm of wake-ups ") + when + ", not " + std::to_string(polls));
+  // A worker that the machine keeps from running counts as running, and is watched once in 1 to 4 ms. An fd that
+  // is ready all the time makes tens of thousands.
+  expect(polls < 1000, std::string("no storm of wake-ups ") + when + ", not " + std::to_string(polls));
 }
 
 }  // namespace
