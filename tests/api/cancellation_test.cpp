@@ -1069,7 +1069,6 @@ TEST_CASE("Of several cancels the first that ended the wait gives the message", 
       task.cancel("a");
       task.cancel("b");
     };
-    const Future<> never = loop.create_future();
     const Task<> other = create_task([] { sleep(1h); });
     TASK_CHECK(message_of([] { sleep(1h); }, twice) == "a");
     TASK_CHECK(message_of([] { Event().wait(); }, twice) == "a");
