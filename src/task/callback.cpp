@@ -47,6 +47,11 @@ std::shared_ptr<CallbackState> StandingCallback::make_call(UniqueFunction<void()
   return made;
 }
 
+FIBRIO_NO_TSAN void forget_callback(const Runnable& callback) noexcept {
+  Worker* const worker = this_worker();
+  if (worker != nullptr && worker->callback == &callback) worker->callback = nullptr;
+}
+
 void CallbackState::schedule() noexcept {
   queued_ = shared_from_this();
   scheduler_.schedule_anywhere(*this);

@@ -21,6 +21,9 @@ class Scheduler;
 // The strand of the caller, if that runs on this loop; else null.
 [[nodiscard]] StrandState* strand_on(const Scheduler& scheduler) noexcept;
 
+// If it is what runs on the calling worker: it is no more, while others that go with it run code of the user's.
+void forget_callback(const Runnable& callback) noexcept;
+
 // Base of what stands in a run queue with kind kCallback.
 struct QueuedCallback : Runnable {
   QueuedCallback() noexcept : Runnable(RunnableKind::kCallback) {}
@@ -37,6 +40,7 @@ struct QueuedCallback : Runnable {
 
  protected:
   ~QueuedCallback() {
+    forget_callback(*this);
     if (strand != nullptr) strand->release();
   }
 };

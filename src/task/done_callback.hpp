@@ -43,8 +43,8 @@ class DoneCallback final : public FutureWaiter, public QueuedCallback {
   DoneCallback(UniqueFunction<void(AnyFuture)> function, LoopIdentity loop, std::uint64_t id = next_id())
       : FutureWaiter(&told),
         callback_id(id),
-        function_(std::move(function)),
         context_(copy_current_context()),
+        function_(std::move(function)),
         loop_(loop) {
     put_on(strand_on(*loop.scheduler));
   }
@@ -87,8 +87,8 @@ class DoneCallback final : public FutureWaiter, public QueuedCallback {
     return last.fetch_add(1, std::memory_order_relaxed) + 1;
   }
 
+  ContextSlot context_;  // goes after the function, whose destructor may look at it
   UniqueFunction<void(AnyFuture)> function_;
-  ContextSlot context_;
   LoopIdentity loop_;
   AnyFuture future_;
 };
