@@ -95,7 +95,7 @@ class Socket {
   void leave() noexcept;
   void close_now() noexcept;
 
-  std::atomic<std::uint32_t> use_{0};
+  ElidingAtomic<std::uint32_t> use_{0};
   sys::UniqueFd fd_;
   std::shared_ptr<Socket> self_;  // from close to close_now
   const bool short_is_empty_;

@@ -24,7 +24,7 @@
 
 namespace fibrio::detail {
 
-using Word = FutureWord<std::atomic>;
+using Word = FutureWord<ElidingAtomic>;
 
 FutureState::~FutureState() {
   if (has_creation_site_) [[unlikely]]
@@ -302,7 +302,7 @@ bool TaskControl::break_await(FutureState& awaited_future) noexcept {
     });
     // Taken off: nobody else will end this wait.
     if (found != nullptr) return word.resolve_as_cancelled();
-    spin_pause<std::atomic>();
+    spin_pause<ElidingAtomic>();
   }
   return false;
 }

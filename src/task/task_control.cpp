@@ -191,7 +191,7 @@ bool TaskControl::pass_request(const std::string& message, std::uint32_t* epoch,
         if (is_counted) return true;  // it came before the end, and had its effect elsewhere, or none
         // false means done: who is told so may ask for the result.
         for (int looks = 0; !done();) {
-          spin_pause<std::atomic>();
+          spin_pause<ElidingAtomic>();
           if (++looks % kLooksBeforeYield == 0) ::sched_yield();
         }
         exception_retrieved_.store(true, std::memory_order_relaxed);  // as with a plain future

@@ -9,6 +9,7 @@
 #include <exception>
 #include <string>
 
+#include "fibrio/detail/eliding_atomic.hpp"
 #include "fibrio/detail/unique_function.hpp"
 #include "fibrio/wait_reason.hpp"
 
@@ -156,8 +157,8 @@ class FutureState {
   // loop.
   void require_own_process() const;
 
-  std::atomic<std::uintptr_t> word_{0};
-  std::atomic<std::uint32_t> references_{1};
+  ElidingAtomic<std::uintptr_t> word_{0};
+  ElidingAtomic<std::uint32_t> references_{1};
   Kind kind_ : 7;
   bool has_creation_site_ : 1 =
       false;  // it is in a table beside; written before anybody else knows the future
