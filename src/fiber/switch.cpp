@@ -97,8 +97,7 @@ struct FiberArrival {
   // A new fiber begins here.
   FIBRIO_UNINSTRUMENTED static void begin(context::transfer_t transfer) {
     SwitchSlot& slot = arrive(transfer, nullptr);
-    slot.entry(slot);
-    std::abort();  // an entry returned
+    slot.entry(slot);  // never returns, and is the last thing here: entered by a jump (see jump)
   }
 };
 

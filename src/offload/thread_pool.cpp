@@ -54,7 +54,7 @@ struct ThreadPoolImpl::Call : FutureWaiter, ListHook<> {
         function(std::move(callable)),
         hold(result.state()->scheduler()) {}
   static void* operator new(std::size_t bytes) { return allocate(bytes); }
-  static void operator delete(void* memory) noexcept { deallocate(memory); }
+  static void operator delete(void* memory, std::size_t bytes) noexcept { deallocate(memory, bytes); }
 
   std::shared_ptr<ThreadPoolImpl> pool;  // on_done may come when nothing else holds it
   AnyFuture future;

@@ -122,6 +122,7 @@ class Scheduler {
   const std::uint64_t id;  // of this loop among all that ever lived in the process
   StackPool stack_pool;
   const std::size_t stack_size;
+  const std::uint8_t stack_class;  // of that
   const bool pin_workers;
   const std::int64_t slow_ns;  // what debug mode calls slow
   // This process was forked since the loop was made: nothing of it runs here (see sched/fork.hpp).

@@ -104,7 +104,7 @@ void Worker::enter_fiber(SwitchSlot& slot) noexcept {
     worker->dead_remains_ = remains;
     tsan_release(stack);
     tsan_release(&worker->commit_);
-    switch_fiber_for_good(*worker, worker->dead_, next == nullptr ? worker->main_ : next->fiber);
+    return switch_fiber_for_good(*worker, worker->dead_, next == nullptr ? worker->main_ : next->fiber);
   }
 }
 
@@ -144,6 +144,18 @@ bool Worker::begin_quick_pass() noexcept {
   return true;
 }
 
+// What is resumed next, and the task after that, are out of the cache if there are many: asked for one switch before they
+// are needed, they come while this one runs.
+static void fetch_ahead(const Runnable* item) noexcept {
+  if (item == nullptr) return;
+  __builtin_prefetch(item->next);
+  if (item->kind != RunnableKind::kTask) return;
+  const auto* context = static_cast<const std::byte*>(static_cast<const TaskCore*>(item)->fiber.saved_context());
+  __builtin_prefetch(context);
+  __builtin_prefetch(context + kCacheLine);
+  __builtin_prefetch(context + 2 * kCacheLine);
+}
+
 TaskCore* Worker::take_next() noexcept {
   if (creators_ != nullptr) return take_creator();
   if (solo) {
@@ -156,6 +168,7 @@ TaskCore* Worker::take_next() noexcept {
     --pass_left_;
     ++ticks_;
     counters.tasks_run.add();
+    fetch_ahead(local_.front());
     return static_cast<TaskCore*>(item);
   }
   if (strand_ != nullptr) return take_next_of_strand();
@@ -398,6 +411,7 @@ void Worker::maintain() noexcept {
   next_maintenance_ns_ = trimmed >= kStacksPerTrim ? now_ns : now_ns + kMaintenancePeriodNs;
   if (steps > kFewSteps || trimmed != 0) return;
   // Little ran for a whole period.
+  frames.clear();
   return_unused_memory();
   needs_maintenance_ = steps != 0 || stacks.has_cached() || scheduler.stack_pool.has_untrimmed();
 }

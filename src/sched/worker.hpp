@@ -38,6 +38,7 @@
 #include "queue/lifo_slot.hpp"
 #include "queue/local_queue.hpp"
 #include "queue/run_queue.hpp"
+#include "sched/frame_cache.hpp"
 #include "sched/reactor.hpp"
 #include "sched/strand.hpp"
 #include "sched/task_core.hpp"
@@ -164,6 +165,7 @@ class Worker : public SwitchSlot {
   Reactor reactor;
   Timers timers;
   StackCache stacks;
+  FrameCache frames;
   std::int64_t now_ns;  // the clock when it was last read
 
   struct Counters {

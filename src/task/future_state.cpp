@@ -41,6 +41,8 @@ FutureState::~FutureState() {
 
 bool FutureState::begin_completion() noexcept { return Word::lock(word_); }
 
+void FutureState::finish_completion() noexcept { tell(Word::finish(word_)); }
+
 void FutureState::finish_completion(Outcome outcome, std::exception_ptr exception) noexcept {
   outcome_ = outcome;
   exception_ = std::move(exception);
