@@ -27,6 +27,7 @@ Worker::Worker(Scheduler& its_scheduler, std::size_t its_index, std::uint64_t se
 
 inline void Worker::finish_arrival() noexcept {
   budget_ = kBudget;
+  step_begin_ = ring_.end();
   if (commit_ != nullptr) {
     tsan_acquire(&commit_);
     const Commit commit = commit_;
@@ -91,6 +92,7 @@ void Worker::enter_fiber(SwitchSlot& slot) noexcept {
       next->fiber.inherit(*stack);
       worker->current = next;
       worker->budget_ = kBudget;
+      worker->step_begin_ = worker->ring_.end();
       worker->pass_is_new_ = false;  // nothing stops here
       if (worker->is_debugging()) [[unlikely]]
         worker->begin_step();
@@ -150,7 +152,8 @@ static void fetch_ahead(const Runnable* item) noexcept {
   if (item == nullptr) return;
   __builtin_prefetch(item->next);
   if (item->kind != RunnableKind::kTask) return;
-  const auto* context = static_cast<const std::byte*>(static_cast<const TaskCore*>(item)->fiber.saved_context());
+  const auto* context =
+      static_cast<const std::byte*>(static_cast<const TaskCore*>(item)->fiber.saved_context());
   __builtin_prefetch(context);
   __builtin_prefetch(context + kCacheLine);
   __builtin_prefetch(context + 2 * kCacheLine);
@@ -316,7 +319,12 @@ void Worker::schedule(Runnable& item) noexcept {
   }
 }
 
+bool Worker::is_worth_waking(std::size_t waiting) const noexcept {
+  return static_cast<std::int64_t>(waiting) * step_ns_ >= kWorthWakingNs;
+}
+
 void Worker::push_ring(Runnable& item) noexcept {
+  if (!is_worth_waking(ring_.size() + 1)) return ring_.push_back_quiet(&item, scheduler.inject_);
   ring_.push_back(&item, scheduler.inject_);
   scheduler.wake_one_for_work(this);
 }
@@ -338,7 +346,8 @@ void Worker::push_again(Runnable& item) noexcept {
   // this.
   const bool others = !ring_.empty();
   ring_.push_back_quiet(&item, scheduler.inject_);
-  if (others && scheduler.idle_.may_want_wake()) scheduler.wake_one_for_work(this);
+  if (others && is_worth_waking(ring_.size()) && scheduler.idle_.may_want_wake())
+    scheduler.wake_one_for_work(this);
 }
 
 void make_ready_anywhere(TaskCore& core) noexcept {

@@ -26,6 +26,7 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -44,6 +45,7 @@
 #include "sched/task_core.hpp"
 #include "sched/this_worker.hpp"
 #include "sched/timers.hpp"
+#include "sched/tuning.hpp"
 
 namespace fibrio::detail {
 
@@ -137,6 +139,12 @@ class Worker : public SwitchSlot {
   // For the end of the loop: what is still queued, one by one.
   [[nodiscard]] Runnable* take_for_drop() noexcept;
 
+  // The running task is about to wait for another one. What it made ready, or created, in this step runs first, the
+  // newest first: so a tree of tasks is walked depth first, and only a path of it is alive at a time.
+  void expect_join() noexcept {
+    if (!solo && ring_.end() > step_begin_) newest_from_ = std::min(newest_from_, step_begin_);
+  }
+
   // Counts one operation of a task that did not have to wait; true if it should give way now.
   [[nodiscard]] bool spend_budget() noexcept { return --budget_ == 0; }
 
@@ -178,6 +186,8 @@ class Worker : public SwitchSlot {
   [[nodiscard]] bool has_saved_all() const noexcept { return !is_failing_task_; }
 
  private:
+  static constexpr std::uint64_t kNoJoin = UINT64_MAX;
+
   friend class Scheduler;
   friend Worker& suspend(Worker& worker, WaitReason reason, Commit commit, void* argument) noexcept;
   friend void yield_current(Worker& worker) noexcept;
@@ -228,6 +238,8 @@ class Worker : public SwitchSlot {
   void on_watch() noexcept;
   void sleep_shared();
   void push_ring(Runnable& item) noexcept;
+  [[nodiscard]] bool is_worth_waking(std::size_t waiting) const noexcept;
+  void measure_steps() noexcept;
   void push_yielded(TaskCore& core) noexcept;
   // What has run and goes on: behind what is ready, without waking anybody for it alone.
   void push_again(Runnable& item) noexcept;
@@ -269,6 +281,12 @@ class Worker : public SwitchSlot {
   FiberRemains dead_remains_;
 
   RunQueue<> ring_;
+  std::uint64_t step_begin_ = 0;         // the ring's end when the present step began
+  std::uint64_t newest_from_ = kNoJoin;  // what is behind that in the ring goes newest first
+  std::int64_t step_ns_ =
+      kUnknownStepNs;             // what a step here takes: the last look's, or less and less of more
+  std::int64_t measured_ns_ = 0;  // when that was last measured
+  std::uint64_t measured_steps_ = 0;
   LifoSlot<> lifo_;
   InjectQueue<> mailbox_;  // tasks for this worker only: forced migration
 

@@ -68,6 +68,12 @@ Runnable* Worker::take_own() noexcept {
     }
   }
   lifo_streak_ = 0;
+  if (newest_from_ != kNoJoin) {
+    if (ring_.end() > newest_from_) {
+      if (Runnable* item = ring_.pop_back()) return item;
+    }
+    newest_from_ = kNoJoin;
+  }
   if (Runnable* item = ring_.pop_front()) return item;
   return lifo_.take();
 }
@@ -83,8 +89,26 @@ Runnable* Worker::next_shared() noexcept {
       if (!ring_.empty()) scheduler.wake_one_for_work(this);
       return item;
     }
+    // So does the oldest that waits here, while it is overtaken.
+    if (newest_from_ != kNoJoin) {
+      if (Runnable* item = ring_.pop_front()) return item;
+    }
   }
   return take_own();
+}
+
+// From one look to the next: the mean, if it is more than it was; else a little less than it was, so that a few long
+// steps among many are not forgotten.
+void Worker::measure_steps() noexcept {
+  const std::uint64_t steps = counters.tasks_run.get() + counters.callbacks_run.get();
+  const std::uint64_t done = steps - measured_steps_;
+  const std::int64_t took_ns = now_ns - measured_ns_;
+  measured_steps_ = steps;
+  measured_ns_ = now_ns;
+  if (done == 0) return;
+  const bool was_worth = is_worth_waking(ring_.size());
+  step_ns_ = std::max(took_ns / static_cast<std::int64_t>(done), step_ns_ - step_ns_ / 8);
+  if (!was_worth && !ring_.empty() && is_worth_waking(ring_.size())) scheduler.wake_one_for_work(this);
 }
 
 void Worker::look_around() noexcept {
@@ -92,6 +116,7 @@ void Worker::look_around() noexcept {
   poll_now(0);
   read_clock();
   last_look_ns_.store(now_ns, std::memory_order_relaxed);
+  measure_steps();
   fire_timers(timers);
   if (watch_expired_) on_watch();
   if (!scheduler.has_virtual_time()) maintain();
@@ -215,6 +240,7 @@ void Worker::sleep_shared() {
   if (held_for_jump_.exchange(false, std::memory_order_seq_cst)) scheduler.end_jump();
   timers.unpark();
   read_clock();
+  measured_ns_ = now_ns;
   last_look_ns_.store(now_ns, std::memory_order_relaxed);
   fire_timers(timers);
   if (watch_expired_) on_watch();

@@ -254,6 +254,7 @@ bool wait_in_task(FutureState& target, Worker& worker) {
   AnyFuture holds_target((target.add_ref(), &target));
   AwaitWaiter waiter(task, target, is_masked(worker) ? WaitPhase::masked : WaitPhase::awaiting);
   task.awaited = &target;
+  if (target.kind() == FutureState::Kind::kTask) worker.expect_join();
   const std::uint32_t requests = task.word.count();
   const bool was_requested = task.word.is_requested();
   suspend(worker, WaitReason::kFuture, &AwaitWaiter::commit, &waiter);

@@ -23,8 +23,8 @@
 
 namespace fibrio::detail {
 
-TaskControl::TaskControl(Scheduler& its_scheduler, std::uint64_t loop_id, const TaskOps& ops,
-                         void* payload, std::size_t bytes) noexcept
+TaskControl::TaskControl(Scheduler& its_scheduler, std::uint64_t loop_id, const TaskOps& ops, void* payload,
+                         std::size_t bytes) noexcept
     : FutureState(Kind::kTask, &its_scheduler, loop_id, 2),
       TaskCore(&its_scheduler),
       ops_(ops),
