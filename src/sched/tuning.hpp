@@ -43,6 +43,11 @@ inline constexpr std::size_t kStacksPerTrim = 1024;
 // % of its time.
 inline constexpr std::uint64_t kFewSteps = 4096;
 
+// How long a worker with nothing to do looks for the end of an offloaded call before it sleeps, if such calls are short
+// there: as long as waking the pool's thread takes, and a little. After a vain look it leaves out the next few.
+inline constexpr std::int64_t kCompletionSpinNs = 60'000;
+inline constexpr std::uint32_t kSpinsLeftOut = 16;
+
 // Stealing: passes over all victims; the LIFO slot only in the last (Go has 4, but pauses between them).
 inline constexpr int kStealPasses = 2;
 

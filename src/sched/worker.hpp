@@ -148,6 +148,15 @@ class Worker : public SwitchSlot {
   // Counts one operation of a task that did not have to wait; true if it should give way now.
   [[nodiscard]] bool spend_budget() noexcept { return --budget_ == 0; }
 
+  // Something outside of the loop will make something ready in a few microseconds: worth not to sleep for.
+  void expect_completion() noexcept {
+    if (spins_left_out_ == 0) {
+      expects_completion_ = true;
+    } else {
+      --spins_left_out_;
+    }
+  }
+
   // --- any thread ------------------------------------------------------------------------------------------
 
   // The loop should look around before the next pass or item. release: partner of the acquire in run_solo.
@@ -245,6 +254,8 @@ class Worker : public SwitchSlot {
   void push_again(Runnable& item) noexcept;
   void send_to_neighbour(Runnable& item) noexcept;
 
+  // Before a sleep: true if something came that was expected, or anything else.
+  [[nodiscard]] bool spin_for_completion() noexcept;
   void poll_now(std::int64_t timeout_ns) noexcept;
   void fire_due(Timers& timers) noexcept;
   void maintain() noexcept;
@@ -298,6 +309,8 @@ class Worker : public SwitchSlot {
   std::int64_t next_maintenance_ns_ = 0;
   std::uint64_t tasks_at_maintenance_ = 0;
   bool needs_maintenance_ = false;
+  bool expects_completion_ = false;
+  std::uint32_t spins_left_out_ = 0;
   std::atomic<bool> held_for_jump_{false};  // a jump of virtual time waits for this worker to wake
 };
 
