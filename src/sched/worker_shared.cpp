@@ -51,8 +51,8 @@ void Worker::run_last_pass() noexcept {
 void Worker::begin_running() noexcept {
   if (searching_) {
     searching_ = false;
-    // The last searcher passes the search on: there may be more than it takes.
-    if (scheduler.idle_.stop_searching()) scheduler.wake_one_for_work(this);
+    // The last searcher passes the search on, if there is more than it takes (rule 3 of IdleSet).
+    if (scheduler.idle_.stop_searching() && scheduler.has_work_anywhere()) scheduler.wake_one_for_work(this);
   }
   if (running_.load(std::memory_order_relaxed)) return;
   last_look_ns_.store(now_ns, std::memory_order_relaxed);
