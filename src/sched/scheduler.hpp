@@ -109,6 +109,8 @@ class Scheduler {
   void change_activity(int delta) noexcept;
 
   [[nodiscard]] std::size_t size() const noexcept { return worker_count_; }
+  // What waits in the shared list: a guess while workers run.
+  [[nodiscard]] std::size_t injected() const noexcept { return inject_.size(); }
   [[nodiscard]] std::size_t live_workers() const noexcept { return workers_.size(); }  // 0 after end()
   [[nodiscard]] Worker& worker(std::size_t index) noexcept { return *workers_[index]; }
   [[nodiscard]] const Worker& worker(std::size_t index) const noexcept { return *workers_[index]; }

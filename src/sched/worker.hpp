@@ -186,7 +186,7 @@ class Worker : public SwitchSlot {
   std::int64_t now_ns;  // the clock when it was last read
 
   struct Counters {
-    Counter tasks_run, callbacks_run, stolen, claims, polls, parks, unparks;
+    Counter tasks_run, callbacks_run, stolen, claims, polls, parks, unparks, searches, failed_searches;
   } counters;
   std::atomic<std::uint64_t> stolen_from{0};  // written by thieves
 

@@ -145,6 +145,7 @@ Runnable* Worker::take_injected() noexcept {
 }
 
 Runnable* Worker::steal() noexcept {
+  counters.searches.add();
   const auto count = static_cast<std::uint32_t>(scheduler.size());
   for (int pass = 1; pass <= kStealPasses; ++pass) {
     const std::uint32_t start = random_below(count);
@@ -166,6 +167,7 @@ Runnable* Worker::steal() noexcept {
       }
     }
   }
+  counters.failed_searches.add();
   return nullptr;
 }
 

@@ -1,0 +1,80 @@
+// Question: how do the scheduler's decisions scale from 1 to 128 workers? The library's own workers run on simulated
+// machines (tests/simulation); times are simulated, and the same in every run. Prints the tables of docs/scale.md.
+//   simulate                    a table per workload
+//   simulate --row <policy>     one row with the telling figures; for the programs simulate_<policy>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <string>
+
+#include "simulation/workloads.hpp"
+
+using namespace fibrio::simulation;  // NOLINT
+
+namespace {
+
+struct Workload {
+  const char* name;
+  std::function<Report(const Setting&)> run;
+};
+
+const Workload kWorkloads[] = {
+    {"fork-join tree", fork_join},
+    {"one producer", one_producer},
+    {"ping-pong pairs", ping_pong},
+    {"all yield", all_yield},
+    {"requests, 50 % load", [](const Setting& setting) { return requests(setting, 0.5); }},
+    {"requests, 80 % load", [](const Setting& setting) { return requests(setting, 0.8); }},
+    {"requests, 95 % load", [](const Setting& setting) { return requests(setting, 0.95); }},
+};
+
+double micros(Nanos time) { return static_cast<double>(time) / 1'000; }
+
+std::string waits(const std::vector<Nanos>& of) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%.1f / %.0f / %.0f", micros(quantile(of, 0.5)),
+                micros(quantile(of, 0.99)), micros(quantile(of, 1)));
+  return text;
+}
+
+void print_table(const Workload& workload) {
+  std::printf("\n### %s\n\n", workload.name);
+  std::printf(
+      "| workers | of ideal | lost | longest, us | stolen | wake-ups | sleeps | failed searches | queue max "
+      "/ mean |"
+      " wait p50 / p99 / max, us | one queue |\n|---|---|---|---|---|---|---|---|---|---|---|\n");
+  for (const std::size_t workers : {1, 2, 8, 16, 32, 64, 128}) {
+    Setting setting;
+    setting.workers = workers;
+    const Report report = workload.run(setting);
+    std::printf("| %zu | %.1f %% | %.2f %% | %.0f | %.3f | %.4f | %.4f | %.4f | %zu / %.1f | %s | %s |\n",
+                workers, 100 * report.efficiency(), 100 * report.lost(), micros(report.totals.longest_lost),
+                report.per_task(report.stolen), report.per_task(report.totals.wakes),
+                report.per_task(report.parks), report.per_task(report.failed_searches),
+                report.totals.most_queued, report.mean_queue(), waits(report.waits).c_str(),
+                report.ideal_waits.empty() ? "" : waits(report.ideal_waits).c_str());
+  }
+}
+
+void print_row(const char* policy) {
+  std::printf("| %s |", policy);
+  for (const std::size_t workers : {8, 64, 128}) {
+    Setting setting;
+    setting.workers = workers;
+    std::printf(" %.0f %% |", 100 * fork_join(setting).efficiency());
+    std::printf(" %.0f %% |", 100 * ping_pong(setting).efficiency());
+    const Report served = requests(setting, 0.8);
+    std::printf(" %.0f / %.0f |", micros(quantile(served.waits, 0.5)), micros(quantile(served.waits, 0.99)));
+  }
+  std::printf("\n");
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  if (count == 3 && std::strcmp(arguments[1], "--row") == 0) {
+    print_row(arguments[2]);
+    return 0;
+  }
+  for (const Workload& workload : kWorkloads) print_table(workload);
+}
