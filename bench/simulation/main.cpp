@@ -1,8 +1,10 @@
 // Question: how do the scheduler's decisions scale from 1 to 128 workers? The library's own workers run on simulated
 // machines (tests/simulation); times are simulated, and the same in every run. Prints the tables of docs/scale.md.
 //   simulate                    a table per workload
-//   simulate --row <policy>     one row with the telling figures; for the programs simulate_<policy>
+//   simulate --row <name> [<ns of a wake-up> [<ns of a look into a queue>]]
+//                               one row with the telling figures; for simulate_<policy> and other machines
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <string>
@@ -44,9 +46,7 @@ void print_table(const Workload& workload) {
       "/ mean |"
       " wait p50 / p99 / max, us | one queue |\n|---|---|---|---|---|---|---|---|---|---|---|\n");
   for (const std::size_t workers : {1, 2, 8, 16, 32, 64, 128}) {
-    Setting setting;
-    setting.workers = workers;
-    const Report report = workload.run(setting);
+    const Report report = workload.run({workers, 1, {}});
     std::printf("| %zu | %.1f %% | %.2f %% | %.0f | %.3f | %.4f | %.4f | %.4f | %zu / %.1f | %s | %s |\n",
                 workers, 100 * report.efficiency(), 100 * report.lost(), micros(report.totals.longest_lost),
                 report.per_task(report.stolen), report.per_task(report.totals.wakes),
@@ -56,15 +56,15 @@ void print_table(const Workload& workload) {
   }
 }
 
-void print_row(const char* policy) {
-  std::printf("| %s |", policy);
+void print_row(const char* name, const Costs& costs) {
+  std::printf("| %s |", name);
   for (const std::size_t workers : {8, 64, 128}) {
-    Setting setting;
-    setting.workers = workers;
+    const Setting setting{workers, 1, costs};
     std::printf(" %.0f %% |", 100 * fork_join(setting).efficiency());
     std::printf(" %.0f %% |", 100 * ping_pong(setting).efficiency());
     const Report served = requests(setting, 0.8);
-    std::printf(" %.0f / %.0f |", micros(quantile(served.waits, 0.5)), micros(quantile(served.waits, 0.99)));
+    std::printf(" %.0f / %.0f | %.2f |", micros(quantile(served.waits, 0.5)),
+                micros(quantile(served.waits, 0.99)), served.per_task(served.totals.wakes));
   }
   std::printf("\n");
 }
@@ -72,8 +72,11 @@ void print_row(const char* policy) {
 }  // namespace
 
 int main(int count, char** arguments) {
-  if (count == 3 && std::strcmp(arguments[1], "--row") == 0) {
-    print_row(arguments[2]);
+  if (count > 2 && std::strcmp(arguments[1], "--row") == 0) {
+    Costs costs;
+    if (count > 3) costs.wake_latency = std::atoll(arguments[3]);
+    if (count > 4) costs.probe = std::atoll(arguments[4]);
+    print_row(arguments[2], costs);
     return 0;
   }
   for (const Workload& workload : kWorkloads) print_table(workload);
