@@ -41,18 +41,20 @@ std::string waits(const std::vector<Nanos>& of) {
 
 void print_table(const Workload& workload) {
   std::printf("\n### %s\n\n", workload.name);
+  const bool has_ideal = std::strncmp(workload.name, "requests", 8) == 0;
   std::printf(
-      "| workers | of ideal | lost | longest, us | stolen | wake-ups | sleeps | failed searches | queue max "
-      "/ mean |"
-      " wait p50 / p99 / max, us | one queue |\n|---|---|---|---|---|---|---|---|---|---|---|\n");
+      "| workers | of ideal | lost | longest, µs | stolen | wake-ups | sleeps | failed searches | idle word |"
+      " queue, max / mean | wait p50 / p99 / max, µs |%s\n|---|---|---|---|---|---|---|---|---|---|---|%s\n",
+      has_ideal ? " with one queue |" : "", has_ideal ? "---|" : "");
   for (const std::size_t workers : {1, 2, 8, 16, 32, 64, 128}) {
     const Report report = workload.run({workers, 1, {}});
-    std::printf("| %zu | %.1f %% | %.2f %% | %.0f | %.3f | %.4f | %.4f | %.4f | %zu / %.1f | %s | %s |\n",
+    std::printf("| %zu | %.1f %% | %.1f %% | %.0f | %.3f | %.3f | %.3f | %.3f | %.2f | %zu / %.1f | %s |",
                 workers, 100 * report.efficiency(), 100 * report.lost(), micros(report.totals.longest_lost),
                 report.per_task(report.stolen), report.per_task(report.totals.wakes),
                 report.per_task(report.parks), report.per_task(report.failed_searches),
-                report.totals.most_queued, report.mean_queue(), waits(report.waits).c_str(),
-                report.ideal_waits.empty() ? "" : waits(report.ideal_waits).c_str());
+                report.per_task(report.idle_word_writes()), report.totals.most_queued, report.mean_queue(),
+                waits(report.waits).c_str());
+    std::printf(has_ideal ? " %s |\n" : "%s\n", has_ideal ? waits(report.ideal_waits).c_str() : "");
   }
 }
 

@@ -57,6 +57,7 @@ class Trial {
       const auto& counters = scheduler.worker(i).counters;
       report.stolen += counters.stolen.get();
       report.parks += counters.parks.get();
+      report.searches += counters.searches.get();
       report.failed_searches += counters.failed_searches.get();
     }
     std::sort(report.waits.begin(), report.waits.end());

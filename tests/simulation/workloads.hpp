@@ -23,6 +23,7 @@ struct Report {
   Totals totals;
   std::uint64_t stolen = 0;
   std::uint64_t parks = 0;
+  std::uint64_t searches = 0;
   std::uint64_t failed_searches = 0;
   std::size_t most_connections = 0;  // requests only: of one worker
   std::vector<Nanos> waits;          // from ready to running, sorted
@@ -39,6 +40,8 @@ struct Report {
   [[nodiscard]] double lost() const noexcept {
     return static_cast<double>(totals.lost) / static_cast<double>(makespan) / static_cast<double>(workers);
   }
+  // How often the word of the idle protocol is written, at most: a search begins and ends, so does a sleep.
+  [[nodiscard]] std::uint64_t idle_word_writes() const noexcept { return 2 * (searches + parks); }
   [[nodiscard]] double per_task(std::uint64_t count) const noexcept {
     return static_cast<double>(count) / static_cast<double>(tasks);
   }
