@@ -25,6 +25,7 @@ const Workload kWorkloads[] = {
     {"one producer", one_producer},
     {"ping-pong pairs", ping_pong},
     {"all yield", all_yield},
+    {"unexpectedly long step", surprise},
     {"requests, 50 % load", [](const Setting& setting) { return requests(setting, 0.5); }},
     {"requests, 80 % load", [](const Setting& setting) { return requests(setting, 0.8); }},
     {"requests, 95 % load", [](const Setting& setting) { return requests(setting, 0.95); }},

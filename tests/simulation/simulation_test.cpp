@@ -109,6 +109,15 @@ TEST_CASE("Simulation: a request that comes to a worker that computes is taken o
   }
 }
 
+TEST_CASE("Simulation: no ready task waits for 5 ms beside a worker that sleeps", "[simulation]") {
+  for (const std::size_t workers : kWorkers) {
+    INFO(workers << " workers");
+    const Report report = surprise(setting_of(workers));
+    CHECK(report.waits.size() == 20);
+    CHECK(quantile(report.waits, 1) < 5'000'000);
+  }
+}
+
 TEST_CASE("Simulation: what a wake-up takes shows in what is lost", "[simulation]") {
   Setting slow = setting_of(16);
   slow.costs.wake_latency *= 7;  // a VM whose CPUs are halted

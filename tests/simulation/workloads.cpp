@@ -178,6 +178,25 @@ Report all_yield(const Setting& setting) {
   });
 }
 
+Report surprise(const Setting& setting) {
+  constexpr int kRounds = 20;
+  constexpr int kShortTasks = 500;
+  constexpr Nanos kShortStep = 200;
+  constexpr Nanos kLongStep = 10'000'000;
+  Trial trial(setting);
+  Machine& machine = trial.machine;
+  trial.report.tasks = kRounds;
+  trial.report.ideal = kRounds * (kShortTasks * kShortStep + kSpawn + kLongStep);
+  return trial.run([&] {
+    for (int round = 0; round < kRounds; ++round) {
+      for (int i = 0; i < kShortTasks; ++i) await(create_task([&machine] { machine.work(kShortStep); }));
+      auto one_more = trial.spawn([&machine] { machine.work(10'000); });
+      machine.work(kLongStep);
+      await(one_more);
+    }
+  });
+}
+
 namespace {
 
 constexpr Nanos kShort = 10'000;

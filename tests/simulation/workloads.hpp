@@ -58,6 +58,9 @@ struct Report {
 [[nodiscard]] Report ping_pong(const Setting& setting);
 // 16 tasks per worker yield 200 times each, every 0.3 us.
 [[nodiscard]] Report all_yield(const Setting& setting);
+// 20 times: a task that has made 500 short ones (0.2 us) makes one more, of 10 us, and then computes for 10 ms. Waits:
+// of those 20, while all other workers sleep.
+[[nodiscard]] Report surprise(const Setting& setting);
 // Requests come in at random on 64 connections per worker, 2,000 per worker, so that the workers are busy for that
 // part of the time; 99 % take 10 us, 1 % take 1 ms. Waits: from the request's sending to its reception.
 [[nodiscard]] Report requests(const Setting& setting, double load);
