@@ -150,7 +150,8 @@ namespace {
 // predicted return addresses would have one entry too many: every return on the other side, up to the user's
 // loop, would be predicted wrongly (a yield took 38 ns instead of 13). What is pushed would fall into a red zone:
 // this file is compiled without. (On aarch64 it leaves by a return, as it should.)
-__attribute__((always_inline)) inline context::transfer_t jump(context::fcontext_t to, void* data) noexcept {
+__attribute__((always_inline, no_sanitize("thread", "address"))) inline context::transfer_t jump(
+    context::fcontext_t to, void* data) noexcept {
 #if defined(__x86_64__)
   context::transfer_t arrived;
   asm volatile(
