@@ -2,7 +2,7 @@
 // waiting on each, and 10,000 tasks asleep for an hour? Unit: % of a core, over some seconds, after the loop
 // has given back what it used to get there. Good: 0.0. It exits with 1 above 0.1 %.
 //
-//   bench_idle_cpu [--workers N] [--seconds S] [--connections 10000] [--timers 10000]    prints a JSON object in one line
+//   bench_idle_cpu [--workers N] [--seconds S] [--connections 10000] [--timers 10000]     prints a JSON object
 //
 // The other ends of the connections are in a child process that does nothing.
 #include <arpa/inet.h>

@@ -152,7 +152,9 @@ def measure_stalls(context, rows):
         share, burn_ns = W15_MIXES[mix]
         command = [*load, "--port", server.port, "--pid", server.pid, "--connections", W15_CONNECTIONS]
         command += ["--rate", W15_RATE, "--seconds", seconds, "--share", share, "--burn-ns", burn_ns]
-        seen = net_servers.parse_load(net_servers.run_load([str(part) for part in command], cpu, seconds))
+        # A generator that waits for a CPU behind a server that computes would measure that.
+        text = net_servers.run_load([str(part) for part in command], cpu, seconds, goes_first=True)
+        seen = net_servers.parse_load(text)
         if seen["sent"] != seen["answered"]:
             context["log"](f"W15: {server.peer} answered {seen['answered']} of {seen['sent']} requests")
         rows.add("W15", server.peer, server.workers, mix, "us p99 of clean requests", seen["p99_us"], seen)

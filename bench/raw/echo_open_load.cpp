@@ -2,8 +2,8 @@
 // does (an open loop). A share of the requests asks the server to burn a time; what counts is the latency of
 // the others, from the instant each was to be sent, so that a stall counts for all whom it delays.
 //
-//   echo_open_load --port P [--connections 256] [--rate 10000] [--seconds 5] [--share 0.02] [--burn-ns 1000000]
-//                  [--seed 1] [--pid SERVER]
+//   echo_open_load --port P [--connections 256] [--rate 10000] [--seconds 5] [--share 0.02]
+//                  [--burn-ns 1000000] [--seed 1] [--pid SERVER]
 //
 // Each connection has a schedule of its own, evenly spread; one whose last request is not answered yet sends
 // the next when it is. Prints a JSON object in one line: latency of the requests that burn nothing and of
