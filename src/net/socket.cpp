@@ -80,7 +80,7 @@ bool Socket::register_here(const char* call) {
         "release() it there, and adopt() the fd in this one");
   }
   int error = 0;
-  Registration* registration = worker.reactor.add(fd_.get(), error);
+  Registration* registration = worker.reactor_for_new_fd().add(fd_.get(), error);
   if (registration == nullptr) {
     throw std::system_error(
         -error, std::system_category(),

@@ -162,9 +162,11 @@ class Scheduler {
 
   // The watch: see sched/watch.cpp.
   void make_watch();
-  void arm_watch() noexcept;
+  void arm_watch(std::int64_t after_ns) noexcept;
   void start_watch() noexcept;
-  void continue_watch(bool some_stalled) noexcept;
+  void continue_watch(bool some_stalled, bool is_idle) noexcept;
+  // Somebody goes to sleep.
+  void hasten_watch() noexcept;
   static void on_watch_event(void* context, RunnableChain& ready) noexcept;
 
   const unsigned forks_ = fork_count();
@@ -192,6 +194,8 @@ class Scheduler {
   sys::UniqueFd watch_fd_;  // a timerfd that every worker's epoll knows; none with one worker
   WatchSwitch<> watch_;
   std::atomic<std::int64_t> watch_period_ns_{kWatchMinNs};
+  // Writers: who got an expiry, who goes to sleep; relaxed: late, it costs a period.
+  std::atomic<bool> watch_waits_longer_{false};  // armed by a busy worker for more than the period
 
   std::mutex gate_lock_;
   std::condition_variable gate_;

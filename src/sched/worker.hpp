@@ -145,6 +145,9 @@ class Worker : public SwitchSlot {
     if (!solo && ring_.end() > step_begin_) newest_from_ = std::min(newest_from_, step_begin_);
   }
 
+  // Where an fd belongs that is waited for here for the first time.
+  [[nodiscard]] Reactor& reactor_for_new_fd() noexcept;
+
   // Counts one operation of a task that did not have to wait; true if it should give way now.
   [[nodiscard]] bool spend_budget() noexcept { return --budget_ == 0; }
 
@@ -238,13 +241,13 @@ class Worker : public SwitchSlot {
   void begin_running() noexcept;
   bool fire_timers(Timers& of) noexcept;
   // It runs something for so long that its neighbours run its reactor and timers. For others.
-  [[nodiscard]] bool is_stalled(std::int64_t at_ns) const noexcept;
+  [[nodiscard]] bool is_stalled(std::int64_t at_ns, std::int64_t after_ns) const noexcept;
   // Runs the neighbour's reactor and timers; true if there was something.
   bool claim(Worker& neighbour) noexcept;
   bool claim_stalled_neighbours() noexcept;
   // Takes ready tasks from it, behind what is ready here.
   void relieve(Worker& neighbour) noexcept;
-  void on_watch() noexcept;
+  void on_watch(bool is_idle) noexcept;
   void sleep_shared();
   void push_ring(Runnable& item) noexcept;
   [[nodiscard]] bool is_worth_waking(std::size_t waiting) const noexcept;

@@ -118,7 +118,7 @@ void Worker::look_around() noexcept {
   last_look_ns_.store(now_ns, std::memory_order_relaxed);
   measure_steps();
   fire_timers(timers);
-  if (watch_expired_) on_watch();
+  if (watch_expired_) on_watch(false);
   if (!scheduler.has_virtual_time()) maintain();
 }
 
@@ -183,9 +183,18 @@ Runnable* Worker::search() noexcept {
   return nullptr;
 }
 
-bool Worker::is_stalled(std::int64_t at_ns) const noexcept {
+// Connections come in bursts, and all tasks of a burst may wait first on the worker that accepts, while the
+// others get none. So who has many more fds than another one, picked at random, leaves the next to that.
+Reactor& Worker::reactor_for_new_fd() noexcept {
+  constexpr std::size_t kMore = 8;  // a guess: a few connections gain more from staying than from company
+  if (solo) return reactor;
+  Reactor& other = scheduler.worker(random_below(static_cast<std::uint32_t>(scheduler.size()))).reactor;
+  return reactor.size() > other.size() + other.size() / 8 + kMore ? other : reactor;
+}
+
+bool Worker::is_stalled(std::int64_t at_ns, std::int64_t after_ns) const noexcept {
   return running_.load(std::memory_order_relaxed) &&
-         at_ns - last_look_ns_.load(std::memory_order_relaxed) >= kStalledAfterNs;
+         at_ns - last_look_ns_.load(std::memory_order_relaxed) >= after_ns;
 }
 
 bool Worker::claim(Worker& neighbour) noexcept {
@@ -203,7 +212,7 @@ bool Worker::claim_stalled_neighbours() noexcept {
   bool found = false;
   for (std::size_t i = 0; i < scheduler.size(); ++i) {
     Worker& neighbour = scheduler.worker(i);
-    if (&neighbour != this && neighbour.is_stalled(now_ns)) found |= claim(neighbour);
+    if (&neighbour != this && neighbour.is_stalled(now_ns, kStalledAfterNs)) found |= claim(neighbour);
   }
   return found;
 }
@@ -233,7 +242,10 @@ void Worker::sleep_shared() {
   } else if (scheduler.has_virtual_time() && scheduler.jump_virtual_time()) {
     timeout_ns = 0;
   }
-  if (timeout_ns != 0) counters.parks.add();
+  if (timeout_ns != 0) {
+    counters.parks.add();
+    scheduler.hasten_watch();
+  }
   poll_now(timeout_ns);
   searching_ = !scheduler.idle_.wake_self(index);
   signalled_.store(false, std::memory_order_seq_cst);
@@ -246,7 +258,7 @@ void Worker::sleep_shared() {
   measured_ns_ = now_ns;
   last_look_ns_.store(now_ns, std::memory_order_relaxed);
   fire_timers(timers);
-  if (watch_expired_) on_watch();
+  if (watch_expired_) on_watch(true);
 }
 
 FIBRIO_NO_TSAN_END
