@@ -191,7 +191,7 @@ class Worker : public SwitchSlot {
   struct Counters {
     Counter tasks_run, callbacks_run, stolen, claims, polls, parks, unparks, searches, failed_searches;
   } counters;
-  std::atomic<std::uint64_t> stolen_from{0};  // written by thieves
+  alignas(kCacheLine) std::atomic<std::uint64_t> stolen_from{0};  // written by thieves
 
   [[nodiscard]] std::size_t queue_length() const noexcept;
   // What is ready here, or waits, is suspended for good: its context is saved. For the owner, with one worker.
@@ -267,7 +267,7 @@ class Worker : public SwitchSlot {
   [[nodiscard]] static bool pin_thread(std::size_t index, cpu_set_t& old_cpus) noexcept;
 
   // hot
-  Commit commit_ = nullptr;
+  alignas(kCacheLine) Commit commit_ = nullptr;
   void* commit_argument_ = nullptr;
   std::size_t pass_left_ = 0;  // solo: items of this pass not yet taken
   std::uint32_t ticks_ = 0;    // items run since the last poll
