@@ -46,16 +46,24 @@ StrandState::~StrandState() {
 }
 
 void StrandState::bind(Scheduler& scheduler) {
+  // Id and scheduler change together: whoever else binds it meanwhile spins.
+  constexpr std::uint64_t kBinding = UINT64_MAX;
   std::uint64_t id = loop_id_.load(std::memory_order_acquire);
-  if (id == scheduler.id) return;
-  if (with_live_loop(
-          scheduler_.load(std::memory_order_relaxed), id, [](Scheduler&, void*) {}, nullptr)) {
-    throw RuntimeError("a strand belongs to the loop of its first task: this one has tasks of another loop");
-  }
-  scheduler_.store(&scheduler, std::memory_order_relaxed);
-  if (!loop_id_.compare_exchange_strong(id, scheduler.id, std::memory_order_acq_rel) && id != scheduler.id) {
-    throw RuntimeError("a strand belongs to the loop of its first task: another loop took it just now");
-  }
+  do {
+    while (id == kBinding) {
+      spin_pause<std::atomic>();
+      id = loop_id_.load(std::memory_order_acquire);
+    }
+    if (id == scheduler.id) return;
+    if (with_live_loop(
+            scheduler_.load(std::memory_order_relaxed), id, [](Scheduler&, void*) {}, nullptr)) {
+      throw RuntimeError(
+          "a strand belongs to the loop of its first task: this one has tasks of another loop");
+    }
+  } while (
+      !loop_id_.compare_exchange_weak(id, kBinding, std::memory_order_acq_rel, std::memory_order_acquire));
+  scheduler_.store(&scheduler, std::memory_order_relaxed);  // published by the id
+  loop_id_.store(scheduler.id, std::memory_order_release);
 }
 
 Timers* StrandState::timers_or_null(std::int64_t now_ns) noexcept {

@@ -2,6 +2,7 @@
 // threads, strands that come and go. What must hold: plain data of a strand is touched by one at a time, what one
 // task sends to another strand arrives in order, nothing is lost, and every strand ends.
 #include <atomic>
+#include <barrier>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -143,4 +144,32 @@ TEST_CASE("Short-lived strands with timers come and go", "[stress][strand]") {
     watchdog.progress();
     REQUIRE(expect.failures() == "");
   });
+}
+
+TEST_CASE("Of two loops that take a strand at the same instant one gets it", "[stress][strand]") {
+  const int rounds = scaled(300);
+  for (int round = 0; round < rounds; ++round) {
+    fibrio::Strand strand;
+    std::barrier ready(2);
+    std::barrier tried(2);  // until then both loops live
+    std::atomic<int> got{0};
+    std::atomic<int> refused{0};
+    const auto body = [&] {
+      ready.arrive_and_wait();
+      try {
+        fibrio::await(strand.create_task([] {}));
+        ++got;
+      } catch (const fibrio::RuntimeError&) {
+        ++refused;
+      }
+      tried.arrive_and_wait();
+    };
+    std::thread other([&] { fibrio::run(body); });
+    fibrio::run(body);
+    other.join();
+    REQUIRE(got == 1);
+    REQUIRE(refused == 1);
+    fibrio::run([&] { strand.run([&] { ++got; }); });  // both loops are gone
+    REQUIRE(got == 2);
+  }
 }
