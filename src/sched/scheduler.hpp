@@ -188,10 +188,11 @@ class Scheduler {
   std::atomic<bool> running_{false};
   std::atomic<bool> closed_{false};
   bool deadlock_ = false;
-  std::uint64_t runs_ = 0;  // written before the gate opens
+  std::uint64_t runs_ = 0;                            // written before the gate opens
   alignas(kCacheLine) std::atomic<int> external_{0};  // apart from what every worker reads for every item
 
-  alignas(kCacheLine) sys::UniqueFd watch_fd_;  // a timerfd that every worker's epoll knows; none with one worker
+  alignas(
+      kCacheLine) sys::UniqueFd watch_fd_;  // a timerfd that every worker's epoll knows; none with one worker
   WatchSwitch<> watch_;
   std::atomic<std::int64_t> watch_period_ns_{kWatchMinNs};
   // Writers: who got an expiry, who goes to sleep; relaxed: late, it costs a period.

@@ -17,6 +17,10 @@ inline constexpr std::uint32_t kBudget = 128;
 // starve.
 inline constexpr std::uint32_t kLifoRuns = 3;
 
+// How often, while a tree of tasks is walked newest first, one of those that wait longest has its turn. Each look (61 steps)
+// would widen the tree.
+inline constexpr std::int64_t kOvertakenTurnNs = 100'000;
+
 // A sleeper is woken for what waits in a worker's queue if that will take the worker as long as this: waking
 // takes 5 us of the waker, and 35 to 70 us pass before a halted CPU runs. What turns out to take longer is
 // noticed by the watch.

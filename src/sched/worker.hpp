@@ -233,6 +233,7 @@ class Worker : public SwitchSlot {
   void run_last_pass() noexcept;
   [[nodiscard]] Runnable* next_shared() noexcept;
   [[nodiscard]] Runnable* take_own() noexcept;
+  [[nodiscard]] Runnable* take_overtaken() noexcept;
   [[nodiscard]] Runnable* take_injected() noexcept;
   [[nodiscard]] Runnable* steal() noexcept;
   [[nodiscard]] Runnable* search() noexcept;
@@ -297,6 +298,7 @@ class Worker : public SwitchSlot {
   RunQueue<> ring_;
   std::uint64_t step_begin_ = 0;         // the ring's end when the present step began
   std::uint64_t newest_from_ = kNoJoin;  // what is behind that in the ring goes newest first
+  std::int64_t overtaken_turn_ns_ = 0;   // when one that is overtaken had its turn last
   std::int64_t step_ns_ =
       kUnknownStepNs;             // what a step here takes: the last look's, or less and less of more
   std::int64_t measured_ns_ = 0;  // when that was last measured

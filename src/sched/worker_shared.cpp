@@ -82,19 +82,27 @@ Runnable* Worker::next_shared() noexcept {
   if (stashed_ != nullptr) return std::exchange(stashed_, nullptr);
   if (ticks_ >= kTicksPerPoll || attention_.load(std::memory_order_relaxed)) {
     look_around();
-    // Now and then the inject queue goes first, or a busy worker would never look into it.
-    if (Runnable* item = take_injected()) {
+    if (newest_from_ != kNoJoin) {
+      if (Runnable* item = take_overtaken()) return item;
+    } else if (Runnable* item = take_injected()) {
+      // Now and then the inject queue goes first, or a busy worker would never look into it.
       // What came out of the inject queue with it, or out of the poll before it, now waits behind it:
       // unannounced, as this worker does not search.
       if (!ring_.empty()) scheduler.wake_one_for_work(this);
       return item;
     }
-    // So does the oldest that waits here, while it is overtaken.
-    if (newest_from_ != kNoJoin) {
-      if (Runnable* item = ring_.pop_front()) return item;
-    }
   }
   return take_own();
+}
+
+// While the newest goes first, one of those that wait longest has its turn now and then. Each may begin another branch
+// of the tree, so not at every look.
+Runnable* Worker::take_overtaken() noexcept {
+  if (Runnable* item = mailbox_.pop_front()) return item;
+  if (now_ns - overtaken_turn_ns_ < kOvertakenTurnNs) return nullptr;
+  overtaken_turn_ns_ = now_ns;
+  if (Runnable* item = scheduler.inject_.pop_front()) return item;
+  return ring_.pop_front();
 }
 
 // From one look to the next: the mean, if it is more than it was; else a little less than it was, so that a few long
