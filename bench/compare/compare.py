@@ -22,6 +22,7 @@ import datetime
 import json
 import os
 import pathlib
+import resource
 import shutil
 import subprocess
 import sys
@@ -84,6 +85,11 @@ def run_once(command, cpus, noise):
             why = f"killed by signal {-process.returncode}" if process.returncode < 0 else f"failed: {last}"
             raise Missing(why)
     return json.loads(text), cpu, usage.ru_maxrss / 1024
+
+
+def children_cpu_s():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def available_gib():
@@ -166,10 +172,12 @@ def measure_compute(question, rivals, rounds, quick, noise):
 
 
 def measure_network(wanted, options):
+    """The rows, and the versions of what they are about."""
     import network
-    context = {"build": str(options.build), "peers_build": str(options.peers_build / "network"), "rounds": options.rounds,
+    context = {"build": str(options.build.resolve()), "peers_build": str(options.peers_build.resolve() / "network"), "rounds": options.rounds,
                "seconds": options.seconds, "quick": options.quick, "log": log, "only": wanted, "peers": options.peers}
-    return network.measure(context)
+    versions = "; ".join(f"{name} {version}" for name, version in network.net_servers.versions().items())
+    return network.measure(context), versions
 
 
 def machine_facts():
@@ -248,7 +256,11 @@ def main():
         store(rows)
     network = {question.id for question in wanted if not question.works}
     if network and (HERE / "network.py").exists():
-        store(measure_network(network, options))
+        noise, spent = Noise(), children_cpu_s()
+        rows, results["versions"]["network questions"] = measure_network(network, options)
+        noise.ours = children_cpu_s() - spent
+        results["noise"].update({question: noise.share() for question in network})
+        store(rows)
     log(f"written: {options.out}")
     return 1 if failed else 0
 

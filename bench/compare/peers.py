@@ -73,7 +73,7 @@ class BoostFiber(Peer):
 
     def version(self):
         return (f"{package_version('libboost-fiber-dev')}, {compiler(self.build)}, round_robin on one thread, work_stealing "
-                "on two; stacks of 16 KiB without guards, pooled on one thread")
+                "on two; stacks of 16 KiB without guards")
 
 
 class Go(Peer):

@@ -155,7 +155,8 @@ NETWORK = (
                  Target(1, 1, "p999_us", "raw epoll"))),
     Question(
         "W9", "HTTP/1.1 keep-alive", "µs of the server's CPU per request",
-        "A plain-text answer under wrk. Requests per second say more about wrk than about a good server.",
+        "A plain-text answer under wrk; requests per second say more about wrk than about a good server. fibrio is "
+        "examples/http_server, with Boost.Beast's parser; \"by hand\" parses no more than the benchmark needs.",
         shown=_LATENCY[:3],
         targets=(Target(1, 1.02, of="raw epoll", peer="fibrio, by hand"), Target(1, 1, of="nginx"))),
     Question(

@@ -131,13 +131,13 @@ class Verdict:
 
 
 def sheets_of(results):
-    """The sheets of each question that was measured, in the order of the questions."""
+    """The sheets of each question that was asked, in the order of the questions."""
     found = {}
     for question in QUESTIONS.values():
         rows = [row for row in results["rows"] if row["question"] == question.id]
         keys = list(dict.fromkeys((row["variant"], row["workers"]) for row in rows if row["values"]))
         sheets = [Sheet(question, *key, [row for row in rows if (row["variant"], row["workers"]) == key]) for key in keys]
-        if sheets:
+        if rows:
             found[question.id] = sheets
     return found
 
@@ -185,10 +185,12 @@ def read_notes():
 
 
 def section(question, sheets, results, notes, folder):
+    parts = [f"## {heading(question)}", question.text]
     groups = [(sheet.name, [(row["peer"], median(row), min(row["values"]), max(row["values"]), sheet.kind(row["peer"]))
                             for row in sheet.rows]) for sheet in sheets]
-    (folder / f"{question.id}.svg").write_text(plots.bars(f"{heading(question)}, {question.unit}", groups))
-    parts = [f"## {heading(question)}", question.text, f"![{question.title}]({folder.name}/{question.id}.svg)"]
+    if groups:
+        (folder / f"{question.id}.svg").write_text(plots.bars(f"{heading(question)}, {question.unit}", groups))
+        parts.append(f"![{question.title}]({folder.name}/{question.id}.svg)")
     parts += [sheet.table() for sheet in sheets]
     verdicts = [Verdict(sheet, target) for sheet in sheets for target in sheet.targets()]
     if verdicts:
@@ -199,8 +201,10 @@ def section(question, sheets, results, notes, folder):
     if reasons:
         parts.append("Not measured: " + "; ".join(reasons) + ".")
     noise = results["noise"].get(question.id)
-    parts.append(f"Measured {results['dates'][question.id]}"
-                 + ("" if noise is None else f"; other programs took {noise:.0%} of the CPUs' time meanwhile") + ".")
+    if groups:
+        busy = "" if noise is None else f"; other programs took {noise:.0%} of the CPUs' time meanwhile"
+        words = f"Measured {results['dates'][question.id]}{busy}."
+        parts.append(f"**{words} Wall times are little more than noise; look at CPU.**" if (noise or 0) > 0.1 else words)
     if question.id in notes:
         parts.append(notes[question.id])
     return "\n\n".join(parts)
@@ -213,7 +217,7 @@ def overview(sheets, folder):
         if ours and median(ours):
             dots = [(row["peer"], median(row) / median(ours), sheet.is_yardstick(row["peer"])) for row in sheet.rows
                     if not sheet.is_ours(row["peer"]) and median(row)]
-            label = f"{sheet.question.id}, {sheet.variant.split(' ')[0] + ', ' if sheet.variant else ''}{sheet.workers}w"
+            label = f"{sheet.question.id}, {sheet.variant + ', ' if sheet.variant else ''}{sheet.workers}w"
             if dots:
                 lines.append((label, dots))
     (folder / "overview.svg").write_text(plots.overview("Cost relative to fibrio: right of the line fibrio is ahead", lines))

@@ -176,8 +176,15 @@ Answer many_to_many(long items) {  // W12
 Answer cancel_many(long count) {  // W13
   Tasks<void> tasks;
   tasks.reserve(static_cast<std::size_t>(count));
-  for (long i = 0; i < count; ++i) tasks.push_back(create_task([] { fibrio::sleep(1h); }));
-  fibrio::sleep(100ms);
+  std::atomic<long> asleep{0};
+  for (long i = 0; i < count; ++i) {
+    tasks.push_back(create_task([&] {
+      asleep.fetch_add(1, std::memory_order_relaxed);
+      fibrio::sleep(1h);
+    }));
+  }
+  while (asleep.load(std::memory_order_relaxed) < count) fibrio::sleep(10ms);
+  fibrio::sleep(10ms);
   long cancelled = 0;
   const Stopwatch watch;
   for (auto& task : tasks) task.cancel();

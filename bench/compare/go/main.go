@@ -247,7 +247,7 @@ func manyToMany(items int) answer { // W12
 func cancelMany(count int) answer { // W13: each goroutine with a context of its own
 	cancels := make([]context.CancelFunc, count)
 	var group sync.WaitGroup
-	var cancelled int64
+	var asleep, cancelled int64
 	group.Add(count)
 	for i := range cancels {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -256,6 +256,7 @@ func cancelMany(count int) answer { // W13: each goroutine with a context of its
 			defer group.Done()
 			timer := time.NewTimer(time.Hour)
 			defer timer.Stop()
+			atomic.AddInt64(&asleep, 1)
 			select {
 			case <-ctx.Done():
 				atomic.AddInt64(&cancelled, 1)
@@ -263,7 +264,10 @@ func cancelMany(count int) answer { // W13: each goroutine with a context of its
 			}
 		}()
 	}
-	time.Sleep(100 * time.Millisecond)
+	for atomic.LoadInt64(&asleep) < int64(count) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	time.Sleep(10 * time.Millisecond)
 	watch := start()
 	for _, cancel := range cancels {
 		cancel()

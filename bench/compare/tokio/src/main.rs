@@ -251,10 +251,19 @@ async fn many_to_many(items: i64) -> Answer {
 }
 
 async fn cancel_many(count: i64) -> Answer {
-    let tasks: Vec<_> = (0..count)
-        .map(|_| tokio::spawn(async { tokio::time::sleep(Duration::from_secs(3600)).await }))
-        .collect();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let asleep = Arc::new(AtomicI64::new(0));
+    let mut tasks = Vec::with_capacity(count as usize);
+    for _ in 0..count {
+        let asleep = asleep.clone();
+        tasks.push(tokio::spawn(async move {
+            asleep.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(3600)).await
+        }));
+    }
+    while asleep.load(Ordering::Relaxed) < count {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(10)).await;
     let mut cancelled = 0;
     let watch = Stopwatch::new();
     for task in &tasks {
@@ -324,11 +333,8 @@ fn main() {
         }
         _ => usage(),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .enable_time()
-        .build()
-        .unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_time().build().unwrap();
     // On a worker, where tasks spawn most cheaply: block_on itself runs beside them.
     let asked = runtime.spawn(ask(question.clone(), size));
     let answer = runtime.block_on(asked).unwrap().unwrap_or_else(|| usage());
