@@ -1,8 +1,8 @@
 // Question (W14): what does a lock cost? Alone, and when 8 tasks lock and unlock the same one in turn, with a
 // critical section of a few instructions. Unit: time per lock and unlock ("per_op"). Good: 10 ns alone, 12 ns
-// contended with one worker, 80 ns with two. Contended means here that each unlock hands the lock on: with one worker nobody
-// finds it locked, since nobody waits inside; "handed_on" yields inside, so that each operation is a wait.
-// Not measured: long critical sections.
+// contended with one worker, 80 ns with two. Contended means here that each unlock hands the lock on: with
+// one worker nobody finds it locked, since nobody waits inside; "handed_on" yields inside, so that each
+// operation is a wait. Not measured: long critical sections.
 #include <mutex>
 #include <vector>
 

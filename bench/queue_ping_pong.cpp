@@ -1,6 +1,6 @@
-// Question (W3): what does it cost to hand an item to another task and get one back? Two tasks, two queues of capacity
-// 1. Unit: time per round trip ("per_trip"). Good: 90 ns with one worker (two puts, two gets, two switches), 150 ns with
-// two. Not measured: large items; tasks that are on different workers on purpose.
+// Question (W3): what does it cost to hand an item to another task and get one back? Two tasks, two queues of
+// capacity 1. Unit: time per round trip ("per_trip"). Good: 90 ns with one worker (two puts, two gets, two
+// switches), 150 ns with two. Not measured: large items; tasks that are on different workers on purpose.
 #include "support.hpp"
 
 static void ping_pong_queues(benchmark::State& state) {

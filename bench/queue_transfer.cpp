@@ -1,7 +1,7 @@
-// Question (W12): what does an item cost that goes through a queue? 4 producers, 4 consumers, one queue of capacity
-// 1024. Unit: time per item ("per_item"). Good: 17 ns with one worker, 60 ns with two. With two workers there are two
-// kinds of runs: one worker does all of it, or both are at the queue; which one comes is chance. Not measured: large
-// items.
+// Question (W12): what does an item cost that goes through a queue? 4 producers, 4 consumers, one queue of
+// capacity 1024. Unit: time per item ("per_item"). Good: 17 ns with one worker, 60 ns with two. With two
+// workers there are two kinds of runs: one worker does all of it, or both are at the queue; which one comes
+// is chance. Not measured: large items.
 #include <vector>
 
 #include "support.hpp"

@@ -1,6 +1,6 @@
-// Question (W10): what does fork and join cost where tasks do almost nothing? fib(30), every call with n >= 2 spawns one
-// child and joins it: 1.3 million tasks. Units: time of all, and per task ("per_task"). Good: 130 ms with one worker,
-// 75 ms with two. Not measured: work that is worth a task.
+// Question (W10): what does fork and join cost where tasks do almost nothing? fib(30), every call with n >= 2
+// spawns one child and joins it: 1.3 million tasks. Units: time of all, and per task ("per_task"). Good: 130
+// ms with one worker, 75 ms with two. Not measured: work that is worth a task.
 #include "support.hpp"
 
 static long fib(long n) {

@@ -1,7 +1,7 @@
-// Question (W7): what memory does a task take that waits for an event? Unit: bytes per task, of resident memory
-// ("resident") and of page tables ("page_tables"). Good: 4,500 bytes resident, one page of stack and what is beside it,
-// with guards; 640 of page tables, as a page of these maps 2 MiB, which is 6.4 stacks of 256 KiB with their guards. Not
-// measured: time; tasks that touch more of their stacks.
+// Question (W7): what memory does a task take that waits for an event? Unit: bytes per task, of resident
+// memory ("resident") and of page tables ("page_tables"). Good: 4,500 bytes resident, one page of stack and
+// what is beside it, with guards; 640 of page tables, as a page of these maps 2 MiB, which is 6.4 stacks of
+// 256 KiB with their guards. Not measured: time; tasks that touch more of their stacks.
 #include <atomic>
 #include <cstdlib>
 #include <fstream>

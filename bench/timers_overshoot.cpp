@@ -1,6 +1,6 @@
-// Question (W6): how much later than asked does sleep(1 ms) return on an idle loop? Unit: us, median and p99. Good: 45
-// and 110 us, and never early ("min_us" is not negative); a plain sleep_for has the kernel's timer slack of 50 us on
-// top. Not measured: a loop that is busy.
+// Question (W6): how much later than asked does sleep(1 ms) return on an idle loop? Unit: us, median and p99.
+// Good: 45 and 110 us, and never early ("min_us" is not negative); a plain sleep_for has the kernel's timer
+// slack of 50 us on top. Not measured: a loop that is busy.
 #include <algorithm>
 #include <vector>
 

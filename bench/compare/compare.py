@@ -9,8 +9,8 @@ Rivals take turns, A B C A B C, so that drift of the machine meets all alike. Wi
 with two it has two (taskset). What each run came to is checked. --quick: little work, one round, to see that everything
 works. --update: what was not measured stays in the file as it is.
 
-The file: {"machine": {name: text}, "versions": {peer: text}, "dates": {question: text}, "noise": {question: share of the
-machine's CPU time that others took while it was measured}, "rows": [...]}, a row being
+The file: {"machine": {name: text}, "versions": {peer: text}, "dates": {question: text}, "noise": {question: share of
+the machine's CPU time that others took while it was measured}, "rows": [...]}, a row being
   {"question": "W1", "peer": "Go", "workers": 1, "variant": "", "unit": "ns per task", "values": [one per round],
    "extra": {name: [one per round]}}
 or, if it could not be measured, the same with "skipped": reason and no values. "scaled": 10 says that the peer did a
@@ -127,7 +127,8 @@ def measure_row(question, work, row, command, cpus, quick, noise):
     try:
         if available_gib() < work.needs_gib:
             raise Missing(f"needs {work.needs_gib} GiB of free memory")
-        got, cpu_s, rss_mib = run_once([*command, question.id, str(size), "--workers", str(row["workers"])], cpus, noise)
+        asked = [question.id, str(size), "--workers", str(row["workers"])]
+        got, cpu_s, rss_mib = run_once([*command, *asked], cpus, noise)
         if got["check"] != question.check(size):
             raise Missing(f"wrong result: {got['check']} instead of {question.check(size)}")
     except (Missing, ValueError) as reason:
@@ -174,8 +175,9 @@ def measure_compute(question, rivals, rounds, quick, noise):
 def measure_network(wanted, options):
     """The rows, and the versions of what they are about."""
     import network
-    context = {"build": str(options.build.resolve()), "peers_build": str(options.peers_build.resolve() / "network"), "rounds": options.rounds,
-               "seconds": options.seconds, "quick": options.quick, "log": log, "only": wanted, "peers": options.peers}
+    context = {"build": str(options.build.resolve()), "peers_build": str(options.peers_build.resolve() / "network"),
+               "rounds": options.rounds, "seconds": options.seconds, "quick": options.quick, "log": log, "only": wanted,
+               "peers": options.peers}
     versions = "; ".join(f"{name} {version}" for name, version in network.net_servers.versions().items())
     return network.measure(context), versions
 
@@ -189,8 +191,8 @@ def machine_facts():
         return pathlib.Path(path).read_text().strip() if os.path.exists(path) else "unknown"
 
     release = pathlib.Path("/etc/os-release")
-    names = [line.split("=", 1)[1].strip('"') for line in (release.read_text().splitlines() if release.exists() else [])
-             if line.startswith("PRETTY_NAME=")]
+    lines = release.read_text().splitlines() if release.exists() else []
+    names = [line.split("=", 1)[1].strip('"') for line in lines if line.startswith("PRETTY_NAME=")]
     return {
         "CPUs": f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}, {first('/proc/cpuinfo', 'model name')}"
                 + (", virtual" if "hypervisor" in first("/proc/cpuinfo", "flags").split() else ""),

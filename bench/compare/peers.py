@@ -15,10 +15,10 @@ class Missing(Exception):
     """The peer cannot be measured; says why."""
 
 
-def output_of(*command, **options):
+def output_of(*command):
     """What a command prints, or an empty string if it fails or is not there."""
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=60, **options)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
@@ -72,8 +72,8 @@ class BoostFiber(Peer):
         return self.in_build("compare_boost_fiber", "no Boost.Fiber (Debian: libboost-fiber-dev)")
 
     def version(self):
-        return (f"{package_version('libboost-fiber-dev')}, {compiler(self.build)}, round_robin on one thread, work_stealing "
-                "on two; stacks of 16 KiB without guards")
+        return (f"{package_version('libboost-fiber-dev')}, {compiler(self.build)}, round_robin on one thread, "
+                "work_stealing on two; stacks of 16 KiB without guards")
 
 
 class Go(Peer):

@@ -4,7 +4,8 @@ import html
 import math
 
 WIDTH, LABELS, VALUES, BAR, GAP, TITLE = 760, 150, 130, 16, 7, 22
-OURS, THEIRS, YARDSTICK, INK, GRID = "#1d6fb8", "#8b98a5", "#c9b98a", "#24292f", "#d8dee4"
+OURS, INK, GRID = "#1d6fb8", "#24292f", "#d8dee4"
+COLOURS = {"ours": OURS, "theirs": "#8b98a5", "yardstick": "#c9b98a"}
 PALETTE = ("#d1495b", "#00798c", "#edae49", "#66a182", "#8d5fd3", "#7d5a3c", "#2e4057", "#e07be0", "#5f6b76", "#9bc53d")
 
 
@@ -45,7 +46,7 @@ def linear_ticks(high):
 
 
 def scale_for(values):
-    """(function from a value to 0..1, ticks, whether it is logarithmic). Logarithmic if the longest bar hides others."""
+    """(function from a value to 0..1, ticks, whether it is logarithmic: if the longest bar would hide others)."""
     high = max(values)
     positive = [value for value in values if value > 0]
     if not positive:
@@ -73,14 +74,13 @@ def bars(title, groups):
             x = left + width * position(tick)
             parts += [line(x, top, x, bottom, GRID), text(x, bottom + 12, number(tick), 10, "middle")]
         for peer, median, low, high, kind in entries:
-            colour = {"ours": OURS, "theirs": THEIRS, "yardstick": YARDSTICK}[kind]
-            middle = y + BAR / 2
+            fill = f'fill="{COLOURS[kind]}"'
+            at, middle = left + width * position(median), y + BAR / 2
             parts += [
                 text(left - 8, y + BAR - 4, peer, anchor="end", weight="bold" if kind == "ours" else "normal"),
                 # No bars on a logarithmic axis: their lengths would mean nothing.
-                f'<circle cx="{left + width * position(median):.1f}" cy="{middle}" r="6" fill="{colour}"/>' if logarithmic
-                else f'<rect x="{left}" y="{y:.1f}" width="{max(1.0, width * position(median)):.1f}" height="{BAR}" '
-                     f'fill="{colour}"/>',
+                f'<circle cx="{at:.1f}" cy="{middle}" r="6" {fill}/>' if logarithmic
+                else f'<rect x="{left}" y="{y:.1f}" width="{max(1.0, at - left):.1f}" height="{BAR}" {fill}/>',
                 line(left + width * position(low), middle, left + width * position(high), middle, INK, 1.4),
                 text(left + width * position(high) + 10, y + BAR - 4, number(median)),
             ]
@@ -90,8 +90,8 @@ def bars(title, groups):
 
 
 def overview(title, lines):
-    """`lines`: [(label, [(peer, ratio to fibrio, whether a yardstick)])]: a dot per peer on a logarithmic axis, hollow for
-    yardsticks."""
+    """`lines`: [(label, [(peer, ratio to fibrio, whether a yardstick)])]: a dot per peer on a logarithmic axis, hollow
+    for yardsticks."""
     ratios = [ratio for _, dots in lines for _, ratio, _ in dots] + [0.5, 2.0]
     low, high = min(ratios) / 1.3, max(ratios) * 1.3
     left, width, step, top = LABELS, WIDTH - LABELS - 30, 22, 84
@@ -101,8 +101,8 @@ def overview(title, lines):
         return left + width * math.log(ratio / low) / math.log(high / low)
 
     def dot(x, y, colour, yardstick):
-        fill, stroke = ("none", colour) if yardstick else (colour, "#ffffff")
-        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke="{stroke}" stroke-width="{2 if yardstick else 0.8}"/>'
+        fill, stroke, width = ("none", colour, 2) if yardstick else (colour, "#ffffff", 0.8)
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke="{stroke}" stroke-width="{width}"/>'
 
     parts = [text(8, 18, title, 14, weight="bold")]
     peers = {peer: yardstick for _, dots in lines for peer, _, yardstick in dots}

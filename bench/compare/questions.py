@@ -149,8 +149,8 @@ _LATENCY = ("requests_per_s", "p50_us", "p99_us", "p999_us")
 NETWORK = (
     Question(
         "W8", "TCP echo", "µs of the server's CPU per request",
-        "64-byte requests and answers, a task per connection. One worker: server on one CPU, load on the other; two: both "
-        "on both.", shown=_LATENCY,
+        "64-byte requests and answers, a task per connection. One worker: server on one CPU, load on the other; two: "
+        "both on both.", shown=_LATENCY,
         targets=(Target(1, 1.02, of="raw epoll"), Target(1, 1, "p99_us", "raw epoll"),
                  Target(1, 1, "p999_us", "raw epoll"))),
     Question(
@@ -161,13 +161,14 @@ NETWORK = (
         targets=(Target(1, 1.02, of="raw epoll", peer="fibrio, by hand"), Target(1, 1, of="nginx"))),
     Question(
         "W15", "Latency beside requests that compute", "µs, p99 of the requests that burn nothing",
-        "Echo with 256 connections and an open loop at 10,000 requests/s; some of them burn CPU in the handler. Latency "
-        "counts from the scheduled instant.", workers=(2,), yardsticks=(), shown=("p50_us", "p999_us"),
+        "Echo with 256 connections and an open loop at 10,000 requests/s; some of them burn CPU in the handler. "
+        "Latency counts from the scheduled instant.", workers=(2,), yardsticks=(), shown=("p50_us", "p999_us"),
         targets=(Target(2, 0.5, of="raw epoll"), Target(2, 0.5, of="Go"), Target(2, 1, "p50_us", "raw epoll"),
                  Target(2, 1, "p50_us", "Go"))),
     Question(
         "W16", "An idle loop", "% of a core",
-        "10,000 open idle connections and 10,000 timers an hour away.", shown=(), targets=(Target(1, 0.05), Target(2, 0.05))),
+        "10,000 open idle connections and 10,000 timers an hour away.", shown=(),
+        targets=(Target(1, 0.05), Target(2, 0.05))),
 )
 
 QUESTIONS = {question.id: question for question in sorted(

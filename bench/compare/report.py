@@ -40,7 +40,7 @@ targets in `bench/compare/questions.py`.
 - Plain threads, raw epoll loops and, in W4, oneTBB are yardsticks, not rivals: they cannot do what fibrio does.
 """
 
-QUICK = "**A quick run: little work, one round. It shows that everything works; its figures and verdicts mean nothing.**"
+QUICK = "**A quick run: little work, one round. It shows that all works; its figures and verdicts mean nothing.**"
 
 SHOWN = {"cpu": "CPU", "p99": "p99", "early": "too early", "wall_s": "wall s", "rss_mib": "peak RSS, MiB",
          "page_tables": "page tables, bytes", "requests_per_s": "requests/s", "p50_us": "p50 µs", "p99_us": "p99 µs",
@@ -81,9 +81,8 @@ class Sheet:
     def is_yardstick(self, peer):
         return peer in self.question.yardsticks
 
-    def rivals(self, metric="value"):
-        return [(row["peer"], median(row, metric)) for row in self.rows
-                if not self.is_ours(row["peer"]) and not self.is_yardstick(row["peer"]) and median(row, metric) is not None]
+    def rivals(self):
+        return [(row["peer"], median(row)) for row in self.rows if self.kind(row["peer"]) == "theirs"]
 
     def kind(self, peer):
         return "ours" if self.is_ours(peer) else "yardstick" if self.is_yardstick(peer) else "theirs"
@@ -136,7 +135,8 @@ def sheets_of(results):
     for question in QUESTIONS.values():
         rows = [row for row in results["rows"] if row["question"] == question.id]
         keys = list(dict.fromkeys((row["variant"], row["workers"]) for row in rows if row["values"]))
-        sheets = [Sheet(question, *key, [row for row in rows if (row["variant"], row["workers"]) == key]) for key in keys]
+        sheets = [Sheet(question, variant, workers, [row for row in rows if row["variant"] == variant
+                                                     and row["workers"] == workers]) for variant, workers in keys]
         if rows:
             found[question.id] = sheets
     return found
@@ -162,8 +162,9 @@ def summary(sheets):
         rival = f"{best[0]}, {plots.number(best[1])}" if best else ""
         ratio = "" if not best else f"{best[2]:.2f}" if best[2] > 1 else f"**{best[2]:.2f}**"
         figure = plots.number(median(ours)) if ours else "not measured"
-        lines.append(f"| [{question.id}](#{anchor(question)}) {question.title} | {sheet.name} | {question.unit} | {figure} | "
-                     f"{rival} | {ratio} | {words} |")
+        cells = [f"[{question.id}](#{anchor(question)}) {question.title}", sheet.name, question.unit, figure, rival,
+                 ratio, words]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -204,7 +205,8 @@ def section(question, sheets, results, notes, folder):
     if groups:
         busy = "" if noise is None else f"; other programs took {noise:.0%} of the CPUs' time meanwhile"
         words = f"Measured {results['dates'][question.id]}{busy}."
-        parts.append(f"**{words} Wall times are little more than noise; look at CPU.**" if (noise or 0) > 0.1 else words)
+        loud = noise is not None and noise > 0.1
+        parts.append(f"**{words} Not a quiet machine: wall times suffer, CPU times less.**" if loud else words)
     if question.id in notes:
         parts.append(notes[question.id])
     return "\n\n".join(parts)
@@ -220,13 +222,15 @@ def overview(sheets, folder):
             label = f"{sheet.question.id}, {sheet.variant + ', ' if sheet.variant else ''}{sheet.workers}w"
             if dots:
                 lines.append((label, dots))
-    (folder / "overview.svg").write_text(plots.overview("Cost relative to fibrio: right of the line fibrio is ahead", lines))
+    title = "Cost relative to fibrio: right of the line fibrio is ahead"
+    (folder / "overview.svg").write_text(plots.overview(title, lines))
 
 
 def facts(results):
-    lines = ["| machine | |", "|---|---|", *(f"| {name} | {value} |" for name, value in results["machine"].items())]
-    lines += ["", "| peer | version |", "|---|---|", *(f"| {name} | {value} |" for name, value in results["versions"].items())]
-    return "\n".join(lines)
+    def table(head, entries):
+        return "\n".join([f"| {head} |", "|---|---|", *(f"| {name} | {value} |" for name, value in entries.items())])
+
+    return table("machine | ", results["machine"]) + "\n\n" + table("peer | version", results["versions"])
 
 
 def main():
@@ -239,8 +243,8 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     sheets, notes = sheets_of(results), read_notes()
     overview(sheets, folder)
-    parts = [HEAD.format(rounds=results["rounds"]), *([QUICK] if results["quick"] else []), "## All of it", f"![Overview]({folder.name}/overview.svg)",
-             summary(sheets), "## Machine and versions", facts(results)]
+    parts = [HEAD.format(rounds=results["rounds"]), *([QUICK] if results["quick"] else []), "## All of it",
+             f"![Overview]({folder.name}/overview.svg)", summary(sheets), "## Machine and versions", facts(results)]
     parts += [section(QUESTIONS[name], group, results, notes, folder) for name, group in sheets.items()]
     options.page.write_text("\n\n".join(part.strip() for part in parts) + "\n")
     print(f"written: {options.page} and its plots")

@@ -1,6 +1,6 @@
-// What: what the C++ programs of the comparison share: the command line, the clock of a measurement, the answer.
-// Each program is called as `<program> <question> <size> --workers N`, does the work once and prints one JSON line;
-// questions.py says what the questions and their sizes are, compare.py runs the programs.
+// What: what the C++ programs of the comparison share: the command line, the clock of a measurement, the
+// answer. Each program is called as `<program> <question> <size> --workers N`, does the work once and prints
+// one JSON line; questions.py says what the questions and their sizes are, compare.py runs the programs.
 #pragma once
 
 #include <time.h>
@@ -22,8 +22,8 @@ struct Arguments {
   int workers = 1;
 };
 
-// What a question answers: its figure; CPU time per unit, if the unit is one of time (else 0); what the work came
-// to, which the driver checks; and more figures as `, "name": number` pairs.
+// What a question answers: its figure; CPU time per unit, if the unit is one of time (else 0); what the work
+// came to, which the driver checks; and more figures as `, "name": number` pairs.
 struct Answer {
   double value = 0;
   double cpu = 0;

@@ -1,7 +1,7 @@
 // What: the compute questions of the comparison (../questions.py) on Boost.Fiber: round_robin on one thread,
-// work_stealing (suspending) on several; stacks of 16 KiB without guards, as a million of its default ones do not fit.
-// The stacks are plain ones from malloc: Boost.Context's pool has no lock for several threads, takes half as much
-// memory again, and is as fast on one once malloc does not give memory back after every round.
+// work_stealing (suspending) on several; stacks of 16 KiB without guards, as a million of its default ones do
+// not fit. The stacks are plain ones from malloc: Boost.Context's pool has no lock for several threads, takes
+// half as much memory again, and is as fast on one once malloc does not give memory back after every round.
 // Not asked: W11 (no blocking pool), W13 (no cancellation).
 #include <malloc.h>
 

@@ -1,5 +1,6 @@
-// What: the compute questions of the comparison (../questions.py) on fibrio, by its public API, as its tour would
-// have a user write them. Settings are the defaults but for the number of workers: stacks of 256 KiB with guards.
+// What: the compute questions of the comparison (../questions.py) on fibrio, by its public API, as its tour
+// would have a user write them. Settings are the defaults but for the number of workers: stacks of 256 KiB
+// with guards.
 #include "fibrio/fibrio.hpp"
 
 #include <atomic>

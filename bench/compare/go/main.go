@@ -1,6 +1,6 @@
-// What: the compute questions of the comparison (../questions.py) in Go, GOMAXPROCS = workers; called and answering
-// as ../support.hpp says. Goroutines have no results: what joins them is a WaitGroup or the channel they send to.
-// Not asked: W11 (a goroutine that blocks needs no pool).
+// What: the compute questions of the comparison (../questions.py) in Go, GOMAXPROCS = workers; called and
+// answering as ../support.hpp says. Goroutines have no results: what joins them is a WaitGroup or the channel
+// they send to. Not asked: W11 (a goroutine that blocks needs no pool).
 package main
 
 import (

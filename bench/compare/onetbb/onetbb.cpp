@@ -1,5 +1,5 @@
-// What: the fork-join questions of the comparison (W4, W10, see ../questions.py) on oneTBB's task_group. It is no
-// runtime for tasks that wait: these are the yardstick for what fork-join alone can cost.
+// What: the fork-join questions of the comparison (W4, W10, see ../questions.py) on oneTBB's task_group. It
+// is no runtime for tasks that wait: these are the yardstick for what fork-join alone can cost.
 #include <tbb/global_control.h>
 #include <tbb/task_arena.h>
 #include <tbb/task_group.h>

@@ -1,5 +1,6 @@
-// What: some questions of the comparison (../questions.py) with plain threads, std::mutex and condition variables:
-// what a program without any runtime pays. A thread per task, whatever --workers says; the driver pins them.
+// What: some questions of the comparison (../questions.py) with plain threads, std::mutex and condition
+// variables: what a program without any runtime pays. A thread per task, whatever --workers says; the driver
+// pins them.
 #include <condition_variable>
 #include <deque>
 #include <future>

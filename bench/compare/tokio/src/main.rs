@@ -1,5 +1,6 @@
-//! What: the compute questions of the comparison (../../questions.py) on Tokio's multi-thread runtime; called and
-//! answering as ../../support.hpp says. W12 uses async-channel, as Tokio's own channels have one consumer.
+//! What: the compute questions of the comparison (../../questions.py) on Tokio's multi-thread runtime; called
+//! and answering as ../../support.hpp says. W12 uses async-channel, as Tokio's own channels have one
+//! consumer.
 
 use std::future::Future;
 use std::pin::Pin;
