@@ -65,6 +65,16 @@ class Fibrio(Peer):
         return f"{number} ({commit or 'no commit'}), {compiler(self.build)}, stacks of 256 KiB with guards"
 
 
+class FibrioEager(Fibrio):
+    name = "fibrio, eager"
+
+    def command(self):
+        return super().command() + ["--eager"]
+
+    def version(self):
+        return "the same, with TaskOptions::eager_start"
+
+
 class BoostFiber(Peer):
     name = "Boost.Fiber"
 
@@ -160,7 +170,7 @@ class PlainThreads(Peer):
         return f"{os.confstr('CS_GNU_LIBC_VERSION')}, {compiler(self.build)}; std::mutex, std::condition_variable"
 
 
-PEERS = (Fibrio, BoostFiber, Go, Tokio, Asyncio, Uvloop, OneTbb, PlainThreads)
+PEERS = (Fibrio, FibrioEager, BoostFiber, Go, Tokio, Asyncio, Uvloop, OneTbb, PlainThreads)
 
 
 def compiler(build):

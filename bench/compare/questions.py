@@ -14,6 +14,8 @@ import dataclasses
 import typing
 
 PYTHON = ("asyncio", "uvloop")
+ALL_PEERS = ("fibrio", "Boost.Fiber", "Go", "Tokio", *PYTHON)
+AND_EAGER = ("fibrio", "fibrio, eager", *ALL_PEERS[1:])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Question:
     check: typing.Callable | None = None  # size -> what `check` must be
     units: typing.Callable | None = None  # size -> units of work: the figure is of all the work, not per unit
     workers: tuple = (1, 2)
-    peers: tuple = ("fibrio", "Boost.Fiber", "Go", "Tokio", "asyncio", "uvloop")
+    peers: tuple = ALL_PEERS
     yardsticks: tuple = ("plain threads", "raw epoll")  # shown, but no rivals: they cannot do what fibrio does
     shown: tuple = ("cpu",)  # extra figures in the tables
     targets: tuple = ()
@@ -73,14 +75,14 @@ def fibonacci(n):
 
 
 def all_peers_but(*names):
-    return tuple(name for name in Question.peers if name not in names)
+    return tuple(name for name in ALL_PEERS if name not in names)
 
 
 COMPUTE = (
     Question(
         "W1", "Spawn and join", "ns per task",
         "One root task spawns 100 tasks that do nothing and awaits them all, many times over.",
-        (Work(20_000, 400, 100),), lambda size: 100 * size, targets=(Target(1, 50), Target(2, 100))),
+        (Work(20_000, 400, 100),), lambda size: 100 * size, peers=AND_EAGER, targets=(Target(1, 50), Target(2, 100))),
     Question(
         "W2", "Yield among 1,000", "ns per yield",
         "1,000 tasks give way to one another.",
@@ -93,12 +95,12 @@ COMPUTE = (
         "W3", "Ping-pong", "ns per round trip",
         "Two tasks exchange messages over two queues of capacity 1.",
         (Work(1_000_000, 30_000, 2_000, (*PYTHON, "plain threads")),), sum_below,
-        peers=(*Question.peers, "plain threads"), targets=(Target(1, 90), Target(2, 150))),
+        peers=(*ALL_PEERS, "plain threads"), targets=(Target(1, 90), Target(2, 150))),
     Question(
         "W4", "Skynet", "ms",
         "A tree of tasks with fan-out 10 and 1,000,000 leaves, summed through the tasks' results.",
         (Work(1_000_000, 100_000, 10_000, (*PYTHON, "Boost.Fiber")),), sum_below, lambda size: size,
-        peers=(*Question.peers, "oneTBB"), yardsticks=("oneTBB",), shown=("cpu", "rss_mib"),
+        peers=(*AND_EAGER, "oneTBB"), yardsticks=("oneTBB",), shown=("cpu", "rss_mib"),
         targets=(Target(1, 150), Target(2, 110))),
     Question(
         "W5", "A million sleepers", "s of CPU",
@@ -109,7 +111,7 @@ COMPUTE = (
     Question(
         "W6", "Overshoot of a sleep", "µs, median",
         "sleep(1 ms) again and again on an idle loop: how much later than asked does it return?",
-        (Work(1_000, 1_000, 100),), lambda size: size, workers=(1,), peers=(*Question.peers, "plain threads"),
+        (Work(1_000, 1_000, 100),), lambda size: size, workers=(1,), peers=(*ALL_PEERS, "plain threads"),
         shown=("p99", "early", "cpu"), targets=(Target(1, 45), Target(1, 110, "p99"), Target(1, 0, "early"))),
     Question(
         "W7", "Memory of a parked task", "bytes of RSS per task",
@@ -122,7 +124,7 @@ COMPUTE = (
         "W10", "Fork and join", "ms",
         "fib(30), where every call with n >= 2 spawns one child and joins it: 1.3 million tasks.",
         (Work(30, 25, 16, (*PYTHON, "Boost.Fiber"), needs_gib=7),), fibonacci, lambda size: fibonacci(size + 1) - 1,
-        peers=(*Question.peers, "oneTBB"), shown=("cpu", "rss_mib"), targets=(Target(1, 130), Target(2, 75))),
+        peers=(*AND_EAGER, "oneTBB"), shown=("cpu", "rss_mib"), targets=(Target(1, 130), Target(2, 75))),
     Question(
         "W11", "A call on the blocking pool", "ns per round trip",
         "One task awaits a call that does nothing on the pool of blocking threads, again and again.",
@@ -132,7 +134,7 @@ COMPUTE = (
         "W12", "Many to many", "ns per item",
         "4 producers and 4 consumers on one queue of capacity 1024.",
         (Work(8_000_000, 400_000, 10_000),), lambda size: 4 * sum_below(size // 4),
-        peers=(*Question.peers, "plain threads"), targets=(Target(1, 17), Target(2, 60))),
+        peers=(*ALL_PEERS, "plain threads"), targets=(Target(1, 17), Target(2, 60))),
     Question(
         "W13", "Cancel", "ns per task",
         "100,000 tasks are in a long sleep; cancel all, join all.",
@@ -141,7 +143,7 @@ COMPUTE = (
     Question(
         "W14", "A contended lock", "ns per lock and unlock",
         "8 tasks lock and unlock one Lock; inside, they count.",
-        (Work(1_000_000, 100_000, 2_000),), lambda size: 8 * size, peers=(*Question.peers, "plain threads"),
+        (Work(1_000_000, 100_000, 2_000),), lambda size: 8 * size, peers=(*ALL_PEERS, "plain threads"),
         targets=(Target(1, 12), Target(2, 80))),
 )
 
