@@ -1,9 +1,9 @@
 // Question: what does a 64-byte echo over TCP cost with nothing in between? The yardstick for every echo
 // server here (performance questions W8 and W15): a bare epoll loop per thread, each with its own
-// SO_REUSEPORT listener. It sends back whatever it gets. With --burn, the first 4 bytes of a message (little
-// endian) are a number of nanoseconds to compute for before the answer.
+// SO_REUSEPORT listener. It sends back whatever it gets; the first 4 bytes of a message (little endian) are a
+// number of nanoseconds to compute for before the answer.
 //
-//   epoll_echo [--port P] [--threads N] [--burn 1]     prints "listening on 127.0.0.1:P"
+//   epoll_echo [--port P] [--workers N]     prints "listening on 127.0.0.1:P"
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -57,16 +57,16 @@ void burn(const char* message) {
 
 // Answers one read. False: the connection is over. The load generator has one message under way per
 // connection, so that a send never finds the buffer full.
-bool echo(int fd, bool burning) {
+bool echo(int fd) {
   char message[4096];
   const ssize_t count = ::recv(fd, message, sizeof message, 0);
   if (count < 0) return errno == EAGAIN;
   if (count == 0) return false;
-  if (burning && count >= static_cast<ssize_t>(kMessage)) burn(message);
+  if (count >= static_cast<ssize_t>(kMessage)) burn(message);
   return ::send(fd, message, static_cast<std::size_t>(count), MSG_NOSIGNAL) == count;
 }
 
-void run(int listener, bool burning) {
+void run(int listener) {
   const int epoll = ::epoll_create1(0);
   epoll_event event{};
   event.events = EPOLLIN;
@@ -78,7 +78,7 @@ void run(int listener, bool burning) {
     for (int i = 0; i < count; ++i) {
       const int fd = events[static_cast<std::size_t>(i)].data.fd;
       if (fd != listener) {
-        if (!echo(fd, burning)) ::close(fd);
+        if (!echo(fd)) ::close(fd);
         continue;
       }
       for (int accepted = 0; (accepted = ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK)) >= 0;) {
@@ -96,11 +96,9 @@ void run(int listener, bool burning) {
 int main(int argc, char** argv) {
   int port = 0;
   int threads = 1;
-  bool burning = false;
   for (int i = 1; i + 1 < argc; i += 2) {
     if (std::strcmp(argv[i], "--port") == 0) port = std::atoi(argv[i + 1]);
-    if (std::strcmp(argv[i], "--threads") == 0) threads = std::atoi(argv[i + 1]);
-    if (std::strcmp(argv[i], "--burn") == 0) burning = std::atoi(argv[i + 1]) != 0;
+    if (std::strcmp(argv[i], "--workers") == 0) threads = std::atoi(argv[i + 1]);
   }
   std::vector<int> listeners;
   for (int i = 0; i < threads; ++i) listeners.push_back(listen_on(port));
@@ -108,7 +106,7 @@ int main(int argc, char** argv) {
   std::fflush(stdout);
   std::vector<std::thread> others;
   for (int i = 1; i < threads; ++i) {
-    others.emplace_back([=, fd = listeners[static_cast<std::size_t>(i)]] { run(fd, burning); });
+    others.emplace_back([fd = listeners[static_cast<std::size_t>(i)]] { run(fd); });
   }
-  run(listeners[0], burning);
+  run(listeners[0]);
 }

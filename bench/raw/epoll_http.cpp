@@ -1,9 +1,9 @@
 // Question: what does "Hello, world" over HTTP/1.1 cost with nothing in between? The yardstick for
 // examples/http_server: the same answer, byte for byte but the time, from a bare epoll loop, with keep-alive
-// and pipelining, one thread per --threads, each with its own SO_REUSEPORT listener. It is no server to use:
+// and pipelining, a thread per worker, each with its own SO_REUSEPORT listener. It is no server to use:
 // it looks for the empty line that ends a header and believes everything else.
 //
-//   epoll_http [--port P] [--threads N]     prints "listening on 127.0.0.1:P"
+//   epoll_http [--port P] [--workers N]     prints "listening on 127.0.0.1:P"
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -164,7 +164,7 @@ int main(int argc, char** argv) {
   int threads = 1;
   for (int i = 1; i + 1 < argc; i += 2) {
     if (std::strcmp(argv[i], "--port") == 0) port = std::atoi(argv[i + 1]);
-    if (std::strcmp(argv[i], "--threads") == 0) threads = std::atoi(argv[i + 1]);
+    if (std::strcmp(argv[i], "--workers") == 0) threads = std::atoi(argv[i + 1]);
   }
   std::vector<int> listeners;
   for (int i = 0; i < threads; ++i) listeners.push_back(listen_on(port));

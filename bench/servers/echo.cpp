@@ -1,9 +1,10 @@
-// Question: what does fibrio add to a 64-byte echo over TCP? (performance questions W8 and W15; the yardstick
-// is raw/epoll_echo.cpp, the load raw/echo_load.cpp, and echo_compare.sh runs them side by side.) One task per
-// connection sends back whatever it gets. With --burn, the first 4 bytes of a message (little endian) are a
-// number of nanoseconds to compute for before the answer.
+// Question: what does fibrio add to a 64-byte echo over TCP, and what do requests that compute cost the
+// others? (performance questions W8 and W15; the yardstick is raw/epoll_echo.cpp, the load raw/echo_load.cpp
+// and raw/echo_open_load.cpp, and compare/network.py runs them side by side with the peers.) One task per
+// connection sends back whatever it gets; the first 4 bytes of a message (little endian) are a number of
+// nanoseconds to compute for before the answer.
 //
-//   server_echo [--port P] [--workers N] [--burn 1]     prints "listening on 127.0.0.1:P"
+//   server_echo [--port P] [--workers N]     prints "listening on 127.0.0.1:P"
 #include <array>
 #include <chrono>
 #include <cstdio>
@@ -29,33 +30,31 @@ void burn(const std::byte* message) {
   }
 }
 
-void echo(fibrio::TcpStream stream, bool burning) {
+void echo(fibrio::TcpStream stream) {
   std::array<std::byte, 1024> message;
   try {
     while (const std::size_t count = stream.read_some(message)) {
-      if (burning && count >= kMessage) burn(message.data());
+      if (count >= kMessage) burn(message.data());
       stream.write_all(std::span(message).first(count));
     }
   } catch (const std::system_error&) {  // the client is gone
   }
 }
 
-void serve(fibrio::TcpListener& listener, bool burning) {
-  for (;;) fibrio::spawn(echo, listener.accept(), burning);
+void serve(fibrio::TcpListener& listener) {
+  for (;;) fibrio::spawn(echo, listener.accept());
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   std::uint16_t port = 0;
-  bool burning = false;
   fibrio::Config config;
   config.workers = 1;
   for (int i = 1; i + 1 < argc; i += 2) {
     if (std::strcmp(argv[i], "--port") == 0) port = static_cast<std::uint16_t>(std::atoi(argv[i + 1]));
     if (std::strcmp(argv[i], "--workers") == 0)
       config.workers = static_cast<std::size_t>(std::atoi(argv[i + 1]));
-    if (std::strcmp(argv[i], "--burn") == 0) burning = std::atoi(argv[i + 1]) != 0;
   }
   fibrio::run(
       [&] {
@@ -65,7 +64,7 @@ int main(int argc, char** argv) {
         std::fflush(stdout);
         std::vector<fibrio::Task<>> acceptors;
         for (std::size_t i = 0; i < fibrio::get_running_loop().workers(); ++i) {
-          acceptors.push_back(fibrio::spawn(serve, std::ref(listener), burning));
+          acceptors.push_back(fibrio::spawn(serve, std::ref(listener)));
         }
         for (const auto& acceptor : acceptors) fibrio::await(acceptor);
       },

@@ -141,7 +141,7 @@ class [[nodiscard]] Future : public AnyFuture {
       state()->abandon_completion();
       throw;
     }
-    state()->finish_completion(detail::FutureState::Outcome::kValue);
+    state()->finish_completion();
     return true;
   }
 };

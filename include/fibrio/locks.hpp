@@ -20,6 +20,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "fibrio/detail/eliding_atomic.hpp"
 #include "fibrio/detail/opaque.hpp"
 #include "fibrio/errors.hpp"
 
@@ -59,7 +60,8 @@ class Lock {
   [[nodiscard]] bool locked() const noexcept;
 
  private:
-  alignas(32) detail::Opaque<detail::BasicLockState<std::atomic>, 32> state_;  // not over two cache lines
+  alignas(32)
+      detail::Opaque<detail::BasicLockState<detail::ElidingAtomic>, 32> state_;  // not over two cache lines
 };
 
 // A flag that tasks can wait for. It may be destroyed right after set(), also if those who waited have not
@@ -170,7 +172,8 @@ class Semaphore {
   Semaphore(std::ptrdiff_t value, std::ptrdiff_t limit);
 
  private:
-  alignas(64) mutable detail::Opaque<detail::BasicSemaphoreState<std::atomic>, 64> state_;  // one cache line
+  alignas(64) mutable detail::Opaque<detail::BasicSemaphoreState<detail::ElidingAtomic>,
+                                     64> state_;  // one cache line
 };
 
 // A semaphore that refuses to be released more often than it was acquired.

@@ -1,4 +1,3 @@
-// What: the one place control blocks, states and queue nodes get their memory from (design, D7).
 // Rejected: replacing operator new for the whole program (its owner decides that, not a library); tbbmalloc
 // in sanitizer builds (it hides use-after-free from ASan and gives TSan false races).
 #include <cstdlib>
@@ -6,7 +5,6 @@
 
 #include "base/memory.hpp"
 #include "base/sanitizers.hpp"
-#include "fibrio/detail/future_state.hpp"
 
 #if !defined(FIBRIO_USE_MALLOC) && !defined(FIBRIO_ASAN) && !defined(FIBRIO_TSAN)
 #define FIBRIO_TBBMALLOC 1
@@ -15,7 +13,7 @@
 
 namespace fibrio::detail {
 
-void* allocate(std::size_t bytes) {
+void* allocate_block(std::size_t bytes) {
 #ifdef FIBRIO_TBBMALLOC
   void* memory = scalable_malloc(bytes);
 #else
@@ -25,7 +23,7 @@ void* allocate(std::size_t bytes) {
   return memory;
 }
 
-void deallocate(void* memory) noexcept {
+void free_block(void* memory) noexcept {
 #ifdef FIBRIO_TBBMALLOC
   scalable_free(memory);
 #else

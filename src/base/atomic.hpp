@@ -6,6 +6,8 @@
 #include <atomic>
 #include <cstddef>
 
+#include "fibrio/detail/eliding_atomic.hpp"
+
 namespace fibrio::detail {
 
 // The size of what two cores must not share by accident (x86-64 and the aarch64 machines we know).

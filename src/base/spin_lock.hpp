@@ -11,7 +11,7 @@
 
 namespace fibrio::detail {
 
-template <template <class> class Atomic = std::atomic>
+template <template <class> class Atomic = ElidingAtomic>
 class BasicSpinLock {
  public:
   void lock() noexcept {

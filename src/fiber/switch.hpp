@@ -69,8 +69,10 @@ struct FiberRemains {
   unsigned valgrind_stack = 0;
 };
 
-// Leaves a fiber that ended; `from` is any object that outlives the switch.
-[[noreturn]] void switch_fiber_for_good(SwitchSlot& slot, Fiber& from, Fiber& to) noexcept;
+// Leaves a fiber that ended; `from` is any object that outlives the switch. Never returns; not declared so, as it is
+// to be entered by a jump, as the last thing of an entry: a call that is never returned from would spoil the
+// predictions of all returns of the fiber that goes on.
+void switch_fiber_for_good(SwitchSlot& slot, Fiber& from, Fiber& to) noexcept;
 
 class Fiber {
  public:

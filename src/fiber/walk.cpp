@@ -25,8 +25,13 @@ _Unwind_Reason_Code note_frame(_Unwind_Context* context, void* argument) {
     return _URC_NO_REASON;
   }
   if (walk.count == walk.capacity) return _URC_END_OF_STACK;
-  walk.returns[walk.count++] = {reinterpret_cast<const void*>(address),
-                                reinterpret_cast<const void*>(_Unwind_GetRegionStart(context))};
+  const auto* const function = reinterpret_cast<const void*>(_Unwind_GetRegionStart(context));
+  // What has no unwind information, as where a fiber begins, is given the function of the frame before it.
+  if (walk.count != 0 && walk.returns[walk.count - 1].function == function &&
+      _Unwind_FindEnclosingFunction(reinterpret_cast<void*>(address - 1)) != function) {
+    return _URC_END_OF_STACK;
+  }
+  walk.returns[walk.count++] = {reinterpret_cast<const void*>(address), function};
   return _URC_NO_REASON;
 }
 

@@ -80,7 +80,7 @@ bool Socket::register_here(const char* call) {
         "release() it there, and adopt() the fd in this one");
   }
   int error = 0;
-  Registration* registration = worker.reactor.add(fd_.get(), error);
+  Registration* registration = worker.reactor_for_new_fd().add(fd_.get(), error);
   if (registration == nullptr) {
     throw std::system_error(
         -error, std::system_category(),
@@ -140,7 +140,9 @@ void Socket::leave() noexcept {
   if (use_.fetch_sub(1, std::memory_order_acq_rel) != (kClosed | 1)) return;
   // If another one has come meanwhile, too late, it is the last now.
   std::uint32_t nobody = kClosed;
-  if (use_.compare_exchange_strong(nobody, kClosed | kGone, std::memory_order_acq_rel)) close_now();
+  if (use_.compare_exchange_strong(nobody, kClosed | kGone, std::memory_order_acq_rel,
+                                   std::memory_order_acquire))
+    close_now();
 }
 
 void Socket::close_now() noexcept {
@@ -160,7 +162,8 @@ void Socket::close_now() noexcept {
 
 int Socket::release() {
   std::uint32_t nobody = 0;
-  if (!use_.compare_exchange_strong(nobody, kClosed | 1, std::memory_order_acq_rel)) {
+  if (!use_.compare_exchange_strong(nobody, kClosed | 1, std::memory_order_acq_rel,
+                                    std::memory_order_acquire)) {
     if ((nobody & kClosed) != 0) return -1;
     throw RuntimeError("release: a task is inside an operation on this socket");
   }

@@ -11,7 +11,7 @@
 //     once (operations that come too late bring the count to zero as well), and never while a system call of
 //     ours may be about to use its number. Until then the socket keeps itself alive, so that its handle may
 //     go while tasks are inside.
-//  4. The fd is registered by the first operation that has to wait, with the worker it runs on: a connection
+//  4. The fd is registered by the first operation that has to wait (Worker::reactor_for_new_fd): a connection
 //     that is answered at once costs no epoll_ctl.
 //
 // Rejected: closing under the waiting task (its next call could hit a stranger's fd of the same number).
@@ -95,7 +95,7 @@ class Socket {
   void leave() noexcept;
   void close_now() noexcept;
 
-  std::atomic<std::uint32_t> use_{0};
+  ElidingAtomic<std::uint32_t> use_{0};
   sys::UniqueFd fd_;
   std::shared_ptr<Socket> self_;  // from close to close_now
   const bool short_is_empty_;

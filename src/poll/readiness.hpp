@@ -19,7 +19,7 @@
 
 namespace fibrio::detail {
 
-template <template <class> class Atomic = std::atomic>
+template <template <class> class Atomic = ElidingAtomic>
 class Readiness {
  public:
   using Seen = std::uint32_t;

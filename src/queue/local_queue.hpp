@@ -21,6 +21,7 @@ class LocalQueue {
   void push_front(Runnable* item) noexcept { items_.push_front(item); }
   // Null if empty.
   Runnable* pop_front() noexcept { return items_.pop_front(); }
+  [[nodiscard]] Runnable* front() const noexcept { return items_.first; }
   // Appends all of `other`, which is then empty.
   void splice_back(LocalQueue& other) noexcept { items_.splice_back(other.items_); }
   void splice_back(RunnableChain other) noexcept { items_.splice_back(other); }

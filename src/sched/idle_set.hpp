@@ -12,8 +12,9 @@
 //  order of seq_cst operations either the park's RMW comes first: then the publisher's later load shows a
 //  sleeper and no searcher, or a searcher, who by induction parks later and looks again; or the publication
 //  comes first: then the parker's look sees it.
-//  3. A searcher that finds work stops searching; if it was the last one, it wakes the next (stop_searching
-//     returns true): there may be more work than it takes.
+//  3. A searcher that finds work stops searching; if it was the last one (stop_searching returns true), it looks at
+//     every queue, and wakes the next if there is more work than it takes. As in rule 2, either that look
+//     sees a publication, or the publisher sees that nobody searches any more.
 //  4. The list of sleepers is guarded by the lock and changes together with the awake count; a sleeper is
 //     taken off exactly once, by a waker (take) or by itself (wake_self).
 //  5. The look of rule 2 may be left to others if the park's own RMW shows that somebody searches: each
@@ -83,7 +84,8 @@ class IdleSet {
     word_.fetch_add(kOneSearching, std::memory_order_seq_cst);
     return true;
   }
-  // After it found work. True: it was the last one, so somebody else should look (wake_for_work).
+  // After it found work. True: it was the last one: if a look at every queue, after it, finds more, somebody else
+  // should come (wake_for_work).
   [[nodiscard]] bool stop_searching() noexcept {
     return searching(word_.fetch_sub(kOneSearching, std::memory_order_seq_cst)) == 1;
   }

@@ -81,6 +81,7 @@ Scheduler::Scheduler(const Config& config, std::size_t workers, const SchedulerH
       live_(this),
       id(live_.id()),
       stack_size(config.stack_size),
+      stack_class(static_cast<std::uint8_t>(stack_class_of(config.stack_size))),
       pin_workers(config.pin_workers),
       slow_ns(config.slow_callback_duration.count()),
       worker_count_(workers),

@@ -109,6 +109,8 @@ class Scheduler {
   void change_activity(int delta) noexcept;
 
   [[nodiscard]] std::size_t size() const noexcept { return worker_count_; }
+  // What waits in the shared list: a guess while workers run.
+  [[nodiscard]] std::size_t injected() const noexcept { return inject_.size(); }
   [[nodiscard]] std::size_t live_workers() const noexcept { return workers_.size(); }  // 0 after end()
   [[nodiscard]] Worker& worker(std::size_t index) noexcept { return *workers_[index]; }
   [[nodiscard]] const Worker& worker(std::size_t index) const noexcept { return *workers_[index]; }
@@ -122,6 +124,7 @@ class Scheduler {
   const std::uint64_t id;  // of this loop among all that ever lived in the process
   StackPool stack_pool;
   const std::size_t stack_size;
+  const std::uint8_t stack_class;  // of that
   const bool pin_workers;
   const std::int64_t slow_ns;  // what debug mode calls slow
   // This process was forked since the loop was made: nothing of it runs here (see sched/fork.hpp).
@@ -159,9 +162,11 @@ class Scheduler {
 
   // The watch: see sched/watch.cpp.
   void make_watch();
-  void arm_watch() noexcept;
+  void arm_watch(std::int64_t after_ns) noexcept;
   void start_watch() noexcept;
-  void continue_watch(bool some_stalled) noexcept;
+  void continue_watch(bool some_stalled, bool is_idle) noexcept;
+  // Somebody goes to sleep.
+  void hasten_watch() noexcept;
   static void on_watch_event(void* context, RunnableChain& ready) noexcept;
 
   const unsigned forks_ = fork_count();
@@ -189,6 +194,8 @@ class Scheduler {
   sys::UniqueFd watch_fd_;  // a timerfd that every worker's epoll knows; none with one worker
   WatchSwitch<> watch_;
   std::atomic<std::int64_t> watch_period_ns_{kWatchMinNs};
+  // Writers: who got an expiry, who goes to sleep; relaxed: late, it costs a period.
+  std::atomic<bool> watch_waits_longer_{false};  // armed by a busy worker for more than the period
 
   std::mutex gate_lock_;
   std::condition_variable gate_;

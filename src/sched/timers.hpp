@@ -39,7 +39,8 @@ struct TimerEntry : TimerNode {
   explicit TimerEntry(Claim function) noexcept : claim(function) {}
 
   Claim claim;
-  Timers* home = nullptr;  // where it was armed last
+  Timers* home = nullptr;         // where it was armed last
+  const void* touches = nullptr;  // what firing it will read, to be fetched ahead; null: nothing far away
 };
 
 class Timers {
@@ -90,6 +91,7 @@ class Timers {
       auto* entry = static_cast<TimerEntry*>(due_.pop_front());
       has_due_.store(!due_.empty(), std::memory_order_relaxed);
       if (entry == nullptr) return false;
+      fetch_ahead();
       action = entry->claim(*entry, false);
     }
     if (action.act != nullptr) action.act(action.context, worker);
@@ -131,6 +133,16 @@ class Timers {
   }
 
  private:
+  // Of a million sleeping tasks each entry, and each task, is out of the cache: asked for one or two fires before
+  // they are needed, they come while others run.
+  void fetch_ahead() const noexcept {
+    if (due_.empty()) return;
+    const auto* next = static_cast<const TimerEntry*>(due_.front());
+    __builtin_prefetch(next->touches);
+    __builtin_prefetch(static_cast<const std::byte*>(next->touches) + kCacheLine);
+    __builtin_prefetch(due_.second());
+  }
+
   SpinLock lock_;
   TimerWheel wheel_;
   DueList due_;

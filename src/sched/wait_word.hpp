@@ -36,7 +36,7 @@ namespace fibrio::detail {
 
 enum class WaitPhase : std::uint8_t { running = 0, waiting = 1, awaiting = 2, masked = 3 };
 
-template <template <class> class Atomic = std::atomic>
+template <template <class> class Atomic = ElidingAtomic>
 class WaitWord {
  public:
   enum class [[nodiscard]] Armed : std::uint8_t{

@@ -9,9 +9,11 @@
 //     own (or nobody would, as long as everybody else is busy), and arms it again if any worker runs; if none
 //     does, it clears the switch and then looks once more. Both sides store (running_, the switch) seq_cst
 //     before they load the other's word seq_cst: one of the two sees the other (WatchSwitch).
-// The period is short as long as some worker is stalled: what comes in for it waits for the next expiry. Else
-// it grows. So at most one wake-up per period is spent, none when the loop is idle, and a worker can be
-// stalled unseen for at most one period.
+// The period is short after a stall, since what comes in for a stalled worker waits for the next expiry, and
+// grows slowly while there is none: who stalls once a few milliseconds is seen within 0.2 ms. A worker that
+// has work of its own lets it be at least 1 ms, or the expiries would cost a busy loop more than they gain
+// it; who goes to sleep then makes it short again. So at most one wake-up per period is spent, and none when
+// the loop is idle.
 //
 // Rejected: a bounded sleep of one parked worker (when all sleep nobody may have a bound, and when one of
 // them wakes, making a bound for another costs a wake-up each time); a thread of its own (always there, for
@@ -42,15 +44,15 @@ void Scheduler::make_watch() {
   }
 }
 
-void Scheduler::arm_watch() noexcept {
+void Scheduler::arm_watch(std::int64_t after_ns) noexcept {
   itimerspec time{};
-  time.it_value.tv_nsec = watch_period_ns_.load(std::memory_order_relaxed);
+  time.it_value.tv_nsec = after_ns;
   const int result = sys::timerfd_settime(watch_fd_.get(), 0, &time, nullptr);
   FIBRIO_CHECK(result == 0, "timerfd_settime failed on the loop's own timer");
 }
 
 void Scheduler::start_watch() noexcept {
-  if (watch_fd_.is_open() && watch_.begin()) arm_watch();
+  if (watch_fd_.is_open() && watch_.begin()) arm_watch(watch_period_ns_.load(std::memory_order_relaxed));
 }
 
 void Scheduler::on_watch_event(void* context, RunnableChain&) noexcept {
@@ -59,30 +61,41 @@ void Scheduler::on_watch_event(void* context, RunnableChain&) noexcept {
   if (Worker* worker = this_worker()) worker->watch_expired_ = true;
 }
 
-void Worker::on_watch() noexcept {
+void Worker::on_watch(bool is_idle) noexcept {
+  const std::int64_t stalled_after_ns = is_idle ? kStalledAfterNs : kStalledBesideWorkNs;
   watch_expired_ = false;
   read_clock();
   bool some_stalled = false;
   for (std::size_t i = 0; i < scheduler.size(); ++i) {
     Worker& neighbour = scheduler.worker(i);
-    if (&neighbour == this || !neighbour.is_stalled(now_ns)) continue;
+    if (&neighbour == this || !neighbour.is_stalled(now_ns, stalled_after_ns)) continue;
     some_stalled = true;
     claim(neighbour);
     relieve(neighbour);
   }
-  scheduler.continue_watch(some_stalled);
+  scheduler.continue_watch(some_stalled, is_idle);
 }
 
-void Scheduler::continue_watch(bool some_stalled) noexcept {
-  const std::int64_t period = watch_period_ns_.load(std::memory_order_relaxed);
-  watch_period_ns_.store(some_stalled ? kWatchMinNs : std::min(period * 2, kWatchMaxNs),
-                         std::memory_order_relaxed);
+void Scheduler::continue_watch(bool some_stalled, bool is_idle) noexcept {
+  const std::int64_t before = watch_period_ns_.load(std::memory_order_relaxed);
+  const std::int64_t period =
+      some_stalled ? kWatchMinNs : std::min(before + before / kWatchGrowth, kWatchMaxNs);
+  watch_period_ns_.store(period, std::memory_order_relaxed);
   // The caller too, if it polled between two items: it may be the next to stall.
   const auto somebody_runs = [this] {
     return std::any_of(workers_.begin(), workers_.end(),
                        [](const auto& worker) { return worker->running_.load(std::memory_order_seq_cst); });
   };
-  if (watch_.go_on(somebody_runs)) arm_watch();
+  const bool goes_on = watch_.go_on(somebody_runs);
+  const std::int64_t next = is_idle ? period : std::max(period, kStalledBesideWorkNs);
+  watch_waits_longer_.store(goes_on && next > period, std::memory_order_relaxed);
+  if (goes_on) arm_watch(next);
+}
+
+void Scheduler::hasten_watch() noexcept {
+  if (!watch_waits_longer_.load(std::memory_order_relaxed)) return;
+  if (watch_waits_longer_.exchange(false, std::memory_order_relaxed))
+    arm_watch(watch_period_ns_.load(std::memory_order_relaxed));
 }
 
 }  // namespace fibrio::detail

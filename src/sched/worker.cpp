@@ -27,6 +27,7 @@ Worker::Worker(Scheduler& its_scheduler, std::size_t its_index, std::uint64_t se
 
 inline void Worker::finish_arrival() noexcept {
   budget_ = kBudget;
+  step_begin_ = ring_.end();
   if (commit_ != nullptr) {
     tsan_acquire(&commit_);
     const Commit commit = commit_;
@@ -91,6 +92,7 @@ void Worker::enter_fiber(SwitchSlot& slot) noexcept {
       next->fiber.inherit(*stack);
       worker->current = next;
       worker->budget_ = kBudget;
+      worker->step_begin_ = worker->ring_.end();
       worker->pass_is_new_ = false;  // nothing stops here
       if (worker->is_debugging()) [[unlikely]]
         worker->begin_step();
@@ -104,7 +106,7 @@ void Worker::enter_fiber(SwitchSlot& slot) noexcept {
     worker->dead_remains_ = remains;
     tsan_release(stack);
     tsan_release(&worker->commit_);
-    switch_fiber_for_good(*worker, worker->dead_, next == nullptr ? worker->main_ : next->fiber);
+    return switch_fiber_for_good(*worker, worker->dead_, next == nullptr ? worker->main_ : next->fiber);
   }
 }
 
@@ -144,6 +146,19 @@ bool Worker::begin_quick_pass() noexcept {
   return true;
 }
 
+// What is resumed next, and the task after that, are out of the cache if there are many: asked for one switch before they
+// are needed, they come while this one runs.
+static void fetch_ahead(const Runnable* item) noexcept {
+  if (item == nullptr) return;
+  __builtin_prefetch(item->next);
+  if (item->kind != RunnableKind::kTask) return;
+  const auto* context =
+      static_cast<const std::byte*>(static_cast<const TaskCore*>(item)->fiber.saved_context());
+  __builtin_prefetch(context);
+  __builtin_prefetch(context + kCacheLine);
+  __builtin_prefetch(context + 2 * kCacheLine);
+}
+
 TaskCore* Worker::take_next() noexcept {
   if (creators_ != nullptr) return take_creator();
   if (solo) {
@@ -156,6 +171,7 @@ TaskCore* Worker::take_next() noexcept {
     --pass_left_;
     ++ticks_;
     counters.tasks_run.add();
+    fetch_ahead(local_.front());
     return static_cast<TaskCore*>(item);
   }
   if (strand_ != nullptr) return take_next_of_strand();
@@ -303,7 +319,12 @@ void Worker::schedule(Runnable& item) noexcept {
   }
 }
 
+bool Worker::is_worth_waking(std::size_t waiting) const noexcept {
+  return static_cast<std::int64_t>(waiting) * step_ns_ >= kWorthWakingNs;
+}
+
 void Worker::push_ring(Runnable& item) noexcept {
+  if (!is_worth_waking(ring_.size() + 1)) return ring_.push_back_quiet(&item, scheduler.inject_);
   ring_.push_back(&item, scheduler.inject_);
   scheduler.wake_one_for_work(this);
 }
@@ -325,7 +346,8 @@ void Worker::push_again(Runnable& item) noexcept {
   // this.
   const bool others = !ring_.empty();
   ring_.push_back_quiet(&item, scheduler.inject_);
-  if (others && scheduler.idle_.may_want_wake()) scheduler.wake_one_for_work(this);
+  if (others && is_worth_waking(ring_.size()) && scheduler.idle_.may_want_wake())
+    scheduler.wake_one_for_work(this);
 }
 
 void make_ready_anywhere(TaskCore& core) noexcept {
@@ -354,6 +376,26 @@ Worker& require_task(const char* what) {
 // --- polling, sleeping -------------------------------------------------------------------------------------
 
 std::int64_t Worker::read_clock() noexcept { return now_ns = scheduler.now_ns(); }
+
+bool Worker::spin_for_completion() noexcept {
+  if (!expects_completion_) return false;
+  expects_completion_ = false;
+  if (scheduler.has_virtual_time()) return false;
+  constexpr int kLooks = 32;  // between two polls: about 1 us
+  const std::int64_t begin = scheduler.now_ns();
+  do {
+    for (int look = 0; look < kLooks; ++look) {
+      // Several workers: this one still counts as searching, so that nobody else is woken for what comes.
+      if (!scheduler.inject_.empty() || !mailbox_.empty() || scheduler.is_stopping()) return true;
+      spin_pause<std::atomic>();
+    }
+    poll_now(0);
+    read_clock();
+    if (queue_length() != 0 || timers.may_be_due(now_ns)) return true;
+  } while (now_ns - begin < kCompletionSpinNs);
+  spins_left_out_ = kSpinsLeftOut;
+  return false;
+}
 
 void Worker::poll_now(std::int64_t timeout_ns) noexcept {
   RunnableChain ready;
@@ -398,6 +440,7 @@ void Worker::maintain() noexcept {
   next_maintenance_ns_ = trimmed >= kStacksPerTrim ? now_ns : now_ns + kMaintenancePeriodNs;
   if (steps > kFewSteps || trimmed != 0) return;
   // Little ran for a whole period.
+  frames.clear();
   return_unused_memory();
   needs_maintenance_ = steps != 0 || stacks.has_cached() || scheduler.stack_pool.has_untrimmed();
 }
@@ -450,6 +493,7 @@ void Worker::sleep_solo() {
       return;
     }
   }
+  if (spin_for_completion()) return;
   std::int64_t timeout_ns = sleep_time(timers.park());
   static_cast<void>(scheduler.idle_.park(index, false));  // nobody else searches
   // seq_cst: partners are the pushers' publications (see IdleSet) and unpark.

@@ -26,6 +26,7 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -38,11 +39,13 @@
 #include "queue/lifo_slot.hpp"
 #include "queue/local_queue.hpp"
 #include "queue/run_queue.hpp"
+#include "sched/frame_cache.hpp"
 #include "sched/reactor.hpp"
 #include "sched/strand.hpp"
 #include "sched/task_core.hpp"
 #include "sched/this_worker.hpp"
 #include "sched/timers.hpp"
+#include "sched/tuning.hpp"
 
 namespace fibrio::detail {
 
@@ -136,8 +139,26 @@ class Worker : public SwitchSlot {
   // For the end of the loop: what is still queued, one by one.
   [[nodiscard]] Runnable* take_for_drop() noexcept;
 
+  // The running task is about to wait for another one. What it made ready, or created, in this step runs first, the
+  // newest first: so a tree of tasks is walked depth first, and only a path of it is alive at a time.
+  void expect_join() noexcept {
+    if (!solo && ring_.end() > step_begin_) newest_from_ = std::min(newest_from_, step_begin_);
+  }
+
+  // Where an fd belongs that is waited for here for the first time.
+  [[nodiscard]] Reactor& reactor_for_new_fd() noexcept;
+
   // Counts one operation of a task that did not have to wait; true if it should give way now.
   [[nodiscard]] bool spend_budget() noexcept { return --budget_ == 0; }
+
+  // Something outside of the loop will make something ready in a few microseconds: worth not to sleep for.
+  void expect_completion() noexcept {
+    if (spins_left_out_ == 0) {
+      expects_completion_ = true;
+    } else {
+      --spins_left_out_;
+    }
+  }
 
   // --- any thread ------------------------------------------------------------------------------------------
 
@@ -164,10 +185,11 @@ class Worker : public SwitchSlot {
   Reactor reactor;
   Timers timers;
   StackCache stacks;
+  FrameCache frames;
   std::int64_t now_ns;  // the clock when it was last read
 
   struct Counters {
-    Counter tasks_run, callbacks_run, stolen, claims, polls, parks, unparks;
+    Counter tasks_run, callbacks_run, stolen, claims, polls, parks, unparks, searches, failed_searches;
   } counters;
   std::atomic<std::uint64_t> stolen_from{0};  // written by thieves
 
@@ -176,6 +198,8 @@ class Worker : public SwitchSlot {
   [[nodiscard]] bool has_saved_all() const noexcept { return !is_failing_task_; }
 
  private:
+  static constexpr std::uint64_t kNoJoin = UINT64_MAX;
+
   friend class Scheduler;
   friend Worker& suspend(Worker& worker, WaitReason reason, Commit commit, void* argument) noexcept;
   friend void yield_current(Worker& worker) noexcept;
@@ -217,20 +241,24 @@ class Worker : public SwitchSlot {
   void begin_running() noexcept;
   bool fire_timers(Timers& of) noexcept;
   // It runs something for so long that its neighbours run its reactor and timers. For others.
-  [[nodiscard]] bool is_stalled(std::int64_t at_ns) const noexcept;
+  [[nodiscard]] bool is_stalled(std::int64_t at_ns, std::int64_t after_ns) const noexcept;
   // Runs the neighbour's reactor and timers; true if there was something.
   bool claim(Worker& neighbour) noexcept;
   bool claim_stalled_neighbours() noexcept;
   // Takes ready tasks from it, behind what is ready here.
   void relieve(Worker& neighbour) noexcept;
-  void on_watch() noexcept;
+  void on_watch(bool is_idle) noexcept;
   void sleep_shared();
   void push_ring(Runnable& item) noexcept;
+  [[nodiscard]] bool is_worth_waking(std::size_t waiting) const noexcept;
+  void measure_steps() noexcept;
   void push_yielded(TaskCore& core) noexcept;
   // What has run and goes on: behind what is ready, without waking anybody for it alone.
   void push_again(Runnable& item) noexcept;
   void send_to_neighbour(Runnable& item) noexcept;
 
+  // Before a sleep: true if something came that was expected, or anything else.
+  [[nodiscard]] bool spin_for_completion() noexcept;
   void poll_now(std::int64_t timeout_ns) noexcept;
   void fire_due(Timers& timers) noexcept;
   void maintain() noexcept;
@@ -267,6 +295,12 @@ class Worker : public SwitchSlot {
   FiberRemains dead_remains_;
 
   RunQueue<> ring_;
+  std::uint64_t step_begin_ = 0;         // the ring's end when the present step began
+  std::uint64_t newest_from_ = kNoJoin;  // what is behind that in the ring goes newest first
+  std::int64_t step_ns_ =
+      kUnknownStepNs;             // what a step here takes: the last look's, or less and less of more
+  std::int64_t measured_ns_ = 0;  // when that was last measured
+  std::uint64_t measured_steps_ = 0;
   LifoSlot<> lifo_;
   InjectQueue<> mailbox_;  // tasks for this worker only: forced migration
 
@@ -278,6 +312,8 @@ class Worker : public SwitchSlot {
   std::int64_t next_maintenance_ns_ = 0;
   std::uint64_t tasks_at_maintenance_ = 0;
   bool needs_maintenance_ = false;
+  bool expects_completion_ = false;
+  std::uint32_t spins_left_out_ = 0;
   std::atomic<bool> held_for_jump_{false};  // a jump of virtual time waits for this worker to wake
 };
 

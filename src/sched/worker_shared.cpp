@@ -51,8 +51,8 @@ void Worker::run_last_pass() noexcept {
 void Worker::begin_running() noexcept {
   if (searching_) {
     searching_ = false;
-    // The last searcher passes the search on: there may be more than it takes.
-    if (scheduler.idle_.stop_searching()) scheduler.wake_one_for_work(this);
+    // The last searcher passes the search on, if there is more than it takes (rule 3 of IdleSet).
+    if (scheduler.idle_.stop_searching() && scheduler.has_work_anywhere()) scheduler.wake_one_for_work(this);
   }
   if (running_.load(std::memory_order_relaxed)) return;
   last_look_ns_.store(now_ns, std::memory_order_relaxed);
@@ -68,6 +68,12 @@ Runnable* Worker::take_own() noexcept {
     }
   }
   lifo_streak_ = 0;
+  if (newest_from_ != kNoJoin) {
+    if (ring_.end() > newest_from_) {
+      if (Runnable* item = ring_.pop_back()) return item;
+    }
+    newest_from_ = kNoJoin;
+  }
   if (Runnable* item = ring_.pop_front()) return item;
   return lifo_.take();
 }
@@ -83,8 +89,26 @@ Runnable* Worker::next_shared() noexcept {
       if (!ring_.empty()) scheduler.wake_one_for_work(this);
       return item;
     }
+    // So does the oldest that waits here, while it is overtaken.
+    if (newest_from_ != kNoJoin) {
+      if (Runnable* item = ring_.pop_front()) return item;
+    }
   }
   return take_own();
+}
+
+// From one look to the next: the mean, if it is more than it was; else a little less than it was, so that a few long
+// steps among many are not forgotten.
+void Worker::measure_steps() noexcept {
+  const std::uint64_t steps = counters.tasks_run.get() + counters.callbacks_run.get();
+  const std::uint64_t done = steps - measured_steps_;
+  const std::int64_t took_ns = now_ns - measured_ns_;
+  measured_steps_ = steps;
+  measured_ns_ = now_ns;
+  if (done == 0) return;
+  const bool was_worth = is_worth_waking(ring_.size());
+  step_ns_ = std::max(took_ns / static_cast<std::int64_t>(done), step_ns_ - step_ns_ / 8);
+  if (!was_worth && !ring_.empty() && is_worth_waking(ring_.size())) scheduler.wake_one_for_work(this);
 }
 
 void Worker::look_around() noexcept {
@@ -92,8 +116,9 @@ void Worker::look_around() noexcept {
   poll_now(0);
   read_clock();
   last_look_ns_.store(now_ns, std::memory_order_relaxed);
+  measure_steps();
   fire_timers(timers);
-  if (watch_expired_) on_watch();
+  if (watch_expired_) on_watch(false);
   if (!scheduler.has_virtual_time()) maintain();
 }
 
@@ -120,6 +145,7 @@ Runnable* Worker::take_injected() noexcept {
 }
 
 Runnable* Worker::steal() noexcept {
+  counters.searches.add();
   const auto count = static_cast<std::uint32_t>(scheduler.size());
   for (int pass = 1; pass <= kStealPasses; ++pass) {
     const std::uint32_t start = random_below(count);
@@ -141,6 +167,7 @@ Runnable* Worker::steal() noexcept {
       }
     }
   }
+  counters.failed_searches.add();
   return nullptr;
 }
 
@@ -156,9 +183,18 @@ Runnable* Worker::search() noexcept {
   return nullptr;
 }
 
-bool Worker::is_stalled(std::int64_t at_ns) const noexcept {
+// Connections come in bursts, and all tasks of a burst may wait first on the worker that accepts, while the
+// others get none. So who has many more fds than another one, picked at random, leaves the next to that.
+Reactor& Worker::reactor_for_new_fd() noexcept {
+  constexpr std::size_t kMore = 8;  // a guess: a few connections gain more from staying than from company
+  if (solo) return reactor;
+  Reactor& other = scheduler.worker(random_below(static_cast<std::uint32_t>(scheduler.size()))).reactor;
+  return reactor.size() > other.size() + other.size() / 8 + kMore ? other : reactor;
+}
+
+bool Worker::is_stalled(std::int64_t at_ns, std::int64_t after_ns) const noexcept {
   return running_.load(std::memory_order_relaxed) &&
-         at_ns - last_look_ns_.load(std::memory_order_relaxed) >= kStalledAfterNs;
+         at_ns - last_look_ns_.load(std::memory_order_relaxed) >= after_ns;
 }
 
 bool Worker::claim(Worker& neighbour) noexcept {
@@ -176,7 +212,7 @@ bool Worker::claim_stalled_neighbours() noexcept {
   bool found = false;
   for (std::size_t i = 0; i < scheduler.size(); ++i) {
     Worker& neighbour = scheduler.worker(i);
-    if (&neighbour != this && neighbour.is_stalled(now_ns)) found |= claim(neighbour);
+    if (&neighbour != this && neighbour.is_stalled(now_ns, kStalledAfterNs)) found |= claim(neighbour);
   }
   return found;
 }
@@ -194,6 +230,7 @@ void Worker::relieve(Worker& neighbour) noexcept {
 }
 
 void Worker::sleep_shared() {
+  if (spin_for_completion()) return;
   std::int64_t timeout_ns = sleep_time(timers.park());
   running_.store(false, std::memory_order_seq_cst);
   const bool others_look = scheduler.idle_.park(index, searching_);
@@ -205,7 +242,10 @@ void Worker::sleep_shared() {
   } else if (scheduler.has_virtual_time() && scheduler.jump_virtual_time()) {
     timeout_ns = 0;
   }
-  if (timeout_ns != 0) counters.parks.add();
+  if (timeout_ns != 0) {
+    counters.parks.add();
+    scheduler.hasten_watch();
+  }
   poll_now(timeout_ns);
   searching_ = !scheduler.idle_.wake_self(index);
   signalled_.store(false, std::memory_order_seq_cst);
@@ -215,9 +255,10 @@ void Worker::sleep_shared() {
   if (held_for_jump_.exchange(false, std::memory_order_seq_cst)) scheduler.end_jump();
   timers.unpark();
   read_clock();
+  measured_ns_ = now_ns;
   last_look_ns_.store(now_ns, std::memory_order_relaxed);
   fire_timers(timers);
-  if (watch_expired_) on_watch();
+  if (watch_expired_) on_watch(true);
 }
 
 FIBRIO_NO_TSAN_END

@@ -20,6 +20,12 @@ Composition::~Composition() {
   for (std::size_t i = 0; i < size_; ++i) children_[i].~Child();
 }
 
+void Composition::destroy() noexcept {
+  const std::size_t bytes = bytes_;
+  this->~Composition();
+  deallocate(this, bytes);
+}
+
 void Composition::Child::run(bool drop) noexcept {
   Composition& owner = owner_;
   if (!drop) owner.on_child(*this);
@@ -41,7 +47,7 @@ void Composition::detach() noexcept {
 }
 
 void Composition::complete() noexcept {
-  if (begin_completion()) finish_completion(Outcome::kValue);
+  if (begin_completion()) finish_completion();
 }
 
 void Composition::complete_with(std::exception_ptr error) noexcept {

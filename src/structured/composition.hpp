@@ -102,10 +102,12 @@ class Composition : public FutureState {
   template <class C, class... A>
   [[nodiscard]] static C* make(LoopIdentity loop, std::size_t count, A&&... arguments) {
     static_assert(alignof(C) >= alignof(Child) && sizeof(C) % alignof(Child) == 0);
-    auto* memory = static_cast<std::byte*>(allocate(sizeof(C) + count * sizeof(Child)));
+    const std::size_t bytes = sizeof(C) + count * sizeof(Child);
+    auto* memory = static_cast<std::byte*>(allocate(bytes));
     auto* made = ::new (static_cast<void*>(memory)) C(loop, std::forward<A>(arguments)...);
     made->children_ = reinterpret_cast<Child*>(memory + sizeof(C));
     made->size_ = count;
+    made->bytes_ = bytes;
     for (std::size_t i = 0; i < count; ++i) ::new (static_cast<void*>(made->children_ + i)) Child(*made);
     return made;
   }
@@ -124,7 +126,7 @@ class Composition : public FutureState {
  protected:
   Composition(Kind kind, LoopIdentity loop) noexcept : FutureState(kind, loop.scheduler, loop.id) {}
   ~Composition() override;
-  void destroy() noexcept override { delete this; }
+  void destroy() noexcept override;
 
   // A child is done; in the pass after that.
   virtual void on_child(Child& child) noexcept = 0;
@@ -136,6 +138,7 @@ class Composition : public FutureState {
  private:
   Child* children_ = nullptr;
   std::size_t size_ = 0;
+  std::size_t bytes_ = 0;  // with the children
 };
 
 }  // namespace fibrio::detail

@@ -21,7 +21,7 @@
 
 namespace fibrio::detail {
 
-template <template <class> class Atomic = std::atomic>
+template <template <class> class Atomic = ElidingAtomic>
 class BasicLockState {
  public:
   using Waiter = BasicWaiter<Atomic>;
@@ -82,7 +82,7 @@ class BasicLockState {
   BasicWaitQueue<Atomic> waiters_;
 };
 
-template <template <class> class Atomic = std::atomic>
+template <template <class> class Atomic = ElidingAtomic>
 class BasicSemaphoreState {
  public:
   using Waiter = BasicWaiter<Atomic>;

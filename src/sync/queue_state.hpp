@@ -14,7 +14,7 @@
 
 namespace fibrio::detail {
 
-template <template <class> class Atomic = std::atomic>
+template <template <class> class Atomic = ElidingAtomic>
 class BasicQueueState {
  public:
   using Waiter = BasicWaiter<Atomic>;

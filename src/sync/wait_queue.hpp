@@ -28,7 +28,7 @@
 
 namespace fibrio::detail {
 
-template <template <class> class Atomic = std::atomic>
+template <template <class> class Atomic = ElidingAtomic>
 struct BasicWaiter : ListHook<> {
   WaitWord<Atomic>* word = nullptr;  // null: a plain thread, which cannot be cancelled
   BasicWaiter* next_woken = nullptr;
@@ -48,7 +48,7 @@ struct BasicWaiter : ListHook<> {
 };
 
 // Whom to make ready once the lock is free, in order.
-template <template <class> class Atomic = std::atomic>
+template <template <class> class Atomic = ElidingAtomic>
 class BasicWoken {
  public:
   using Waiter = BasicWaiter<Atomic>;
@@ -72,7 +72,7 @@ class BasicWoken {
   Waiter* last_ = nullptr;
 };
 
-template <template <class> class Atomic = std::atomic>
+template <template <class> class Atomic = ElidingAtomic>
 class BasicWaitQueue {
  public:
   using Waiter = BasicWaiter<Atomic>;

@@ -81,13 +81,13 @@ class CallbackState final : public QueuedCallback, public std::enable_shared_fro
   [[nodiscard]] bool take(State to) noexcept {
     State expected = State::waiting;
     // acq_rel: the winner owns the callable.
-    return state_.compare_exchange_strong(expected, to, std::memory_order_acq_rel);
+    return state_.compare_exchange_strong(expected, to, std::memory_order_acq_rel, std::memory_order_acquire);
   }
 
   Scheduler& scheduler_;
   UniqueFunction<void()> function_;
   ContextSlot context_;
-  std::atomic<State> state_{State::waiting};
+  ElidingAtomic<State> state_{State::waiting};
   std::int64_t deadline_ns_ = 0;
   std::uint64_t loop_id_;
   std::shared_ptr<CallbackState> queued_;  // holds itself while a queue or the wheel refers to it

@@ -59,6 +59,8 @@ class ContextSlot {
   [[nodiscard]] ContextSlot copy() const {
     return used_ == nullptr || !used_->has_map() ? ContextSlot() : copy_used();
   }
+  // False: it is empty, and so is a copy.
+  [[nodiscard]] bool is_used() const noexcept { return used_ != nullptr; }
   void clear() noexcept { used_.reset(); }
 
  private:

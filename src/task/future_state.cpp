@@ -24,7 +24,7 @@
 
 namespace fibrio::detail {
 
-using Word = FutureWord<std::atomic>;
+using Word = FutureWord<ElidingAtomic>;
 
 FutureState::~FutureState() {
   if (has_creation_site_) [[unlikely]]
@@ -40,6 +40,8 @@ FutureState::~FutureState() {
 // --- completing --------------------------------------------------------------------------------------------
 
 bool FutureState::begin_completion() noexcept { return Word::lock(word_); }
+
+void FutureState::finish_completion() noexcept { tell(Word::finish(word_)); }
 
 void FutureState::finish_completion(Outcome outcome, std::exception_ptr exception) noexcept {
   outcome_ = outcome;
@@ -252,6 +254,7 @@ bool wait_in_task(FutureState& target, Worker& worker) {
   AnyFuture holds_target((target.add_ref(), &target));
   AwaitWaiter waiter(task, target, is_masked(worker) ? WaitPhase::masked : WaitPhase::awaiting);
   task.awaited = &target;
+  if (target.kind() == FutureState::Kind::kTask) worker.expect_join();
   const std::uint32_t requests = task.word.count();
   const bool was_requested = task.word.is_requested();
   suspend(worker, WaitReason::kFuture, &AwaitWaiter::commit, &waiter);
@@ -302,7 +305,7 @@ bool TaskControl::break_await(FutureState& awaited_future) noexcept {
     });
     // Taken off: nobody else will end this wait.
     if (found != nullptr) return word.resolve_as_cancelled();
-    spin_pause<std::atomic>();
+    spin_pause<ElidingAtomic>();
   }
   return false;
 }

@@ -6,26 +6,10 @@
 
 namespace fibrio::detail {
 
-void TaskRegistry::insert(TaskControl& task, std::size_t worker) noexcept {
-  Shard& shard = shards_[worker];
-  task.shard = static_cast<std::uint32_t>(worker);
-  std::lock_guard guard(shard.lock);
-  // Unique over the shards, and 1, 2, 3, … with one worker, as in asyncio.
-  task.id = shard.spawned++ * shards_.size() + worker + 1;
-  shard.tasks.push_back(&task);
-}
-
-void TaskRegistry::remove(TaskControl& task, bool cancelled) noexcept {
-  Shard& shard = shards_[task.shard];
-  std::lock_guard guard(shard.lock);
-  IntrusiveList<TaskControl, TaskControl>::remove(&task);
-  ++shard.finished;
-  if (cancelled) ++shard.cancelled;
-}
-
 std::vector<AnyTask> TaskRegistry::snapshot() const {
   std::vector<AnyTask> tasks;
-  for (Shard& shard : shards_) {
+  for (std::size_t i = 0; i < count_; ++i) {
+    Shard& shard = shards_[i];
     for (;;) {
       // No allocation under the lock: make room first, and try again if more came meanwhile.
       std::size_t alive = 0;
@@ -49,7 +33,8 @@ std::vector<AnyTask> TaskRegistry::snapshot() const {
 
 TaskRegistry::Counts TaskRegistry::counts() const noexcept {
   Counts sum;
-  for (const Shard& shard : shards_) {
+  for (std::size_t i = 0; i < count_; ++i) {
+    const Shard& shard = shards_[i];
     std::lock_guard guard(shard.lock);
     sum.spawned += shard.spawned;
     sum.finished += shard.finished;

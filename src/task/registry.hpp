@@ -7,20 +7,20 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "base/atomic.hpp"
 #include "base/intrusive_list.hpp"
 #include "base/spin_lock.hpp"
 #include "fibrio/tasks.hpp"
+#include "task/task_control.hpp"
 
 namespace fibrio::detail {
 
-class TaskControl;
-
 class TaskRegistry {
  public:
-  explicit TaskRegistry(std::size_t workers) : shards_(workers) {}
+  explicit TaskRegistry(std::size_t workers) : count_(workers), shards_(std::make_unique<Shard[]>(workers)) {}
 
   // Numbers the task and lists it, with a reference of the registry's.
   void insert(TaskControl& task, std::size_t worker) noexcept;
@@ -46,7 +46,25 @@ class TaskRegistry {
     std::uint64_t finished = 0;
     std::uint64_t cancelled = 0;
   };
-  mutable std::vector<Shard> shards_;
+  const std::size_t count_;
+  const std::unique_ptr<Shard[]> shards_;
 };
+
+inline void TaskRegistry::insert(TaskControl& task, std::size_t worker) noexcept {
+  Shard& shard = shards_[worker];
+  task.shard = static_cast<std::uint32_t>(worker);
+  std::lock_guard guard(shard.lock);
+  // Unique over the shards, and 1, 2, 3, … with one worker, as in asyncio.
+  task.id = shard.spawned++ * count_ + worker + 1;
+  shard.tasks.push_back(&task);
+}
+
+inline void TaskRegistry::remove(TaskControl& task, bool cancelled) noexcept {
+  Shard& shard = shards_[task.shard];
+  std::lock_guard guard(shard.lock);
+  IntrusiveList<TaskControl, TaskControl>::remove(&task);
+  ++shard.finished;
+  shard.cancelled += cancelled ? 1 : 0;
+}
 
 }  // namespace fibrio::detail

@@ -25,6 +25,7 @@ struct SleepTimer : TimerEntry {
         wanted_ns(its_deadline_ns),
         phase(its_phase) {
     home = &its_timers;
+    touches = static_cast<const Runnable*>(&its_core);
   }
   TaskCore& core;
   Timers& timers;

@@ -23,12 +23,13 @@
 
 namespace fibrio::detail {
 
-TaskControl::TaskControl(Scheduler& its_scheduler, std::uint64_t loop_id, const TaskOps& ops,
-                         void* payload) noexcept
-    : FutureState(Kind::kTask, &its_scheduler, loop_id),
+TaskControl::TaskControl(Scheduler& its_scheduler, std::uint64_t loop_id, const TaskOps& ops, void* payload,
+                         std::size_t bytes) noexcept
+    : FutureState(Kind::kTask, &its_scheduler, loop_id, 2),
       TaskCore(&its_scheduler),
       ops_(ops),
-      payload_(payload) {
+      payload_(payload),
+      bytes_(bytes) {
   set_value_place(static_cast<std::byte*>(payload) + ops.value_offset);
 }
 
@@ -40,7 +41,13 @@ TaskControl::~TaskControl() {
 
 void TaskControl::destroy() noexcept {
   if (has_value()) ops_.destroy_value(payload_);
-  delete this;
+  free();
+}
+
+void TaskControl::free() noexcept {
+  const std::size_t bytes = bytes_;
+  this->~TaskControl();
+  deallocate(this, bytes);
 }
 
 // --- running -----------------------------------------------------------------------------------------------
@@ -94,7 +101,7 @@ void TaskControl::run() noexcept {
   // After complete() the task may be gone.
   if (FutureState::scheduler()->is_debugging()) [[unlikely]]
     this_worker()->end_step();
-  complete(outcome, std::move(exception), value_is_lost);
+  complete(outcome, exception, value_is_lost);
 }
 
 namespace {
@@ -123,17 +130,22 @@ void TaskControl::fail(const StackFailure& failure) noexcept {
   ops_.destroy_callable(payload_);
   context.clear();
   static_cast<void>(word.finish());
-  complete(Outcome::kException, stack_limit_error(failure), false);
+  std::exception_ptr error = stack_limit_error(failure);
+  complete(Outcome::kException, error, false);
 }
 
-void TaskControl::complete(Outcome outcome, std::exception_ptr exception, bool value_is_lost) noexcept {
+void TaskControl::complete(Outcome outcome, std::exception_ptr& exception, bool value_is_lost) noexcept {
   Scheduler& home = *FutureState::scheduler();
   const bool began = begin_completion();
   FIBRIO_CHECK(began, "a task was completed by somebody else");
   home.registry->remove(*this, outcome == Outcome::kCancelled);
-  finish_completion(outcome, std::move(exception));
+  if (outcome == Outcome::kValue) {
+    finish_completion();
+  } else {
+    finish_completion(outcome, std::move(exception));
+  }
   if (value_is_lost) ops_.destroy_value(payload_);
-  if (StrandState* const its_strand = std::exchange(strand, nullptr)) its_strand->release();
+  if (strand != nullptr) std::exchange(strand, nullptr)->release();
   release();  // the loop's reference
 }
 
@@ -191,7 +203,7 @@ bool TaskControl::pass_request(const std::string& message, std::uint32_t* epoch,
         if (is_counted) return true;  // it came before the end, and had its effect elsewhere, or none
         // false means done: who is told so may ask for the result.
         for (int looks = 0; !done();) {
-          spin_pause<std::atomic>();
+          spin_pause<ElidingAtomic>();
           if (++looks % kLooksBeforeYield == 0) ::sched_yield();
         }
         exception_retrieved_.store(true, std::memory_order_relaxed);  // as with a plain future
@@ -347,109 +359,6 @@ std::size_t TaskControl::copy_name(char* buffer, std::size_t size) const noexcep
 }
 
 // --- for the templates in tasks.hpp ------------------------------------------------------------------------
-
-namespace {
-
-constexpr std::size_t round_up(std::size_t bytes, std::size_t align) {
-  return (bytes + align - 1) / align * align;
-}
-
-std::uint8_t stack_class_for(std::size_t wanted, const Scheduler& scheduler) {
-  if (wanted == 0) return static_cast<std::uint8_t>(stack_class_of(scheduler.stack_size));
-  if (wanted < kMinStackBytes || wanted > kMaxStackBytes) {
-    throw std::invalid_argument(
-        "TaskOptions::stack_size = " + std::to_string(wanted) +
-        " is out of range; allowed: 16384 (16 KiB) to 67108864 (64 MiB), or 0 for Config's");
-  }
-  return static_cast<std::uint8_t>(stack_class_of(wanted));
-}
-
-StrandState* strand_for(const TaskOptions* options, bool free, Scheduler& scheduler, const Worker* worker) {
-  if (options == nullptr || options->strand == nullptr) {
-    return free || worker == nullptr || &worker->scheduler != &scheduler ? nullptr : worker->current_strand();
-  }
-  if (free) {
-    throw std::invalid_argument(
-        "spawn: TaskOptions::strand is set, but what it starts is free; use create_task");
-  }
-  StrandState* const strand = options->strand->state();
-  strand->bind(scheduler);
-  return strand;
-}
-
-ContextSlot context_for(const TaskOptions* options, const Worker* worker) {
-  if (options != nullptr && options->context) {
-    ContextSlot made;
-    made.enter(options->context->state());
-    return made;
-  }
-  if (worker != nullptr && worker->current != nullptr)
-    return TaskControl::of(*worker->current).context.copy();
-  return current_context().copy();
-}
-
-}  // namespace
-
-NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t payload_align,
-                      const TaskOps& ops, TaskOptions* options, bool free) {
-  const Worker* const worker = this_worker();
-  Scheduler* scheduler = loop.scheduler;
-  if (scheduler == nullptr) {
-    if (worker == nullptr) {
-      throw RuntimeError(
-          "create_task needs a running loop: call it inside fibrio::run, or use EventLoop::create_task");
-    }
-    scheduler = &worker->scheduler;
-  }
-  if (loop.scheduler != nullptr && scheduler->is_of_parent())
-    throw RuntimeError(std::string("create_task") + kOfParent);
-  if (scheduler->is_closed()) throw RuntimeError("create_task: the event loop is closed");
-  const std::uint8_t stack_class = stack_class_for(options == nullptr ? 0 : options->stack_size, *scheduler);
-  StrandState* const strand = strand_for(options, free, *scheduler, worker);
-  ContextSlot context = context_for(options, worker);
-  FIBRIO_CHECK(payload_align <= alignof(std::max_align_t),
-               "callables with extended alignment are not supported");
-  constexpr std::size_t kPayloadAt = round_up(sizeof(TaskControl), alignof(std::max_align_t));
-  auto* memory = static_cast<std::byte*>(allocate(kPayloadAt + payload_bytes));
-  auto* task =
-      ::new (static_cast<void*>(memory)) TaskControl(*scheduler, scheduler->id, ops, memory + kPayloadAt);
-  task->stack_class = stack_class;
-  if (strand != nullptr) {
-    strand->add_ref();
-    task->strand = strand;
-  }
-  if (options != nullptr) {
-    task->starts_eagerly = options->eager_start;
-    if (!options->name.empty()) task->set_name(std::move(options->name));
-  }
-  task->context = std::move(context);
-  if (scheduler->is_debugging()) [[unlikely]]
-    task->note_creation();
-  return {task, memory + kPayloadAt};
-}
-
-void start_task(FutureState& state) noexcept {
-  auto& task = TaskControl::of(state);
-  Scheduler& scheduler = *state.scheduler();
-  Worker* worker = this_worker();
-  const bool here = worker != nullptr && &worker->scheduler == &scheduler;
-  scheduler.registry->insert(task, here ? worker->index : 0);
-  task.add_ref();  // the loop's
-  if (here) {
-    if (task.starts_eagerly && (task.strand == nullptr || worker->runs(*task.strand))) {
-      worker->start_eagerly(task);
-    } else {
-      worker->schedule(task);
-    }
-    return;
-  }
-  scheduler.schedule_anywhere(task);
-}
-
-void discard_task(FutureState& state) noexcept {
-  // Never started: nobody else knows it.
-  delete &TaskControl::of(state);
-}
 
 std::string task_name(const FutureState& state) { return TaskControl::of(state).name(); }
 void set_task_name(FutureState& state, std::string name) { TaskControl::of(state).set_name(std::move(name)); }

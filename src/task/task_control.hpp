@@ -30,7 +30,9 @@ class Worker;
 
 class TaskControl final : public FutureState, public TaskCore, public ListHook<TaskControl> {
  public:
-  TaskControl(Scheduler& scheduler, std::uint64_t loop_id, const TaskOps& ops, void* payload) noexcept;
+  // With one reference for the handle and one for the loop. `bytes`: with the payload.
+  TaskControl(Scheduler& scheduler, std::uint64_t loop_id, const TaskOps& ops, void* payload,
+              std::size_t bytes) noexcept;
 
   // Hooks of the scheduler.
   void run() noexcept;
@@ -72,17 +74,19 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
   std::uint64_t id = 0;  // "Task-<id>"; set by the registry
   ContextSlot context;   // the task's own; of who creates it, before it starts
 
- private:
-  friend void discard_task(FutureState& state) noexcept;  // NOLINT
+  // Instead of start_task: nobody else knows it.
+  void free() noexcept;
 
+ private:
   ~TaskControl() override;
   void destroy() noexcept override;
-  void complete(Outcome outcome, std::exception_ptr exception, bool value_is_lost) noexcept;
+  void complete(Outcome outcome, std::exception_ptr& exception, bool value_is_lost) noexcept;
   void set_cancel_message(const std::string& message);
   void break_or_record(FutureState& awaited_future);
 
   const TaskOps& ops_;
   void* payload_;
+  const std::size_t bytes_;
 
  public:
   // Here, where there is room.

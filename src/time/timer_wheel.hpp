@@ -59,6 +59,13 @@ class DueList {
   DueList& operator=(const DueList&) = delete;
 
   [[nodiscard]] bool empty() const noexcept { return head_.next == &head_; }
+  // Null if the list is empty, or has no second.
+  [[nodiscard]] TimerNode* front() const noexcept {
+    return empty() ? nullptr : static_cast<TimerNode*>(head_.next);
+  }
+  [[nodiscard]] TimerNode* second() const noexcept {
+    return empty() || head_.next->next == &head_ ? nullptr : static_cast<TimerNode*>(head_.next->next);
+  }
   // The node is then no longer armed. Null if the list is empty.
   TimerNode* pop_front() noexcept {
     if (empty()) return nullptr;

@@ -26,6 +26,7 @@ enum class Seeded {
   nothing,
   no_look_after_park,
   last_searcher_tells_nobody,
+  last_searcher_looks_too_soon,  // before it stops searching
   look_left_to_self,  // a searcher that parks leaves the last look to the search that it gives up itself
   silent_haul,        // what comes out of the inject queue in bulk is not announced
 };
@@ -120,7 +121,9 @@ struct Pool {
       }
       if (self.searching) {
         self.searching = false;
-        if (idle.stop_searching() && Bug != Seeded::last_searcher_tells_nobody) wake_one();
+        const bool early_look = Bug == Seeded::last_searcher_looks_too_soon && has_work();
+        const bool was_last = idle.stop_searching() && Bug != Seeded::last_searcher_tells_nobody;
+        if (was_last && (Bug == Seeded::last_searcher_looks_too_soon ? early_look : has_work())) wake_one();
       }
       run(item);
       if (on_run) on_run(static_cast<Item&>(*item));
@@ -320,6 +323,7 @@ TEST_CASE("IdleSet loses no wake-up for what a worker puts on its own queue", "[
 TEST_CASE("IdleSet lets nobody sleep while an item waits behind a busy worker", "[model][idle_set]") {
   require_holds(both_at_once<>);
   require_killed(both_at_once<Seeded::last_searcher_tells_nobody>);
+  require_killed(both_at_once<Seeded::last_searcher_looks_too_soon>);
   require_killed(both_at_once<Seeded::no_look_after_park>);
   require_killed(both_at_once<Seeded::silent_haul>);
 }

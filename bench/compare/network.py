@@ -1,0 +1,242 @@
+#!/usr/bin/env python3
+"""The network questions side by side: echo (W8), HTTP keep-alive (W9), echo beside requests that compute (W15), an idle
+loop (W16).
+
+  python3 bench/compare/network.py --build build/release [--rounds 5] [--seconds 3] [--only W8,W15] [--peers fibrio,...]
+
+Servers are up all the time, idle but for the one that is measured, and take turns, so that drift meets all alike. With
+one worker the server has one CPU and the load generator another; with two workers all three share the machine, and
+latency and requests per second are those of the three together. What to look at: the server's CPU time per request (the
+load generators cost as much as a good server, so requests per second say more about them), and in W15 the latency.
+Figures are only comparable within one run.
+"""
+import argparse
+import collections
+import os
+import re
+import shutil
+import statistics
+import sys
+
+import net_servers
+from net_servers import Server, Unavailable, build_go, build_rust, find_program, python_server
+
+W15_MIXES = {"2 % x 1 ms": (0.02, 1_000_000), "0.5 % x 5 ms": (0.005, 5_000_000), "5 % x 1 ms": (0.05, 1_000_000)}
+W15_CONNECTIONS, W15_RATE = 256, 10_000
+
+# question -> peer -> (how to get its command, the numbers of workers it is measured with)
+ECHO = {
+    "raw epoll": (lambda context: find_program(context, "raw_epoll_echo"), (1, 2)),
+    "fibrio": (lambda context: find_program(context, "server_echo"), (1, 2)),
+    "Tokio": (lambda context: build_rust(context, "net_echo"), (1, 2)),
+    "Go": (lambda context: build_go(context, "net_echo"), (1, 2)),
+    "uvloop": (lambda context: python_server("echo", True), (1,)),
+    "asyncio": (lambda context: python_server("echo", False), (1,)),
+}
+HTTP = {
+    "raw epoll": (lambda context: find_program(context, "raw_epoll_http"), (1, 2)),
+    "fibrio, by hand": (lambda context: find_program(context, "server_http"), (1, 2)),
+    "fibrio": (lambda context: find_program(context, "http_server") + ["--port", "0"], (1, 2)),
+    "fibrio, SO_REUSEPORT": (
+        lambda context: find_program(context, "http_server") + ["--port", "0", "--accept", "reuseport"],
+        (2,),
+    ),
+    "nginx": (lambda context: [net_servers.find_nginx()], (1, 2)),
+    "hyper": (lambda context: build_rust(context, "net_http"), (1, 2)),
+    "Go net/http": (lambda context: build_go(context, "net_http"), (1, 2)),
+    "uvloop, by hand": (lambda context: python_server("http", True), (1,)),
+    "asyncio, by hand": (lambda context: python_server("http", False), (1,)),
+}
+
+
+class Rows:
+    """The rows in the order in which they were first seen."""
+
+    def __init__(self):
+        self.rows = collections.OrderedDict()
+
+    def add(self, question, peer, workers, variant, unit, value, extra):
+        key = (question, peer, workers, variant)
+        empty = {"question": question, "peer": peer, "workers": workers, "variant": variant, "unit": unit}
+        row = self.rows.setdefault(key, {**empty, "values": [], "extra": {}})
+        row["values"].append(value)
+        for name, number in extra.items():
+            row["extra"].setdefault(name, []).append(number)
+
+    def skip(self, question, peer, reason):
+        row = {"question": question, "peer": peer, "workers": None, "variant": "", "unit": "", "values": []}
+        self.rows[(question, peer)] = {**row, "extra": {}, "skipped": reason}
+
+
+def two_cpus():
+    """CPUs for a pinned server and its load; (None, None) where there are not two."""
+    cpus = sorted(os.sched_getaffinity(0))
+    return (cpus[0], cpus[1]) if len(cpus) > 1 else (None, None)
+
+
+def side_by_side(context, rows, question, peers, workers_wanted, variants, measure_one):
+    """Starts the servers, and calls measure_one(server, cpu of the load, variant) in turn."""
+    server_cpu, load_cpu = two_cpus()
+    servers = []
+    try:
+        for peer, (command, workers_of_peer) in peers.items():
+            if context.get("peers") and peer not in context["peers"]:
+                continue
+            try:
+                command = command(context)
+                for workers in workers_wanted:
+                    if workers in workers_of_peer:
+                        servers.append(Server(peer, workers, command, server_cpu if workers == 1 else None))
+            except Unavailable as reason:
+                rows.skip(question, peer, str(reason))
+        servers.sort(key=lambda server: server.workers)
+        for turn in range(context["rounds"]):
+            context["log"](f"{question}: round {turn + 1} of {context['rounds']}")
+            for variant in variants:
+                for server in servers:
+                    measure_one(server, load_cpu if server.pinned else None, variant)
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def measure_echo(context, rows):
+    load = find_program(context, "raw_echo_load")
+    seconds = context["seconds"]
+
+    def measure_one(server, cpu, connections):
+        command = [*load, "--port", server.port, "--pid", server.pid]
+        command += ["--connections", connections, "--seconds", seconds]
+        seen = net_servers.parse_load(net_servers.run_load([str(part) for part in command], cpu, seconds))
+        cpu_us = seen.pop("server_cpu_us")
+        rows.add("W8", server.peer, server.workers, f"{connections} connections", "us CPU per request", cpu_us, seen)
+
+    side_by_side(context, rows, "W8", ECHO, (1, 2), (64,) if context.get("quick") else (64, 1000), measure_one)
+
+
+def measure_http(context, rows):
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        rows.skip("W9", "all", "no wrk (Debian: wrk)")
+        return
+    seconds = max(1, round(context["seconds"]))  # wrk knows whole ones
+
+    def measure_one(server, cpu, connections):
+        server.check_body()
+        url = f"http://127.0.0.1:{server.port}/"
+        before = server.cpu_ns()
+        text = net_servers.run_load([wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url], cpu, seconds)
+        spent = server.cpu_ns() - before
+        requests = int(re.search(r"(\d+) requests in", text)[1])
+        socket_errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
+        refused = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
+        errors = [*(socket_errors.groups() if socket_errors else ()), *(refused.groups() if refused else ())]
+        extra = {
+            "requests_per_s": float(re.search(r"Requests/sec:\s*([\d.]+)", text)[1]),
+            "errors": sum(map(int, errors)),
+        }
+        for name, percent in (("p50_us", "50%"), ("p99_us", "99%")):
+            number, unit = re.search(rf"^\s*{percent}\s+([\d.]+)(us|ms|s)", text, re.MULTILINE).groups()
+            extra[name] = float(number) * {"us": 1, "ms": 1e3, "s": 1e6}[unit]
+        cpu_us = spent / 1000 / max(requests, 1)
+        rows.add("W9", server.peer, server.workers, f"{connections} connections", "us CPU per request", cpu_us, extra)
+
+    side_by_side(context, rows, "W9", HTTP, (1, 2), (64,) if context.get("quick") else (64, 1000), measure_one)
+
+
+def measure_stalls(context, rows):
+    load = find_program(context, "raw_echo_open_load")
+    seconds = context["seconds"]
+
+    def measure_one(server, cpu, mix):
+        share, burn_ns = W15_MIXES[mix]
+        command = [*load, "--port", server.port, "--pid", server.pid, "--connections", W15_CONNECTIONS]
+        command += ["--rate", W15_RATE, "--seconds", seconds, "--share", share, "--burn-ns", burn_ns]
+        # A generator that waits for a CPU behind a server that computes would measure that.
+        text = net_servers.run_load([str(part) for part in command], cpu, seconds, goes_first=True)
+        seen = net_servers.parse_load(text)
+        if seen["sent"] != seen["answered"]:
+            context["log"](f"W15: {server.peer} answered {seen['answered']} of {seen['sent']} requests")
+        rows.add("W15", server.peer, server.workers, mix, "us p99 of clean requests", seen["p99_us"], seen)
+
+    side_by_side(context, rows, "W15", ECHO, (2,), W15_MIXES, measure_one)
+
+
+def measure_idle(context, rows):
+    program = find_program(context, "bench_idle_cpu")
+    for _ in range(context["rounds"]):
+        for workers in (1, 2):
+            command = [*program, "--workers", str(workers), "--seconds", str(context["seconds"])]
+            seen = net_servers.parse_load(net_servers.run_load(command, None, context["seconds"] + 30))
+            variant = f"{seen['connections']} connections, {seen['timers']} timers"
+            rows.add("W16", "fibrio", workers, variant, "% of a core", seen["cpu_percent"], {})
+
+
+QUESTIONS = {"W8": measure_echo, "W9": measure_http, "W15": measure_stalls, "W16": measure_idle}
+
+
+def measure(context):
+    """The rows of the network questions. `context`: build, peers_build, rounds, seconds, quick, log; optional: only (a
+    set of questions), peers (a set of names)."""
+    rows = Rows()
+    for question, measure_question in QUESTIONS.items():
+        if context.get("only") and question not in context["only"]:
+            continue
+        try:
+            measure_question(context, rows)
+        except Unavailable as reason:
+            rows.skip(question, "all", str(reason))
+    return list(rows.rows.values())
+
+
+def show(rows):
+    def spread(values, digits):
+        middle = statistics.median(values)
+        return f"{middle:.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+    columns = ("requests_per_s", "p50_us", "p99_us", "p999_us")
+    last = None
+    for row in sorted(rows, key=lambda row: (row["question"], row["workers"] or 0, row["variant"])):
+        place = (row["question"], row["workers"], row["variant"])
+        if place != last and "skipped" not in row:
+            print(f"\n{row['question']}, {row['variant']}, {row['workers']} worker(s); {row['unit']}; "
+                  "requests/s; p50, p99, p99.9 us")
+            last = place
+        if "skipped" in row:
+            print(f"\n{row['question']} {row['peer']}: skipped, {row['skipped']}")
+            continue
+        extra = "  ".join(f"{spread(row['extra'][name], 0):>24}" for name in columns if name in row["extra"])
+        errors = sum(row["extra"].get("errors", []))
+        print(f"  {row['peer']:<22}{spread(row['values'], 3):>26}  {extra}" + (f"  {errors} errors" if errors else ""))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", required=True, help="CMake build folder with our programs (Release)")
+    parser.add_argument("--peers-build", help="where Go's and Rust's programs are built (default: peers in --build)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--only", help="questions, comma-separated")
+    parser.add_argument("--peers", help="names of servers, separated by semicolons")
+    parser.add_argument("--quick", action="store_true", help="64 connections only")
+    options = parser.parse_args()
+    context = {
+        "build": options.build,
+        "peers_build": options.peers_build or os.path.join(options.build, "peers"),
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "quick": options.quick,
+        "only": set(options.only.split(",")) if options.only else None,
+        "peers": set(options.peers.split(";")) if options.peers else None,
+        "log": lambda text: print(text, file=sys.stderr, flush=True),
+    }
+    print(f"{os.cpu_count()} CPUs, Linux {os.uname().release}, {net_servers.versions()}, {options.rounds} rounds of "
+          f"{options.seconds:g} s, load average {os.getloadavg()[0]:.1f}")
+    rows = measure(context)
+    show(rows)
+    print(f"\nload average {os.getloadavg()[0]:.1f}")
+    return 1 if any(sum(row["extra"].get("errors", [])) for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

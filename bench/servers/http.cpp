@@ -1,0 +1,100 @@
+// Question: what does fibrio add to "Hello, world" over HTTP/1.1, parsing by hand? (performance question W9;
+// the yardstick is raw/epoll_http.cpp, which gives the same answer, and compare/network.py runs them side by
+// side with the peers. What a real server costs is measured with examples/http_server.) One task per
+// connection; keep-alive and pipelining. It is no server to use: it looks for the empty line that ends a
+// header and believes everything else.
+//
+//   server_http [--port P] [--workers N]     prints "listening on 127.0.0.1:P"
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include "fibrio/fibrio.hpp"
+
+namespace {
+
+// The answer of this second, made anew by whoever needs it first. Its task's own: no lock.
+class Answer {
+ public:
+  const std::string& now() {
+    timespec now{};
+    ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    if (now.tv_sec != time_) make(now.tv_sec);
+    return text_;
+  }
+
+ private:
+  void make(time_t second) {
+    time_ = second;
+    std::tm parts{};
+    ::gmtime_r(&second, &parts);
+    char date[64];
+    std::strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &parts);
+    text_ = "HTTP/1.1 200 OK\r\nDate: " + std::string(date) +
+            "\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\nHello, world!\n";
+  }
+  time_t time_ = 0;
+  std::string text_;
+};
+
+void converse(fibrio::TcpStream stream) {
+  std::array<char, 4096> input;  // no header is longer here
+  std::size_t used = 0;
+  Answer answer;
+  std::string output;
+  try {
+    while (used < input.size()) {
+      const std::size_t count = stream.read_some(std::as_writable_bytes(std::span(input).subspan(used)));
+      if (count == 0) return;
+      used += count;
+      std::string_view rest(input.data(), used);
+      output.clear();
+      for (std::size_t end = 0; (end = rest.find("\r\n\r\n")) != std::string_view::npos;) {
+        output += answer.now();
+        rest.remove_prefix(end + 4);
+      }
+      std::memmove(input.data(), rest.data(), rest.size());
+      used = rest.size();
+      stream.write_all(output);
+    }
+  } catch (const std::system_error&) {  // the client is gone
+  }
+}
+
+void serve(fibrio::TcpListener& listener) {
+  for (;;) fibrio::spawn(converse, listener.accept());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::uint16_t port = 0;
+  fibrio::Config config;
+  config.workers = 1;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    if (std::strcmp(argv[i], "--port") == 0) port = static_cast<std::uint16_t>(std::atoi(argv[i + 1]));
+    if (std::strcmp(argv[i], "--workers") == 0)
+      config.workers = static_cast<std::size_t>(std::atoi(argv[i + 1]));
+  }
+  fibrio::run(
+      [&] {
+        auto listener =
+            fibrio::TcpListener::bind(fibrio::Address::parse("127.0.0.1", port), {.backlog = 4096});
+        std::printf("listening on %s\n", listener.local_address().to_string().c_str());
+        std::fflush(stdout);
+        std::vector<fibrio::Task<>> acceptors;
+        for (std::size_t i = 0; i < fibrio::get_running_loop().workers(); ++i) {
+          acceptors.push_back(fibrio::spawn(serve, std::ref(listener)));
+        }
+        for (const auto& acceptor : acceptors) fibrio::await(acceptor);
+      },
+      config);
+}
