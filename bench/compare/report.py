@@ -68,7 +68,9 @@ class Sheet:
 
     def __init__(self, question, variant, workers, rows):
         self.question, self.variant, self.workers = question, variant, workers
-        self.rows = [row for row in rows if row["values"]]
+        order = ("ours", "theirs", "yardstick")
+        measured = [row for row in rows if row["values"]]
+        self.rows = sorted(measured, key=lambda row: order.index(self.kind(row["peer"])))
         self.by_peer = {row["peer"]: row for row in self.rows}
 
     @property
@@ -212,12 +214,17 @@ def section(question, sheets, results, notes, folder):
     return "\n\n".join(parts)
 
 
+def family(peer):
+    """The peer of which this is one program: "Go" for "Go net/http", "uvloop" for "uvloop, by hand"."""
+    return peer.split(",")[0].removesuffix(" net/http")
+
+
 def overview(sheets, folder):
     lines = []
     for sheet in (sheet for group in sheets.values() for sheet in group):
         ours = sheet.by_peer.get("fibrio")
         if ours and median(ours):
-            dots = [(row["peer"], median(row) / median(ours), sheet.is_yardstick(row["peer"])) for row in sheet.rows
+            dots = [(family(row["peer"]), median(row) / median(ours), sheet.is_yardstick(row["peer"])) for row in sheet.rows
                     if not sheet.is_ours(row["peer"]) and median(row)]
             label = f"{sheet.question.id}, {sheet.variant + ', ' if sheet.variant else ''}{sheet.workers}w"
             if dots:
