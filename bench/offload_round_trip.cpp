@@ -1,5 +1,5 @@
 // Question (W11): what does a task pay for a call on the blocking pool that does nothing? Unit: time per
-// call. Good: 10 us; two thread wake-ups are in it.
+// call. Good: 10 us; two thread wake-ups are in it. Not measured: many calls at a time.
 #include "support.hpp"
 
 static void to_thread_noop(benchmark::State& state) {

@@ -8,11 +8,6 @@
 
 #include "support.hpp"
 
-static void per_step(benchmark::State& run, double steps) {
-  run.counters["per_step"] =
-      benchmark::Counter(steps, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
-}
-
 constexpr int kTasks = 8;
 constexpr int kYields = 20'000;
 
@@ -27,7 +22,7 @@ static void yield_all(benchmark::State& run, Create create) {
     }
     for (const auto& task : tasks) fibrio::await(task);
   }
-  per_step(run, double{kTasks} * kYields);
+  bench::per(run, "per_step", double{kTasks} * kYields);
 }
 
 static void yield_free(benchmark::State& state) {
@@ -63,7 +58,7 @@ static void messages(benchmark::State& state) {
       for (int i = 0; i < kMessages; ++i) sum += strand.run([i] { return i; });
     }
     benchmark::DoNotOptimize(sum);
-    per_step(run, kMessages);
+    bench::per(run, "per_step", kMessages);
   });
 }
 BENCHMARK(messages)->Apply(bench::one_and_two_workers)->Unit(benchmark::kMillisecond);

@@ -23,4 +23,10 @@ inline void one_and_two_workers(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgName("workers")->Arg(1)->Arg(2)->UseRealTime()->MeasureProcessCPUTime();
 }
 
+// Tells the time per unit, of which an iteration has `units`, beside that of the iteration.
+inline void per(benchmark::State& run, const char* name, double units) {
+  run.counters[name] =
+      benchmark::Counter(units, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+}
+
 }  // namespace bench

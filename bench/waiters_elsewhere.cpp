@@ -22,8 +22,7 @@ void beside(benchmark::State& state, Wait wait, Release release, Operate operate
     for (auto _ : run) {
       for (int i = 0; i < kRounds; ++i) operate();
     }
-    run.counters["per_op"] = benchmark::Counter(
-        kRounds, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+    bench::per(run, "per_op", kRounds);
     release();
     for (const auto& waiter : waiters) fibrio::await(waiter);
   });

@@ -1,0 +1,3 @@
+module fibrio/compare
+
+go 1.19
