@@ -1,11 +1,10 @@
 // Question: what does a cache line cost that two CPUs write? It bounds what a word shared by all workers can do: one
-// operation in that time, however many they are. Unit: ns per operation, the fastest tenth of many short batches (so
-// that batches in which one of the threads had no CPU do not count). Good: nothing to be had here; these are the
+// operation in that time, however many they are. Unit: ns per operation, the fastest of many short batches (those in
+// which one of the threads had no CPU do not count). Good: nothing to be had here; these are the
 // machine's figures, for docs/scale.md. Not measured: more than two CPUs; two sockets.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstddef>
 #include <cstdio>
 #include <thread>
 #include <vector>
@@ -26,12 +25,6 @@ void meet(unsigned long batch) {
   start.word.fetch_add(1);
   while (start.word.load() < 2 * batch) {
   }
-}
-
-double fastest_tenth(std::vector<double>& batches) {
-  const auto place = batches.begin() + static_cast<std::ptrdiff_t>(batches.size() / 10);
-  std::nth_element(batches.begin(), place, batches.end());
-  return *place;
 }
 
 // `step(who)` is one operation of thread 0 or 1.
@@ -57,7 +50,7 @@ void measure(const char* what, int threads, Step step) {
   } else {
     run(0);
   }
-  std::printf("%-58s %7.1f ns\n", what, fastest_tenth(batches));
+  std::printf("%-58s %7.1f ns\n", what, *std::min_element(batches.begin(), batches.end()));
 }
 
 }  // namespace

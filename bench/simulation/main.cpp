@@ -29,6 +29,10 @@ const Workload kWorkloads[] = {
     {"requests, 50 % load", [](const Setting& setting) { return requests(setting, 0.5); }},
     {"requests, 80 % load", [](const Setting& setting) { return requests(setting, 0.8); }},
     {"requests, 95 % load", [](const Setting& setting) { return requests(setting, 0.95); }},
+    {"requests, 80 % load, 0.2 % take 5 ms",
+     [](const Setting& setting) {
+       return requests(setting, 0.8, {0.002, 5'000'000});
+     }},
 };
 
 double micros(Nanos time) { return static_cast<double>(time) / 1'000; }

@@ -102,10 +102,13 @@ TEST_CASE("Simulation: a request that comes to a worker that computes is taken o
     INFO(workers << " workers");
     const Report report = requests(setting_of(workers), 0.5);
     CHECK(report.waits.size() == 2'000 * workers);
-    CHECK(quantile(report.waits, 0.5) < 30'000);
-    // Stalled is who has not looked for 1 ms, and who is on his way there may have begun a second long request.
-    CHECK(quantile(report.waits, 0.99) < 1'100'000);
-    CHECK(quantile(report.waits, 1) < 2'200'000);
+    CHECK(quantile(report.waits, 0.5) < 10'000);
+    // Idle neighbours call a worker stalled after 0.05 ms. Only what comes on a connection whose last request is a
+    // long one has to wait for that.
+    CHECK(quantile(report.waits, 0.99) < 100'000);
+    CHECK(quantile(report.waits, 1) < 1'500'000);
+    // One task accepts them all, 64 for each worker.
+    CHECK(report.most_connections < 80);
   }
 }
 

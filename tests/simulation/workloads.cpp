@@ -200,8 +200,6 @@ Report surprise(const Setting& setting) {
 namespace {
 
 constexpr Nanos kShort = 10'000;
-constexpr Nanos kLong = 1'000'000;
-constexpr double kLongPart = 0.01;
 
 struct Arrival {
   Nanos time;  // from the first one's
@@ -209,18 +207,18 @@ struct Arrival {
   Nanos work;
 };
 
-std::vector<Arrival> arrivals_of(const Setting& setting, double load, std::size_t connections,
-                                 Nanos overhead) {
+std::vector<Arrival> arrivals_of(const Setting& setting, double load, const Mix& long_ones,
+                                 std::size_t connections, Nanos overhead) {
   std::mt19937_64 random(setting.seed);
   const double mean =
-      static_cast<double>(kShort + overhead) + kLongPart * static_cast<double>(kLong - kShort);
+      static_cast<double>(kShort + overhead) + long_ones.part * static_cast<double>(long_ones.work - kShort);
   std::exponential_distribution<double> gap(load * static_cast<double>(setting.workers) / mean);
   std::uniform_int_distribution<std::size_t> connection(0, connections - 1);
-  std::bernoulli_distribution is_long(kLongPart);
+  std::bernoulli_distribution is_long(long_ones.part);
   std::vector<Arrival> arrivals(2'000 * setting.workers);
   double time = 0;
   for (Arrival& arrival : arrivals) {
-    arrival = {static_cast<Nanos>(time), connection(random), is_long(random) ? kLong : kShort};
+    arrival = {static_cast<Nanos>(time), connection(random), is_long(random) ? long_ones.work : kShort};
     time += gap(random);
   }
   return arrivals;
@@ -258,7 +256,7 @@ void serve(Trial& trial, int fd) {
 
 }  // namespace
 
-Report requests(const Setting& setting, double load) {
+Report requests(const Setting& setting, double load, const Mix& long_ones) {
   Trial trial(setting);
   Machine& machine = trial.machine;
   const Nanos overhead = kSwitch + setting.costs.receive + setting.costs.send;
@@ -267,7 +265,7 @@ Report requests(const Setting& setting, double load) {
   for (std::size_t i = 0; i < 64 * setting.workers; ++i) {
     sockets.push_back(trial.kernel.make_socket([&answers] { ++answers; }));
   }
-  const std::vector<Arrival> arrivals = arrivals_of(setting, load, sockets.size(), overhead);
+  const std::vector<Arrival> arrivals = arrivals_of(setting, load, long_ones, sockets.size(), overhead);
   trial.report.tasks = arrivals.size();
   trial.report.ideal = arrivals.back().time + arrivals.back().work;
   trial.report.ideal_waits = waits_in_one_queue(arrivals, setting.workers, overhead);

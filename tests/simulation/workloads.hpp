@@ -61,8 +61,14 @@ struct Report {
 // 20 times: a task that has made 500 short ones (0.2 us) makes one more, of 10 us, and then computes for 10 ms. Waits:
 // of those 20, while all other workers sleep.
 [[nodiscard]] Report surprise(const Setting& setting);
+// Which requests take long.
+struct Mix {
+  double part = 0.01;
+  Nanos work = 1'000'000;
+};
+
 // Requests come in at random on 64 connections per worker, 2,000 per worker, so that the workers are busy for that
-// part of the time; 99 % take 10 us, 1 % take 1 ms. Waits: from the request's sending to its reception.
-[[nodiscard]] Report requests(const Setting& setting, double load);
+// part of the time; all take 10 us but the long ones. Waits: from the request's sending to its reception.
+[[nodiscard]] Report requests(const Setting& setting, double load, const Mix& long_ones = {});
 
 }  // namespace fibrio::simulation
