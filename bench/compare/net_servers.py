@@ -92,13 +92,14 @@ http {{
 """
 
 
-def before_exec(cpu, goes_first):
-    """In the child: its CPU, and where that is allowed a share that other work on the machine cannot eat into."""
+def before_exec(cpu, priority):
+    """In the child: its CPU, and where that is allowed a share that other work on the machine cannot eat into, or a
+    real-time priority if that is not 0."""
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})
-    if goes_first:
+    if priority > 0:
         try:
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
         except OSError:
             pass
     try:
@@ -108,14 +109,14 @@ def before_exec(cpu, goes_first):
         pass
 
 
-def launch(command, cpu, goes_first=False, **options):
-    return subprocess.Popen(command, start_new_session=True, preexec_fn=lambda: before_exec(cpu, goes_first), **options)
+def launch(command, cpu, priority=0, **options):
+    return subprocess.Popen(command, start_new_session=True, preexec_fn=lambda: before_exec(cpu, priority), **options)
 
 
 class Server:
-    """A running server; `with` it, or stop() it."""
+    """A running server, until stop()."""
 
-    def __init__(self, peer, workers, command, cpu=None):
+    def __init__(self, peer, workers, command, cpu=None, priority=0):
         self.peer, self.workers, self.pinned = peer, workers, cpu is not None
         self.folder = Path(tempfile.mkdtemp(prefix="net_"))
         os.chmod(self.folder, 0o755)  # nginx's workers are another user's
@@ -130,7 +131,7 @@ class Server:
         else:
             command = [*command, "--workers", str(workers)]
         with open(self.folder / "log", "wb") as log:
-            self.process = launch(command, cpu, stdout=log, stderr=log)
+            self.process = launch(command, cpu, priority, stdout=log, stderr=log)
         try:
             self.wait_until_it_answers()
         except BaseException:
@@ -180,10 +181,9 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def run_load(command, cpu, seconds, goes_first=False):
-    """Runs a load generator, which is given half a minute more than it was asked to take. Returns what it prints.
-    `goes_first`: before all else on the machine, where that is allowed, as if it were on another one."""
-    process = launch(command, cpu, goes_first, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def run_load(command, cpu, seconds, priority=0):
+    """Runs a load generator, which is given half a minute more than it was asked to take. Returns what it prints."""
+    process = launch(command, cpu, priority, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         return process.communicate(timeout=seconds + 30)[0]
     finally:

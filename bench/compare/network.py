@@ -23,6 +23,9 @@ from net_servers import Server, Unavailable, build_go, build_rust, find_program,
 
 W15_MIXES = {"2 % x 1 ms": (0.02, 1_000_000), "0.5 % x 5 ms": (0.005, 5_000_000), "5 % x 1 ms": (0.05, 1_000_000)}
 W15_CONNECTIONS, W15_RATE = 256, 10_000
+# Real-time priorities, where they are allowed: other work would add milliseconds to the tail, and a generator that waits
+# for a CPU behind a server that computes would measure the kernel's scheduler.
+GENERATOR_PRIORITY, SERVER_PRIORITY = 2, 1
 
 # question -> peer -> (how to get its command, the numbers of workers it is measured with)
 ECHO = {
@@ -74,7 +77,7 @@ def two_cpus():
     return (cpus[0], cpus[1]) if len(cpus) > 1 else (None, None)
 
 
-def side_by_side(context, rows, question, peers, workers_wanted, variants, measure_one):
+def side_by_side(context, rows, question, peers, workers_wanted, variants, measure_one, priority=0):
     """Starts the servers, and calls measure_one(server, cpu of the load, variant) in turn."""
     server_cpu, load_cpu = two_cpus()
     servers = []
@@ -86,7 +89,8 @@ def side_by_side(context, rows, question, peers, workers_wanted, variants, measu
                 command = command(context)
                 for workers in workers_wanted:
                     if workers in workers_of_peer:
-                        servers.append(Server(peer, workers, command, server_cpu if workers == 1 else None))
+                        cpu = server_cpu if workers == 1 else None
+                        servers.append(Server(peer, workers, command, cpu, priority))
             except Unavailable as reason:
                 rows.skip(question, peer, str(reason))
         servers.sort(key=lambda server: server.workers)
@@ -152,14 +156,13 @@ def measure_stalls(context, rows):
         share, burn_ns = W15_MIXES[mix]
         command = [*load, "--port", server.port, "--pid", server.pid, "--connections", W15_CONNECTIONS]
         command += ["--rate", W15_RATE, "--seconds", seconds, "--share", share, "--burn-ns", burn_ns]
-        # A generator that waits for a CPU behind a server that computes would measure that.
-        text = net_servers.run_load([str(part) for part in command], cpu, seconds, goes_first=True)
+        text = net_servers.run_load([str(part) for part in command], cpu, seconds, GENERATOR_PRIORITY)
         seen = net_servers.parse_load(text)
         if seen["sent"] != seen["answered"]:
             context["log"](f"W15: {server.peer} answered {seen['answered']} of {seen['sent']} requests")
         rows.add("W15", server.peer, server.workers, mix, "us p99 of clean requests", seen["p99_us"], seen)
 
-    side_by_side(context, rows, "W15", ECHO, (2,), W15_MIXES, measure_one)
+    side_by_side(context, rows, "W15", ECHO, (2,), W15_MIXES, measure_one, SERVER_PRIORITY)
 
 
 def measure_idle(context, rows):

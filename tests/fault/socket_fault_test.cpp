@@ -381,6 +381,7 @@ TEST_CASE("accept with a lowered RLIMIT_NOFILE backs off, reports once and recov
           for (int i = 0; i < kPeers; ++i) {
             peers.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
           }
+          let_others_wait();  // an accept that finds nobody holds an fd for a moment: a gap below `next`
           // No more fds than there are: the next one fails.
           const int next = ::dup(0);
           ::close(next);
