@@ -238,7 +238,7 @@ void Worker::relieve(Worker& neighbour) noexcept {
 }
 
 void Worker::sleep_shared() {
-  if (spin_for_completion()) return;
+  if (expects_completion_ && spin_for_completion()) return;
   std::int64_t timeout_ns = sleep_time(timers.park());
   running_.store(false, std::memory_order_seq_cst);
   const bool others_look = scheduler.idle_.park(index, searching_);

@@ -1,6 +1,9 @@
-// What: the loop of a single worker: pass by pass, as asyncio.
+// What: the parts of every worker's loop (clock, poll, sleep, upkeep), and the loop of a single worker: pass by pass, as
+// asyncio. In one file, so that the compiler puts the parts into the loop.
+#include <algorithm>
 #include <cstdint>
 
+#include "base/memory.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/tuning.hpp"
 #include "sched/worker.hpp"
@@ -8,6 +11,88 @@
 namespace fibrio::detail {
 
 FIBRIO_NO_TSAN_BEGIN
+
+std::int64_t Worker::read_clock() noexcept { return now_ns = scheduler.now_ns(); }
+
+bool Worker::spin_for_completion() noexcept {
+  expects_completion_ = false;
+  if (scheduler.has_virtual_time()) return false;
+  constexpr int kLooks = 32;  // between two polls: about 1 us
+  const std::int64_t begin = scheduler.now_ns();
+  do {
+    for (int look = 0; look < kLooks; ++look) {
+      // Several workers: this one still counts as searching, so that nobody else is woken for what comes.
+      if (!scheduler.inject_.empty() || !mailbox_.empty() || scheduler.is_stopping()) return true;
+      spin_pause<std::atomic>();
+    }
+    poll_now(0);
+    read_clock();
+    if (queue_length() != 0 || timers.may_be_due(now_ns)) return true;
+  } while (now_ns - begin < kCompletionSpinNs);
+  spins_left_out_ = kSpinsLeftOut;
+  return false;
+}
+
+void Worker::poll_now(std::int64_t timeout_ns) noexcept {
+  RunnableChain ready;
+  reactor.poll(timeout_ns, ready);
+  counters.polls.add();
+  ticks_ = 0;
+  make_ready(ready);
+}
+
+void Worker::fire_due(Timers& of) noexcept {
+  while (of.fire_one(*this)) {
+  }
+}
+
+void Worker::unpark() noexcept {
+  // seq_cst: partner of the load before the sleep: either that sees it, or the wake-up is an event in epoll.
+  if (!signalled_.exchange(true, std::memory_order_seq_cst)) reactor.poller().wake();
+}
+
+std::int64_t Worker::sleep_time(std::int64_t until_ns) noexcept {
+  if (scheduler.has_virtual_time()) return -1;
+  read_clock();
+  maintain();
+  if (needs_maintenance_) until_ns = std::min(until_ns, next_maintenance_ns_);
+  if (until_ns == Timers::kNever) return -1;
+  return until_ns <= now_ns ? 0 : until_ns - now_ns;
+}
+
+void Worker::maintain() noexcept {
+  const std::uint64_t steps = counters.tasks_run.get() - tasks_at_maintenance_;
+  if (!needs_maintenance_) {
+    if (steps == 0) return;
+    needs_maintenance_ = true;
+    next_maintenance_ns_ = now_ns + kMaintenancePeriodNs;
+  }
+  if (now_ns < next_maintenance_ns_) return;
+  tasks_at_maintenance_ += steps;
+  const TsanSection section(&stacks);
+  stacks.give_back_cold(now_ns, kMaintenancePeriodNs);
+  const std::size_t trimmed = scheduler.stack_pool.trim(now_ns, kMaintenancePeriodNs, kStacksPerTrim);
+  // There may be more: go on after a look at what is ready.
+  next_maintenance_ns_ = trimmed >= kStacksPerTrim ? now_ns : now_ns + kMaintenancePeriodNs;
+  if (steps > kFewSteps || trimmed != 0) return;
+  // Little ran for a whole period.
+  frames.clear();
+  return_unused_memory();
+  needs_maintenance_ = steps != 0 || stacks.has_cached() || scheduler.stack_pool.has_untrimmed();
+}
+
+std::uint32_t Worker::random_below(std::uint32_t bound) noexcept {
+  random_state_ ^= random_state_ << 13;  // xorshift64: good enough to pick a victim
+  random_state_ ^= random_state_ >> 7;
+  random_state_ ^= random_state_ << 17;
+  return static_cast<std::uint32_t>((random_state_ >> 32) % bound);
+}
+
+std::size_t Worker::queue_length() const noexcept {
+  return solo ? local_.size() : ring_.size() + (lifo_.empty() ? 0 : 1);
+}
+
+// --- one worker --------------------------------------------------------------------------------------------
 
 void Worker::run_solo() {
   ticks_ = kTicksPerPoll;  // look at the outside first
@@ -44,7 +129,7 @@ void Worker::sleep_solo() {
       return;
     }
   }
-  if (spin_for_completion()) return;
+  if (expects_completion_ && spin_for_completion()) return;
   std::int64_t timeout_ns = sleep_time(timers.park());
   static_cast<void>(scheduler.idle_.park(index, false));  // nobody else searches
   // seq_cst: partners are the pushers' publications (see IdleSet) and unpark.

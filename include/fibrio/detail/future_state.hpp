@@ -36,7 +36,7 @@ struct FutureWaiter {
 };
 
 // Memory for control blocks and states: tbbmalloc, or malloc in sanitizer builds.
-[[nodiscard]] void* allocate(std::size_t bytes);  // throws std::bad_alloc
+[[nodiscard]] void* allocate(std::size_t bytes);            // throws std::bad_alloc
 void deallocate(void* memory, std::size_t bytes) noexcept;  // as many as were asked for
 
 class FutureState {
