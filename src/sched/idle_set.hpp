@@ -4,7 +4,7 @@
 //
 // Protocol. One word counts the awake workers, among them the searching ones, and how often a sleeper woke.
 //  1. Who makes work visible first publishes it seq_cst (a queue's tail, the inject queue's size), then calls
-//     wake_for_work, which loads the word seq_cst. It wakes one sleeper if none searches (or few of many, kAwakePerSearcher) and somebody sleeps;
+//     wake_for_work, which loads the word seq_cst. It wakes one sleeper if none searches and somebody sleeps;
 //     the woken one counts as searching from that moment, so a burst of pushes wakes one, not all.
 //  2. A worker that gives up leaves the counts by one seq_cst RMW (park), and only then looks at every queue
 //     once more (the caller does). It sleeps only if all are empty.
@@ -12,7 +12,7 @@
 //  order of seq_cst operations either the park's RMW comes first: then the publisher's later load shows a
 //  sleeper and no searcher, or a searcher, who by induction parks later and looks again; or the publication
 //  comes first: then the parker's look sees it.
-//  3. A searcher that finds work stops searching; if it was the last one, or few are left of many (stop_searching returns true), it looks at
+//  3. A searcher that finds work stops searching; if it was the last one (stop_searching returns true), it looks at
 //     every queue, and wakes the next if there is more work than it takes. As in rule 2, either that look
 //     sees a publication, or the publisher sees that nobody searches any more.
 //  4. The list of sleepers is guarded by the lock and changes together with the awake count; a sleeper is
@@ -87,8 +87,7 @@ class IdleSet {
   // After it found work. True: it was the last one: if a look at every queue, after it, finds more, somebody else
   // should come (wake_for_work).
   [[nodiscard]] bool stop_searching() noexcept {
-    const std::uint64_t before = word_.fetch_sub(kOneSearching, std::memory_order_seq_cst);
-    return searching(before) <= 1 + awake(before) / kAwakePerSearcher;
+    return searching(word_.fetch_sub(kOneSearching, std::memory_order_seq_cst)) == 1;
   }
 
   // Goes to the sleepers. False: the caller must look at every queue after it and, if it finds work,
@@ -128,10 +127,6 @@ class IdleSet {
   [[nodiscard]] std::size_t awake() const noexcept { return awake(word_.load(std::memory_order_seq_cst)); }
 
  private:
-  // Many wake each other faster if more than one of them looks for others: simulated, fork-join with 128 workers has 79 %
-  // of the ideal speed instead of 64 (docs/scale.md). Up to 15 it is one.
-  static constexpr std::uint32_t kAwakePerSearcher = 16;
-
   // Searching and awake: 16 bits each, enough for 1024 workers. Wake-ups: the upper half; it may wrap.
   static constexpr unsigned kAwakeShift = 16;
   static constexpr std::uint64_t kOneWake = std::uint64_t{1} << 32;
@@ -141,7 +136,7 @@ class IdleSet {
   static std::uint32_t searching(std::uint64_t word) noexcept { return word & 0xffff; }
   static std::uint32_t awake(std::uint64_t word) noexcept { return (word >> kAwakeShift) & 0xffff; }
   [[nodiscard]] bool wants_wake(std::uint64_t word) const noexcept {
-    return searching(word) <= awake(word) / kAwakePerSearcher && awake(word) < workers_;
+    return searching(word) == 0 && awake(word) < workers_;
   }
   void take_locked(std::size_t place) noexcept {
     asleep_[sleepers_[place]] = false;

@@ -1,5 +1,7 @@
 #include <memory>
 #include <set>
+#include <string>
+#include <string_view>
 #include <thread>
 
 #include "base/syscalls.hpp"
@@ -11,15 +13,11 @@ using namespace fibrio::net_test;
 
 namespace {
 
-// Fills the send buffer, so that the next write waits.
-void fill(TcpStream& stream) {
-  const std::string text(100'000, 'f');
-  stream.set_option(SOL_SOCKET, SO_SNDBUF, 16'384);  // or it grows while we look
-  for (int quiet = 0; quiet < 2; sleep(1ms)) {
-    ++quiet;
-    while (::send(stream.native_handle(), text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
-      quiet = 0;
-  }
+// More than all the buffers on the way hold: who writes it waits. (A full buffer is no help: a busy kernel makes room
+// in it later.)
+std::string_view more_than_fits() {
+  static const std::string text(64 << 20, 'm');
+  return text;
 }
 
 }  // namespace
@@ -27,9 +25,8 @@ void fill(TcpStream& stream) {
 TEST_CASE("TcpStream close wakes its reader and its writer with ECANCELED", "[tcp]") {
   on_loops([] {
     StreamPair pair = connect_pair();
-    fill(pair.client);
     auto reader = create_task([&] { (void)read_once(pair.client); });
-    auto writer = create_task([&] { pair.client.write_all("x"); });
+    auto writer = create_task([&] { pair.client.write_all(more_than_fits()); });
     let_others_wait();
     pair.client.close();
     pair.client.close();
@@ -91,9 +88,8 @@ TEST_CASE("TcpStream destroyed while tasks wait in it ends their waits", "[tcp]"
       TcpListener listener = TcpListener::bind(loopback());
       StreamPair pair = connect_pair(listener);
       auto client = std::make_unique<TcpStream>(std::move(pair.client));
-      fill(*client);
       auto reader = create_task([&stream = *client] { (void)read_once(stream); });
-      auto writer = create_task([&stream = *client] { stream.write_all("x"); });
+      auto writer = create_task([&stream = *client] { stream.write_all(more_than_fits()); });
       auto acceptor = create_task([&listener] { (void)listener.accept(); });
       let_others_wait();
       client.reset();
