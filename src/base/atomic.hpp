@@ -13,15 +13,19 @@ namespace fibrio::detail {
 // The size of what two cores must not share by accident (x86-64 and the aarch64 machines we know).
 inline constexpr std::size_t kCacheLine = 64;
 
-// What a spinning thread does between two looks. The model checker specialises it: a spinning model thread
-// must let the others run.
-template <template <class> class Atomic>
-inline void spin_pause() noexcept {
+inline void relax() noexcept {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
+}
+
+// What a spinning thread does between two looks. The model checker specialises it: a spinning model thread
+// must let the others run.
+template <template <class> class Atomic>
+inline void spin_pause() noexcept {
+  relax();
 }
 
 }  // namespace fibrio::detail

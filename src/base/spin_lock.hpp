@@ -7,6 +7,8 @@
 
 #include <sched.h>
 
+#include <algorithm>
+
 #include "base/atomic.hpp"
 
 namespace fibrio::detail {
@@ -17,14 +19,16 @@ class BasicSpinLock {
   void lock() noexcept {
     while (locked_.exchange(true, std::memory_order_acquire)) {
       int looks = 0;
-      while (locked_.load(std::memory_order_relaxed)) {
+      do {
+        // Longer and longer: who holds the lock may want it again at once, and has its line then.
+        for (int i = 0; i < (1 << std::min(looks, kLongestPause)); ++i) relax();
         spin_pause<Atomic>();
         // The holder may have been preempted (more threads than CPUs): let it run.
         if (++looks == kLooksBeforeYield) {
           looks = 0;
           ::sched_yield();
         }
-      }
+      } while (locked_.load(std::memory_order_relaxed));
     }
   }
   [[nodiscard]] bool try_lock() noexcept {
@@ -33,7 +37,9 @@ class BasicSpinLock {
   void unlock() noexcept { locked_.store(false, std::memory_order_release); }
 
  private:
-  static constexpr int kLooksBeforeYield = 64;  // about 2 us: longer than any section that is not preempted
+  static constexpr int kLooksBeforeYield =
+      16;                                  // some microseconds: longer than any section that is not preempted
+  static constexpr int kLongestPause = 5;  // 32 instructions
   Atomic<bool> locked_{false};
 };
 

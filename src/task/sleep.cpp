@@ -56,7 +56,7 @@ struct SleepTimer : TimerEntry {
   }
 };
 
-void sleep_until_ns(Worker& worker, std::int64_t deadline_ns) {
+__attribute__((always_inline)) inline void sleep_until_ns(Worker& worker, std::int64_t deadline_ns) {
   auto& task = TaskControl::of(*worker.current);
   SleepTimer timer(task, worker.timers_here(), deadline_ns, wait_phase(worker));
   suspend(worker, WaitReason::kSleep, &SleepTimer::commit, &timer);

@@ -318,8 +318,6 @@ std::string TaskControl::cancel_message() const {
   return cancel_message_ != nullptr ? *cancel_message_ : std::string();
 }
 
-void TaskControl::throw_cancelled() { throw CancelledError(cancel_message()); }
-
 // --- names -------------------------------------------------------------------------------------------------
 
 std::string TaskControl::name() const {

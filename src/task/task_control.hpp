@@ -49,7 +49,8 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
   // As cancel_task, but an await ends here instead of passing the request on. For the loop's end, where what is
   // awaited is cancelled too, and may in its turn wait for this task to end.
   void cancel_here();
-  [[noreturn]] void throw_cancelled();
+  // Inline, as is what calls it: each frame that the exception leaves costs 0.1 us.
+  [[noreturn]] void throw_cancelled() { throw CancelledError(cancel_message()); }
   // What the last cancel() said.
   [[nodiscard]] std::string cancel_message() const;
 
