@@ -1,4 +1,5 @@
 // What the docstrings say of cancelling, closing and misuse, tried.
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -28,17 +29,23 @@ void on_all_worker_counts(const std::function<void()>& main) {
 
 TEST_CASE("wait throws CancelledError when the cancel it passed on ended the future", "[futures]") {
   on_all_worker_counts([] {
-    auto future = fibrio::get_running_loop().create_future<int>();
-    auto before = fibrio::create_task([future] { future.wait(); });
-    auto during = fibrio::create_task([future] {
-      fibrio::current_task().cancel("early");  // delivered to what is awaited next
-      future.wait();
+    // A future each: with several workers nobody knows which of the two tasks waits first, if it waits at all by now.
+    auto first = fibrio::get_running_loop().create_future<int>();
+    auto second = fibrio::get_running_loop().create_future<int>();
+    std::atomic<bool> has_begun{false};
+    auto before = fibrio::create_task([&has_begun, first] {
+      has_begun = true;
+      first.wait();
     });
-    fibrio::yield();
+    auto during = fibrio::create_task([second] {
+      fibrio::current_task().cancel("early");  // delivered to what is awaited next
+      second.wait();
+    });
+    while (!has_begun) fibrio::yield();
     before.cancel("late");
     before.wait();
     during.wait();
-    if (!before.cancelled() || !during.cancelled() || !future.cancelled())
+    if (!before.cancelled() || !during.cancelled() || !first.cancelled() || !second.cancelled())
       throw std::logic_error("not cancelled");
   });
 }
