@@ -17,8 +17,8 @@ inline constexpr std::uint32_t kBudget = 128;
 // starve.
 inline constexpr std::uint32_t kLifoRuns = 3;
 
-// How often, while a tree of tasks is walked newest first, one of those that wait longest has its turn. Each look (61 steps)
-// would widen the tree.
+// How often, while a tree of tasks is walked newest first, one of those that wait longest has its turn. Each look
+// (61 steps) would widen the tree.
 inline constexpr std::int64_t kOvertakenTurnNs = 100'000;
 
 // A sleeper is woken for what waits in a worker's queue if that will take the worker as long as this: waking
@@ -51,8 +51,8 @@ inline constexpr std::size_t kStacksPerTrim = 1024;
 // % of its time.
 inline constexpr std::uint64_t kFewSteps = 4096;
 
-// How long a worker with nothing to do looks for the end of an offloaded call before it sleeps, if such calls are short
-// there: as long as waking the pool's thread takes, and a little. After a vain look it leaves out the next few.
+// How long a worker with nothing to do looks for the end of an offloaded call before it sleeps, if such calls are
+// short there: as long as waking the pool's thread takes, and a little. After a vain look it leaves out the next few.
 inline constexpr std::int64_t kCompletionSpinNs = 60'000;
 inline constexpr std::uint32_t kSpinsLeftOut = 16;
 

@@ -27,7 +27,8 @@ bool Worker::spin_for_completion() noexcept {
     }
     poll_now(0);
     read_clock();
-    if (queue_length() != 0 || timers.may_be_due(now_ns)) return true;
+    // Also an expiry of the watch: unseen, it would not be armed again while this worker sleeps.
+    if (queue_length() != 0 || watch_expired_ || timers.may_be_due(now_ns)) return true;
   } while (now_ns - begin < kCompletionSpinNs);
   spins_left_out_ = kSpinsLeftOut;
   return false;

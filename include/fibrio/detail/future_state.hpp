@@ -35,7 +35,8 @@ struct FutureWaiter {
   OnDone on_done;
 };
 
-// Memory for control blocks and states: tbbmalloc, or malloc in sanitizer builds.
+// Memory for control blocks and states: what ended ones left to the calling worker, else tbbmalloc (malloc in
+// sanitizer builds).
 [[nodiscard]] void* allocate(std::size_t bytes);            // throws std::bad_alloc
 void deallocate(void* memory, std::size_t bytes) noexcept;  // as many as were asked for
 
