@@ -15,6 +15,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "base/fork_hold.hpp"
 #include "base/spin_lock.hpp"
 #include "base/syscalls.hpp"
 
@@ -43,8 +44,7 @@ struct Watched {
   std::atomic<int> chaining_thread{0};
   std::array<struct ::sigaction, kSignals.size()> previous{};  // written while not installed
 
-  // Under the lock:
-  SpinLock lock;
+  // Under install_lock:
   int watches = 0;
   bool installed = false;
   // The executable, for addresses that mean something without a core.
@@ -52,6 +52,7 @@ struct Watched {
   std::uintptr_t program_end = 0;
 };
 constinit Watched watched;
+constinit SpinLock install_lock;
 
 // A text built without the C library's formatting (not async-signal-safe) and written in one call, so that
 // two threads that crash together do not mix their reports.
@@ -272,8 +273,9 @@ void uninstall_locked() noexcept {
 OverflowWatch::OverflowWatch(const StackPool& pool) : pool_(&pool), slot_(kMaxPools) {
   if (kAddressSanitizer) return;
   int result = 0;
+  hold_over_forks<install_lock>();
   {
-    std::lock_guard hold(watched.lock);
+    std::lock_guard hold(install_lock);
     if (!watched.installed) result = install_locked();
     if (result == 0) {
       ++watched.watches;
@@ -295,7 +297,7 @@ OverflowWatch::~OverflowWatch() {
     // A handler that saw the pool may still look at it. It is quick, or the process dies.
     while (watched.handlers.load(std::memory_order_seq_cst) != 0) ::sched_yield();
   }
-  std::lock_guard hold(watched.lock);
+  std::lock_guard hold(install_lock);
   if (--watched.watches == 0) uninstall_locked();
 }
 

@@ -22,6 +22,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/fork_hold.hpp"
 #include "base/syscalls.hpp"
 #include "fibrio/errors.hpp"
 #include "loop/loop_impl.hpp"
@@ -143,6 +144,7 @@ void install_signal_handler(LoopImpl& impl, int signal, std::function<void()> ca
                                 " cannot be handled by a loop");
   }
   auto handler = std::make_shared<StandingCallback>(impl.scheduler, std::move(callback));
+  hold_over_forks<table_lock>();
   std::lock_guard table_guard(table_lock);
   forget_parents_handler_locked(signal);
   Slot& slot = table[static_cast<std::size_t>(signal)];

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <mutex>
 
+#include "sched/scheduler.hpp"
 #include "sched/this_worker.hpp"
 
 namespace fibrio::detail {
@@ -18,10 +19,12 @@ unsigned fork_count() noexcept { return forks.load(std::memory_order_relaxed); }
 
 void watch_forks() {
   std::call_once(watching, [] {
-    // If there is no memory for the handler, forked children are not recognised; nothing else suffers.
-    static_cast<void>(pthread_atfork(nullptr, nullptr, [] {
+    // If there is no memory for the handlers, forked children are not recognised; nothing else suffers.
+    static_cast<void>(pthread_atfork(&lock_live_loops, &unlock_live_loops, [] {
       forks.fetch_add(1, std::memory_order_relaxed);
       set_this_worker(nullptr);  // nothing of the parent's loop runs in the child
+      forget_live_loops_locked();
+      unlock_live_loops();
     }));
   });
 }

@@ -24,6 +24,7 @@ struct LiveLoops {
   std::mutex lock;
   std::map<std::uint64_t, Scheduler*> by_id;
   std::uint64_t next_id = 1;
+  std::uint64_t first_own_id = 1;  // lower ones are loops of the processes this one was forked from
 };
 LiveLoops& live_loops() {
   static LiveLoops& loops = *new LiveLoops;  // outlives every static destructor that drops a future
@@ -58,6 +59,15 @@ void LiveLoop::end() noexcept {
   std::lock_guard guard(loops.lock);
   loops.by_id.erase(id_);
 }
+
+void lock_live_loops() noexcept { live_loops().lock.lock(); }
+void unlock_live_loops() noexcept { live_loops().lock.unlock(); }
+void forget_live_loops_locked() noexcept {
+  LiveLoops& loops = live_loops();
+  loops.by_id.clear();
+  loops.first_own_id = loops.next_id;
+}
+bool is_loop_of_parent(std::uint64_t id) noexcept { return id != 0 && id < live_loops().first_own_id; }
 
 bool with_live_loop(Scheduler* scheduler, std::uint64_t id, void (*use)(Scheduler& scheduler, void* context),
                     void* context) {

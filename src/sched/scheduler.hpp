@@ -69,6 +69,9 @@ class LiveLoop {
   const std::uint64_t id_;
 };
 
+// The loop was made by a process that this one was forked from: nothing of it runs here (see sched/fork.hpp).
+[[nodiscard]] bool is_loop_of_parent(std::uint64_t id) noexcept;
+
 class Scheduler {
  public:
   Scheduler(const Config& config, std::size_t workers, const SchedulerHooks& hooks);
@@ -127,8 +130,7 @@ class Scheduler {
   const std::uint8_t stack_class;  // of that
   const bool pin_workers;
   const std::int64_t slow_ns;  // what debug mode calls slow
-  // This process was forked since the loop was made: nothing of it runs here (see sched/fork.hpp).
-  [[nodiscard]] bool is_of_parent() const noexcept { return forks_ != fork_count(); }
+  [[nodiscard]] bool is_of_parent() const noexcept { return is_loop_of_parent(id); }
   [[nodiscard]] bool is_closed() const noexcept { return closed_.load(std::memory_order_acquire); }
   void mark_closed() noexcept { closed_.store(true, std::memory_order_release); }
 
@@ -169,7 +171,6 @@ class Scheduler {
   void hasten_watch() noexcept;
   static void on_watch_event(void* context, RunnableChain& ready) noexcept;
 
-  const unsigned forks_ = fork_count();
   const std::size_t worker_count_;
   const bool solo_;
   const bool virtual_;
@@ -211,5 +212,9 @@ class Scheduler {
 // thread). Calls `use` with the scheduler, entered, if the loop with this id lives; returns whether it did.
 bool with_live_loop(Scheduler* scheduler, std::uint64_t id, void (*use)(Scheduler& scheduler, void* context),
                     void* context);
+// For fork: the table's lock is held over it, and in the child none of the parent's loops lives.
+void lock_live_loops() noexcept;
+void unlock_live_loops() noexcept;
+void forget_live_loops_locked() noexcept;
 
 }  // namespace fibrio::detail

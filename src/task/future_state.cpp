@@ -311,12 +311,7 @@ bool TaskControl::break_await(FutureState& awaited_future) noexcept {
 }
 
 void FutureState::require_own_process() const {
-  static_cast<void>(with_live_loop(
-      scheduler_, loop_id_,
-      [](Scheduler& scheduler, void*) {
-        if (scheduler.is_of_parent()) throw RuntimeError(std::string("waiting for a future") + kOfParent);
-      },
-      nullptr));
+  if (is_loop_of_parent(loop_id_)) throw RuntimeError(std::string("waiting for a future") + kOfParent);
 }
 
 void FutureState::wait_done() {

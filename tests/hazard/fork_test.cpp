@@ -211,6 +211,42 @@ TEST_CASE("The end of a forked child leaves the parent's epoll registrations alo
   });
 }
 
+TEST_CASE("A forked child closes streams while the parent's other workers are busy", "[fork]") {
+  with_all_setups([](const Setup& setup) {
+    int failed = 0;
+    std::atomic<bool> enough{false};
+    const auto keep_busy = [&] {  // workers go to sleep and are woken all the time
+      while (!enough) fibrio::sleep(20us);
+    };
+    run_with(setup, [&] {
+      fibrio::task_group([&](fibrio::TaskGroup& group) {
+        for (int i = 0; i < 8; ++i) group.create_task(keep_busy);
+        for (int round = 0; round < 100; ++round) {
+          auto listener = fibrio::TcpListener::bind(fibrio::Address::parse("127.0.0.1", 0));
+          auto client =
+              std::make_unique<fibrio::TcpStream>(fibrio::TcpStream::connect(listener.local_address()));
+          auto server = std::make_unique<fibrio::TcpStream>(listener.accept());
+          auto reader = group.create_task([&] {
+            std::byte buffer[8];
+            return server->read_some(buffer);
+          });
+          fibrio::sleep(100us);
+          const int code = in_forked_child([&](Child&) {
+            server.reset();  // in the parent its reader would become ready
+            client.reset();
+            listener.close();
+          });
+          failed += code != 0;
+          client->close();
+          fibrio::await(reader);
+        }
+        enough = true;
+      });
+    });
+    CHECK(failed == 0);
+  });
+}
+
 TEST_CASE("A signal to a forked child does not reach the parent's handler", "[fork]") {
   if (kThreadSanitizer) return;  // it puts signals off, and forgets them over a change of the handler
   with_all_setups([](const Setup& setup) {
