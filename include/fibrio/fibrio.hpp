@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fibrio/awaitables.hpp"
+#include "fibrio/byte_stream.hpp"
 #include "fibrio/clock.hpp"
 #include "fibrio/config.hpp"
 #include "fibrio/context_vars.hpp"

@@ -98,6 +98,8 @@ class TcpStream {
   // Waits: while the send buffer is full. Cancel: CancelledError, nothing was written. Throws:
   // std::system_error("send").
   std::size_t write_some(std::span<const std::byte> data);
+  // The same without waiting: 0 if there is no room now.
+  std::size_t try_write_some(std::span<const std::byte> data);
   // Writes all of it. Cancel: CancelledError; how much was written is unknown.
   void write_all(std::span<const std::byte> data);
   void write_all(std::string_view text);

@@ -212,6 +212,18 @@ std::size_t TcpStream::write_some(std::span<const std::byte> data) {
   return send_some(operation, &part, 1);
 }
 
+std::size_t TcpStream::try_write_some(std::span<const std::byte> data) {
+  if (data.empty()) return 0;
+  Socket::Operation operation(open_or_throw(socket_, "send"), "send");
+  ssize_t sent = 0;
+  do {
+    sent = sys::send(operation.fd(), data.data(), data.size(), MSG_NOSIGNAL);
+  } while (sent == -EINTR);
+  if (sent >= 0) return static_cast<std::size_t>(sent);
+  if (sent != -EAGAIN) operation.fail(static_cast<int>(sent));
+  return 0;
+}
+
 void TcpStream::write_all(std::span<const std::byte> data) {
   if (data.empty()) return;
   Socket::Operation operation(open_or_throw(socket_, "send"), "send");
