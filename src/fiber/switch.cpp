@@ -97,6 +97,7 @@ struct FiberArrival {
   // A new fiber begins here.
   FIBRIO_UNINSTRUMENTED static void begin(context::transfer_t transfer) {
     SwitchSlot& slot = arrive(transfer, nullptr);
+    *slot.exceptions = ExceptionState{};
     slot.entry(slot);  // never returns, and is the last thing here: entered by a jump (see jump)
   }
 };
@@ -117,7 +118,6 @@ void Fiber::prepare(const Stack& stack) noexcept {
 }
 
 void Fiber::inherit([[maybe_unused]] const Stack& stack) noexcept {
-  exceptions_ = ExceptionState{};
 #ifdef FIBRIO_ASAN
   fake_stack_ = nullptr;
   bottom_ = stack.low;
@@ -178,8 +178,7 @@ __attribute__((always_inline, no_sanitize("thread", "address"))) inline context:
 }  // namespace
 
 FIBRIO_UNINSTRUMENTED SwitchSlot& switch_fiber(SwitchSlot& slot, Fiber& from, Fiber& to) noexcept {
-  from.exceptions_ = *slot.exceptions;
-  *slot.exceptions = to.exceptions_;
+  const ExceptionState exceptions = *slot.exceptions;
   slot.left = &from;
 #ifdef FIBRIO_ASAN
   __sanitizer_start_switch_fiber(&from.fake_stack_, to.bottom_, to.size_);
@@ -188,11 +187,12 @@ FIBRIO_UNINSTRUMENTED SwitchSlot& switch_fiber(SwitchSlot& slot, Fiber& from, Fi
   // no_sync: the order between fibers comes from the queues, not from the switch, or races would be hidden.
   __tsan_switch_to_fiber(to.remains_.tsan_fiber, slot.is_alone ? 0 : __tsan_switch_to_fiber_no_sync);
 #endif
-  return FiberArrival::arrive(jump(to.context_, &slot), &from);
+  SwitchSlot& here = FiberArrival::arrive(jump(to.context_, &slot), &from);
+  *here.exceptions = exceptions;
+  return here;
 }
 
 FIBRIO_UNINSTRUMENTED void switch_fiber_for_good(SwitchSlot& slot, Fiber& from, Fiber& to) noexcept {
-  *slot.exceptions = to.exceptions_;
   slot.left = &from;
 #ifdef FIBRIO_ASAN
   __sanitizer_start_switch_fiber(nullptr, to.bottom_, to.size_);

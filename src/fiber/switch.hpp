@@ -4,9 +4,10 @@
 // its last save before.
 //
 // Protocol of a switch from A to B on a thread with slot S:
-//  1. A's side swaps the exception state (S.exceptions: what the C++ runtime keeps per thread) and names
-//     itself in S.left.
-//  2. The jump carries S. B's side stores the context it came from in S.left: from then on A can be resumed.
+//  1. A's side takes the exception state (S.exceptions: what the C++ runtime keeps per thread) onto its stack and
+//     names itself in S.left.
+//  2. The jump carries S. B's side puts its own exception state there (a new fiber an empty one), and stores the
+//     context it came from in S.left: from then on A can be resumed.
 //  3. B's side then runs what A left to be done "once it is saved" (see sched/worker.hpp).
 //  So nobody sees a half-saved fiber, and S is known on arrival without looking at a thread-local.
 //
@@ -65,7 +66,9 @@ void reset_fp_control(const SwitchSlot& slot) noexcept;
 
 // What the tools must be told of when a stack's last fiber is gone.
 struct FiberRemains {
+#ifdef FIBRIO_TSAN
   void* tsan_fiber = nullptr;
+#endif
   unsigned valgrind_stack = 0;
 };
 
@@ -101,7 +104,6 @@ class Fiber {
   friend struct FiberArrival;
 
   void* context_ = nullptr;
-  ExceptionState exceptions_;
 #ifdef FIBRIO_ASAN
   void* fake_stack_ = nullptr;
   const void* bottom_ = nullptr;

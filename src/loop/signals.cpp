@@ -90,8 +90,8 @@ class SignalPipe {
     read_.reset(fds[0]);
     write_.reset(fds[1]);
     int add_error = 0;
-    registration_ = impl.scheduler.worker(0).reactor.add(read_.get(), add_error,
-                                                         {&SignalPipe::on_event, this}, EPOLLIN | EPOLLET);
+    registration_ =
+        impl.scheduler.worker(0).reactor.add(read_.get(), add_error, EPOLLIN | EPOLLET, &listener_);
     if (registration_ == nullptr) throw std::system_error(-add_error, std::system_category(), "epoll_ctl");
   }
   ~SignalPipe() {
@@ -132,6 +132,7 @@ class SignalPipe {
   LoopImpl& impl_;
   sys::UniqueFd read_;
   sys::UniqueFd write_;
+  const FdListener listener_{&SignalPipe::on_event, this};
   Registration* registration_ = nullptr;
 };
 

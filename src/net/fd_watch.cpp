@@ -87,7 +87,7 @@ void FdWatch::start_locked() {
   if (poller_ != nullptr) return;
   auto poller = std::make_unique<Poller>();
   int error = 0;
-  registration_ = scheduler_.worker(0).reactor.add(poller->fd(), error, {&FdWatch::on_event, this}, EPOLLIN);
+  registration_ = scheduler_.worker(0).reactor.add(poller->fd(), error, EPOLLIN, &listener_);
   if (registration_ == nullptr) fail(error, poller->fd());
   poller_ = std::move(poller);
 }

@@ -79,6 +79,7 @@ class FdWatch {
   Scheduler& scheduler_;
   mutable std::mutex lock_;  // guards what follows
   std::unique_ptr<Poller> poller_;
+  const FdListener listener_{&FdWatch::on_event, this};
   Registration* registration_ = nullptr;
   std::unordered_map<int, Entry> entries_;
   bool closed_ = false;

@@ -11,9 +11,13 @@
 
 namespace fibrio::detail {
 
-Socket::Operation::Operation(Socket& socket, const char* call) : socket_(socket), call_(call) {
+Socket::Operation::Operation(Socket& socket, const char* call)
+    : socket_(socket), call_(call), worker_(this_worker()), registration_(nullptr) {
   // acq_rel: partner of close's fetch_or: either it sees us inside, or we see it closed.
-  if ((socket.use_.fetch_add(1, std::memory_order_acq_rel) & kClosed) == 0) return;
+  if ((socket.use_.fetch_add(1, std::memory_order_acq_rel) & kClosed) == 0) {
+    registration_ = registration_here();
+    return;
+  }
   socket.leave();
   fail(-ECANCELED);
 }
@@ -23,52 +27,52 @@ Socket::Operation::~Operation() { socket_.leave(); }
 Registration* Socket::Operation::registration_here() const noexcept {
   Registration* registration = socket_.registration_.load(std::memory_order_acquire);
   if (registration == nullptr) return nullptr;
-  const Worker* worker = this_worker();
-  // Of another loop, which may be gone, and the registration with it: nothing is known.
-  if (worker == nullptr || worker->scheduler.id != socket_.loop_id_) return nullptr;
+  if (worker_ == nullptr || worker_->scheduler.id != socket_.loop_id_) return nullptr;
   return registration;
 }
 
 Readiness<>::Seen Socket::Operation::look(Direction direction) noexcept {
-  looked_at_ = registration_here();
   constexpr Readiness<>::Seen kUnknown = 1;  // the call will tell
-  return looked_at_ == nullptr ? kUnknown : looked_at_->readiness(direction).look();
+  return registration_ == nullptr ? kUnknown : registration_->readiness(direction).look();
 }
 
 void Socket::Operation::drained(Direction direction, Readiness<>::Seen seen) noexcept {
   if (direction == Direction::read && !socket_.short_is_empty_) return;
-  if (looked_at_ != nullptr) looked_at_->readiness(direction).drained(seen);
+  if (registration_ != nullptr) registration_->readiness(direction).drained(seen);
 }
 
 void Socket::Operation::would_block(Direction direction, Readiness<>::Seen seen) noexcept {
-  if (looked_at_ != nullptr) looked_at_->readiness(direction).would_block(seen);
+  if (registration_ != nullptr) registration_->readiness(direction).would_block(seen);
 }
 
 void Socket::Operation::wait(Direction direction) {
-  Worker& worker = require_task(call_);
-  Registration* registration = registration_here();
-  if (registration == nullptr) {
+  if (worker_ == nullptr || worker_->current == nullptr) [[unlikely]]
+    static_cast<void>(require_task(call_));  // throws
+  if (registration_ == nullptr) {
     // Registered as ready: the caller tries once more, as what came before the registration gives no edge of
     // its own.
-    if (!socket_.register_here(call_)) fail(-ECANCELED);
+    if (!socket_.register_here(*worker_, direction, call_)) fail(-ECANCELED);
+    registration_ = registration_here();
     return;
   }
-  auto& task = TaskControl::of(*worker.current);
-  if (!registration->wait(direction)) task.throw_cancelled();
+  auto& task = TaskControl::of(*worker_->current);
+  if (!registration_->wait(worker_, direction)) task.throw_cancelled();
   if (!socket_.is_open()) fail(-ECANCELED);
 }
 
 void Socket::Operation::spend_budget() noexcept {
-  Worker* worker = this_worker();
-  if (worker != nullptr && worker->current != nullptr && worker->spend_budget()) yield_current(*worker);
+  if (worker_ == nullptr || worker_->current == nullptr || !worker_->spend_budget()) return;
+  yield_current(*worker_);
+  resume();
 }
+
+void Socket::Operation::resume() noexcept { worker_ = this_worker(); }
 
 void Socket::Operation::fail(int error) const {
   throw std::system_error(-error, std::system_category(), call_);
 }
 
-bool Socket::register_here(const char* call) {
-  Worker& worker = require_task(call);
+bool Socket::register_here(Worker& worker, Direction direction, const char* call) {
   std::unique_lock guard(lock_);
   // A close that came first found nothing to wake: a task that waits now would wait for ever.
   if (!is_open()) return false;
@@ -80,12 +84,14 @@ bool Socket::register_here(const char* call) {
         "release() it there, and adopt() the fd in this one");
   }
   int error = 0;
-  Registration* registration = worker.reactor_for_new_fd().add(fd_.get(), error);
+  const std::uint32_t events = direction == Direction::read ? Reactor::kReadEvents : Reactor::kAllEvents;
+  Registration* registration = worker.reactor_for_new_fd().add(fd_.get(), error, events);
   if (registration == nullptr) {
     throw std::system_error(
         -error, std::system_category(),
         error == -ENOSPC ? "epoll_ctl: fs.epoll.max_user_watches is too low" : "epoll_ctl");
   }
+  forks_ = fork_count();
   scheduler_ = &worker.scheduler;
   loop_id_ = worker.scheduler.id;
   registration_.store(registration, std::memory_order_release);
@@ -93,6 +99,11 @@ bool Socket::register_here(const char* call) {
 }
 
 void Socket::deregister() noexcept {
+  // In a forked child: the registration is the parent's, as may be who held the lock at that moment.
+  if (forks_ != fork_count()) {
+    registration_.store(nullptr, std::memory_order_release);
+    return;
+  }
   Registration* registration = nullptr;
   {
     std::lock_guard guard(lock_);  // either register_here is done, or it will see that the socket is closed

@@ -69,7 +69,9 @@ class Socket {
     // RuntimeError outside a task, and if the socket belongs to another loop.
     void wait(Direction direction);
     // After a call that did not have to wait: gives way now and then.
-    static void spend_budget() noexcept;
+    void spend_budget() noexcept;
+    // After a wait that is not this operation's own.
+    void resume() noexcept;
     [[noreturn]] void fail(int error) const;
     // For accept: true for who is the first to run out of resources since the queue was empty last.
     [[nodiscard]] bool begin_shortage() noexcept {
@@ -82,7 +84,9 @@ class Socket {
 
     Socket& socket_;
     const char* call_;
-    Registration* looked_at_ = nullptr;  // what `seen` is of; null: nothing is known
+    Worker* worker_;  // the one this runs on; null: a plain thread
+    // Null: none yet, or of another loop, which may be gone, and the registration with it: nothing is known.
+    Registration* registration_;
   };
 
  private:
@@ -90,7 +94,7 @@ class Socket {
   static constexpr std::uint32_t kGone = 1U << 30;
 
   // False: it is closed.
-  [[nodiscard]] bool register_here(const char* call);
+  [[nodiscard]] bool register_here(Worker& worker, Direction direction, const char* call);
   void deregister() noexcept;
   void leave() noexcept;
   void close_now() noexcept;
@@ -100,7 +104,8 @@ class Socket {
   std::shared_ptr<Socket> self_;  // from close to close_now
   const bool short_is_empty_;
   std::atomic<bool> has_shortage_{false};
-  SpinLock lock_;  // guards the making of the registration
+  SpinLock lock_;                  // guards the making of the registration
+  unsigned forks_ = fork_count();  // when it was made, or registered
   std::atomic<Registration*> registration_{nullptr};
   Scheduler* scheduler_ = nullptr;  // whose reactor has it
   std::uint64_t loop_id_ = 0;

@@ -157,7 +157,7 @@ std::size_t TcpStream::read_some(std::span<std::byte> buffer) {
         // the stream.)
         if (count > 0 && static_cast<std::size_t>(count) < buffer.size())
           operation.drained(Direction::read, seen);
-        Socket::Operation::spend_budget();
+        operation.spend_budget();
         return static_cast<std::size_t>(count);
       }
       if (count == -EINTR) continue;
@@ -187,7 +187,7 @@ std::size_t send_some(Socket::Operation& operation, iovec* parts, std::size_t co
       if (sent >= 0) {
         // A short one is not taken for a full buffer: the one call saved per full buffer is not worth the
         // trust.
-        Socket::Operation::spend_budget();  // each send: a peer that reads as fast as we write never makes it
+        operation.spend_budget();  // each send: a peer that reads as fast as we write never makes it
                                             // wait
         return static_cast<std::size_t>(sent);
       }
@@ -328,7 +328,7 @@ TcpStream TcpListener::accept() {
         // Only a connection that is gone already refuses this; its reader will see that.
         const int on = 1;
         static_cast<void>(sys::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
-        Socket::Operation::spend_budget();
+        operation.spend_budget();
         return TcpStream(std::move(accepted));
       }
       switch (-fd) {
@@ -350,6 +350,7 @@ TcpStream TcpListener::accept() {
                 std::make_exception_ptr(error), AnyFuture());
           }
           sleep(kBackOff);
+          operation.resume();
           if (!operation.is_open()) operation.fail(-ECANCELED);
           continue;
         }
@@ -360,7 +361,7 @@ TcpStream TcpListener::accept() {
         case EOPNOTSUPP:
           operation.fail(fd);
         default:  // a connection that died before it was accepted, or EINTR
-          Socket::Operation::spend_budget();
+          operation.spend_budget();
           if (!operation.is_open()) operation.fail(-ECANCELED);
           continue;
       }

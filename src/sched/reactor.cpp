@@ -22,33 +22,33 @@ struct FdWait {
     bool resume = false;
     {
       std::lock_guard guard(registration.lock_);
-      Registration::Side& side = registration.sides_[Registration::index(self.direction)];
+      const std::size_t side = Registration::index(self.direction);
       if (core->word.arm(self.phase) == WaitWord<>::Armed::cancelled) {
         resume = true;
-      } else if (side.readiness.is_ready() || !registration.is_open()) {
+      } else if (registration.readiness_[side].is_ready() || !registration.is_open()) {
         resume = core->word.resolve();  // if it lost: the canceller makes it ready
       } else {
         self.waiter.listed = true;
-        self.waiter.next = side.waiters;
-        side.waiters = &self.waiter;
+        self.waiter.next = registration.waiters_[side];
+        registration.waiters_[side] = &self.waiter;
       }
     }
     if (resume) worker.make_ready(*core);
   }
 };
 
-bool Registration::wait(Direction direction) {
-  Worker& worker = require_task("waiting for a file descriptor");
-  TaskCore& self = *worker.current;
-  FdWait wait{this, direction, {}, wait_phase(worker)};
+bool Registration::wait(Worker*& worker, Direction direction) {
+  TaskCore& self = *worker->current;
+  if (direction == Direction::write && !asks_for_room_.load(std::memory_order_acquire)) ask_for_room();
+  FdWait wait{this, direction, {}, wait_phase(*worker)};
   wait.waiter.core = &self;
-  suspend(worker, direction == Direction::read ? WaitReason::kReadable : WaitReason::kWritable,
-          &FdWait::commit, &wait);
+  worker = &suspend(*worker, direction == Direction::read ? WaitReason::kReadable : WaitReason::kWritable,
+                    &FdWait::commit, &wait);
   {
     // Also the partner of the resolver's unlock: it is done with our frame.
     std::lock_guard guard(lock_);
     if (wait.waiter.listed) {
-      FdWaiter** place = &sides_[index(direction)].waiters;
+      FdWaiter** place = &waiters_[index(direction)];
       while (*place != &wait.waiter) place = &(*place)->next;
       *place = wait.waiter.next;
     }
@@ -56,16 +56,28 @@ bool Registration::wait(Direction direction) {
   return !(wait.phase == WaitPhase::waiting && self.word.take_cancellation());
 }
 
+void Registration::ask_for_room() noexcept {
+  std::uint64_t data = 0;
+  {
+    std::lock_guard guard(lock_);
+    data = (std::uint64_t{generation_} << 32) | slot_;
+  }
+  // It can only fail because the registration was removed meanwhile, and then nobody waits. Two tasks may do this
+  // at once: the same is asked for twice.
+  static_cast<void>(reactor_->poller().modify(fd_, Reactor::kAllEvents, data));
+  asks_for_room_.store(true, std::memory_order_release);  // partner: the acquire in wait
+}
+
 void Registration::take_waiters_locked(Direction direction, RunnableChain& ready) noexcept {
-  Side& side = sides_[index(direction)];
+  FdWaiter*& waiters = waiters_[index(direction)];
   RunnableChain newest_first;
-  for (FdWaiter* waiter = side.waiters; waiter != nullptr;) {
+  for (FdWaiter* waiter = waiters; waiter != nullptr;) {
     FdWaiter* next = waiter->next;
     waiter->listed = false;
     if (waiter->core->word.resolve()) newest_first.push_front(waiter->core);
     waiter = next;
   }
-  side.waiters = nullptr;
+  waiters = nullptr;
   ready.splice_back(newest_first);
 }
 
@@ -106,7 +118,11 @@ Registration* Reactor::take_slot() {
   return taken;
 }
 
-Registration* Reactor::add(int fd, int& error, FdListener listener, std::uint32_t events) {
+Registration* Reactor::add(int fd, int& error, std::uint32_t events) {
+  return add(fd, error, events, nullptr);
+}
+
+Registration* Reactor::add(int fd, int& error, std::uint32_t events, const FdListener* listener) {
   Registration* registration = take_slot();
   std::uint32_t generation = 0;
   {
@@ -115,7 +131,8 @@ Registration* Reactor::add(int fd, int& error, FdListener listener, std::uint32_
     registration->fd_ = fd;
     registration->listener_ = listener;
     // Ready until a call says otherwise: the first call of a new socket may well succeed.
-    for (auto& side : registration->sides_) side.readiness.reset(true);
+    for (auto& readiness : registration->readiness_) readiness.reset(true);
+    registration->asks_for_room_.store((events & EPOLLOUT) != 0, std::memory_order_relaxed);
     registration->open_.store(true, std::memory_order_release);
   }
   error = poller_.add(fd, events, (std::uint64_t{generation} << 32) | registration->slot_);
@@ -124,7 +141,7 @@ Registration* Reactor::add(int fd, int& error, FdListener listener, std::uint32_
     recycle(registration);
     return nullptr;
   }
-  if (listener.on_event == nullptr) size_.fetch_add(1, std::memory_order_relaxed);
+  if (listener == nullptr) size_.fetch_add(1, std::memory_order_relaxed);
   return registration;
 }
 
@@ -132,7 +149,7 @@ void Reactor::remove(Registration* registration, RunnableChain& ready) noexcept 
   Reactor& reactor = *registration->reactor_;
   // Before the generation changes, and long before the fd is closed.
   if (reactor.forks_ == fork_count()) reactor.poller_.remove(registration->fd_);
-  if (registration->listener_.on_event == nullptr) reactor.size_.fetch_sub(1, std::memory_order_relaxed);
+  if (registration->listener_ == nullptr) reactor.size_.fetch_sub(1, std::memory_order_relaxed);
   std::lock_guard guard(registration->lock_);
   ++registration->generation_;
   registration->open_.store(false, std::memory_order_release);
@@ -151,12 +168,12 @@ void Reactor::recycle(Registration* registration) noexcept {
 void Reactor::dispatch(const epoll_event& event, RunnableChain& ready) noexcept {
   Registration* registration = at(static_cast<std::uint32_t>(event.data.u64));
   const auto generation = static_cast<std::uint32_t>(event.data.u64 >> 32);
-  FdListener listener;
+  const FdListener* listener = nullptr;
   {
     std::lock_guard guard(registration->lock_);
     if (registration->generation_ != generation) return;  // an event of a former life of the slot
     listener = registration->listener_;
-    if (listener.on_event == nullptr) {
+    if (listener == nullptr) {
       const bool broken = (event.events & (EPOLLHUP | EPOLLERR)) != 0;
       if (broken || (event.events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP)) != 0) {
         registration->readiness(Direction::read)
@@ -169,7 +186,7 @@ void Reactor::dispatch(const epoll_event& event, RunnableChain& ready) noexcept 
       }
     }
   }
-  if (listener.on_event != nullptr) listener.on_event(listener.context, ready);
+  if (listener != nullptr) listener->on_event(listener->context, ready);
 }
 
 bool Reactor::poll(std::int64_t timeout_ns, RunnableChain& ready) noexcept {

@@ -3,10 +3,12 @@
 // Threads: any. Its worker polls it; an idle worker may too, when the owner is busy (design, D10).
 //
 // Protocol.
-//  1. An fd is registered once, edge-triggered, for its life (IN | PRI | OUT | RDHUP), and is taken out
-//     before it is closed. Its slot is of a table that is never freed or moved while the reactor lives;
-//     epoll's data is (slot, generation), and an event of another generation is dropped: a reused fd never
-//     gets a stale event.
+//  1. An fd is registered once, edge-triggered, for its life, and is taken out before it is closed. Its slot is
+//     of a table that is never freed or moved while the reactor lives; epoll's data is (slot, generation), and
+//     an event of another generation is dropped: a reused fd never gets a stale event. It is registered for
+//     what is read (IN | PRI | RDHUP), and from the first wait for room on for OUT as well: an event of a
+//     readable fd would otherwise always say that it is writable, too. EPOLL_CTL_MOD reports what is true by
+//     then, so nothing that came before it is missed.
 //  2. The registration's lock guards its list of waiters and `open`. A task waits by listing a waiter under
 //     the lock if the direction is not ready; an event marks ready, takes the waiters and makes them ready
 //     after the lock is released.
@@ -23,6 +25,7 @@
 #include <memory>
 #include <span>
 
+#include "base/atomic.hpp"
 #include "base/spin_lock.hpp"
 #include "poll/poller.hpp"
 #include "poll/readiness.hpp"
@@ -33,6 +36,7 @@
 namespace fibrio::detail {
 
 class Reactor;
+class Worker;
 
 enum class Direction : std::uint8_t { read = 0, write = 1 };
 
@@ -49,41 +53,39 @@ struct FdListener {
   void* context = nullptr;
 };
 
-class Registration {
+class alignas(kCacheLine) Registration {
  public:
   [[nodiscard]] int fd() const noexcept { return fd_; }
-  [[nodiscard]] Readiness<>& readiness(Direction direction) noexcept {
-    return sides_[index(direction)].readiness;
-  }
+  [[nodiscard]] Readiness<>& readiness(Direction direction) noexcept { return readiness_[index(direction)]; }
   [[nodiscard]] bool is_open() const noexcept { return open_.load(std::memory_order_acquire); }
 
-  // Suspends the calling task until the direction is ready (or the registration is closed: look at is_open).
-  // False: the wait was cancelled (the caller throws).
-  [[nodiscard]] bool wait(Direction direction);
+  // Suspends the task that runs on `worker` until the direction is ready (or the registration is closed: look
+  // at is_open); `worker` is then the one it is on. False: the wait was cancelled (the caller throws).
+  [[nodiscard]] bool wait(Worker*& worker, Direction direction);
 
  private:
   friend class Reactor;
   friend struct FdWait;
 
-  struct Side {
-    Readiness<> readiness;
-    FdWaiter* waiters = nullptr;  // newest first
-  };
   static std::size_t index(Direction direction) noexcept { return static_cast<std::size_t>(direction); }
 
-  // Takes all waiters of a side that can still be woken; needs the lock.
+  // Takes all waiters of a direction that can still be woken; needs the lock.
   void take_waiters_locked(Direction direction, RunnableChain& ready) noexcept;
+  void ask_for_room() noexcept;
 
   SpinLock lock_;
   std::atomic<bool> open_{false};
-  std::uint32_t generation_ = 0;  // guarded by the lock
+  std::atomic<bool> asks_for_room_{false};  // registered for OUT
+  std::uint32_t generation_ = 0;            // guarded by the lock
   std::uint32_t slot_ = 0;
   int fd_ = -1;
   Reactor* reactor_ = nullptr;
-  FdListener listener_;
-  Side sides_[2];
+  const FdListener* listener_ = nullptr;
+  Readiness<> readiness_[2];
+  FdWaiter* waiters_[2] = {};  // newest first; guarded by the lock
   Registration* next_free_ = nullptr;
 };
+static_assert(sizeof(Registration) == kCacheLine);
 
 class Reactor {
  public:
@@ -93,8 +95,9 @@ class Reactor {
   ~Reactor();
 
   // Registers an open, non-blocking fd. Null and -errno in `error` if epoll refuses. Throws std::bad_alloc.
-  [[nodiscard]] Registration* add(int fd, int& error, FdListener listener = {},
-                                  std::uint32_t events = kAllEvents);
+  [[nodiscard]] Registration* add(int fd, int& error, std::uint32_t events = kReadEvents);
+  // For a listener, which must outlive the registration.
+  [[nodiscard]] Registration* add(int fd, int& error, std::uint32_t events, const FdListener* listener);
   // Takes it out of epoll and makes its waiters ready; the caller then closes the fd. The registration must
   // not be used any more; tasks still inside wait() get out by themselves.
   static void remove(Registration* registration, RunnableChain& ready) noexcept;
@@ -108,7 +111,8 @@ class Reactor {
 
   [[nodiscard]] std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
 
-  static constexpr std::uint32_t kAllEvents = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  static constexpr std::uint32_t kReadEvents = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET;
+  static constexpr std::uint32_t kAllEvents = kReadEvents | EPOLLOUT;
 
  private:
   static constexpr std::uint32_t kChunkSlots = 1024;

@@ -170,6 +170,7 @@ class Scheduler {
   // Somebody goes to sleep.
   void hasten_watch() noexcept;
   static void on_watch_event(void* context, RunnableChain& ready) noexcept;
+  const FdListener watch_listener_{&Scheduler::on_watch_event, this};
 
   const std::size_t worker_count_;
   const bool solo_;

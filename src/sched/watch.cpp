@@ -37,8 +37,7 @@ void Scheduler::make_watch() {
   watch_fd_.reset(fd);
   for (const auto& worker : workers_) {
     int error = 0;
-    if (worker->reactor.add(fd, error, {&Scheduler::on_watch_event, this},
-                            EPOLLIN | EPOLLET | EPOLLEXCLUSIVE) == nullptr) {
+    if (worker->reactor.add(fd, error, EPOLLIN | EPOLLET | EPOLLEXCLUSIVE, &watch_listener_) == nullptr) {
       throw std::system_error(-error, std::system_category(), "epoll_ctl");
     }
   }

@@ -28,7 +28,13 @@ class CancelWalk;
 struct StackFailure;
 class Worker;
 
-class TaskControl final : public FutureState, public TaskCore, public ListHook<TaskControl> {
+// Between the future and what the scheduler touches, so that the latter begins a cache line: the blocks begin one,
+// too (FrameCache::rounded).
+struct TaskId {
+  std::uint64_t id = 0;  // "Task-<id>"; set by the registry
+};
+
+class TaskControl final : public FutureState, public TaskId, public TaskCore, public ListHook<TaskControl> {
  public:
   // With one reference for the handle and one for the loop. `bytes`: with the payload.
   TaskControl(Scheduler& scheduler, std::uint64_t loop_id, const TaskOps& ops, void* payload,
@@ -72,7 +78,6 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
 
   [[nodiscard]] WaitReason waited_as() const noexcept override { return WaitReason::kTask; }
 
-  std::uint64_t id = 0;  // "Task-<id>"; set by the registry
   ContextSlot context;   // the task's own; of who creates it, before it starts
 
   // Instead of start_task: nobody else knows it.
@@ -99,6 +104,10 @@ class TaskControl final : public FutureState, public TaskCore, public ListHook<T
   std::string* name_ = nullptr;            // null: made from the id; guarded by text_lock_
   std::string* cancel_message_ = nullptr;  // null: none; guarded by text_lock_
 };
+
+#if !defined(FIBRIO_ASAN) && !defined(FIBRIO_TSAN)
+static_assert(sizeof(FutureState) + sizeof(TaskId) == kCacheLine && sizeof(TaskCore) == kCacheLine + 16);
+#endif
 
 // The task that waits by it, if it is a task's await; null otherwise. See FutureState::for_each_waiter.
 [[nodiscard]] TaskControl* awaiting_task(FutureWaiter& waiter) noexcept;

@@ -3,6 +3,7 @@
 #include <linux/net_tstamp.h>
 
 #include "support/net.hpp"
+#include "support/scoped_syscalls.hpp"
 
 using namespace fibrio;
 using namespace fibrio::net_test;
@@ -29,6 +30,48 @@ TEST_CASE("TcpStream carries 64 MiB both ways at once, a reading and a writing t
     await(server_writes);
     await(server_reads);
     await(client_reads);
+  });
+}
+
+namespace {
+std::atomic<int> changes{0};
+int counting_epoll_ctl(int epoll_fd, int operation, int fd, epoll_event* event) {
+  if (operation == EPOLL_CTL_MOD) changes.fetch_add(1);
+  return fibrio::sys::real_syscalls.epoll_ctl(epoll_fd, operation, fd, event);
+}
+}  // namespace
+
+TEST_CASE("TcpStream asks epoll for room once, when a write has to wait for the first time", "[tcp]") {
+  const std::vector<std::byte> data = test_data((16U << 20) / kSlowdown);
+  const fibrio::test::ScopedSyscalls table;
+  fibrio::sys::syscalls.epoll_ctl = counting_epoll_ctl;
+  on_loops([&] {
+    StreamPair pair = connect_pair();  // the client waited for room already: to be connected
+    changes = 0;
+    for (int i = 0; i < 10; ++i) {  // both wait to read, nobody to write
+      auto answer = create_task([&] {
+        expect(read_text(pair.client, 4) == "ping", "the request");
+        let_others_wait();
+        pair.client.write_all("pong");
+      });
+      let_others_wait();
+      pair.server.write_all("ping");
+      expect(read_text(pair.server, 4) == "pong", "the answer");
+      await(answer);
+    }
+    expect_equal(changes.load(), 0, "changes while there was room");
+    auto writer = create_task([&] {
+      for (int i = 0; i < 3; ++i) pair.server.write_all(std::span<const std::byte>(data));
+      pair.server.shutdown_write();
+    });
+    for (int i = 0; i < 3; ++i) {
+      let_others_wait();
+      std::vector<std::byte> got(data.size());
+      for (std::size_t at = 0; at < got.size();) at += pair.client.read_some(std::span(got).subspan(at));
+      expect(got == data, "the bytes that were sent");
+    }
+    await(writer);
+    expect_equal(changes.load(), 1, "changes when there was none");
   });
 }
 

@@ -45,7 +45,7 @@ struct Pair {
 // The first end of `pair`, registered, and known not to be ready.
 Registration* added(Reactor& reactor, int fd) {
   int error = 0;
-  Registration* registration = reactor.add(fd, error);
+  Registration* registration = reactor.add(fd, error, Reactor::kAllEvents);
   REQUIRE(registration != nullptr);
   for (const Direction direction : {Direction::read, Direction::write}) {
     auto& readiness = registration->readiness(direction);
@@ -121,10 +121,9 @@ TEST_CASE("Reactor drops an event of a file that was closed earlier in the same 
     std::function<void()> act;
   } context;
   int error = 0;
-  Registration* listening =
-      reactor.add(first.ends[0], error,
-                  {[](void* self, RunnableChain&) noexcept { static_cast<Context*>(self)->act(); }, &context},
-                  EPOLLIN | EPOLLET);
+  const FdListener listener{
+      [](void* self, RunnableChain&) noexcept { static_cast<Context*>(self)->act(); }, &context};
+  Registration* listening = reactor.add(first.ends[0], error, EPOLLIN | EPOLLET, &listener);
   REQUIRE(listening != nullptr);
   Registration* victim = added(reactor, second.ends[0]);
   poll(reactor);  // its first EPOLLOUT
