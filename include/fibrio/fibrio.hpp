@@ -6,6 +6,7 @@
 #include "fibrio/clock.hpp"
 #include "fibrio/config.hpp"
 #include "fibrio/context_vars.hpp"
+#include "fibrio/datagrams.hpp"
 #include "fibrio/errors.hpp"
 #include "fibrio/event_loop.hpp"
 #include "fibrio/futures.hpp"
