@@ -12,6 +12,7 @@
 #include "fibrio/futures.hpp"
 #include "fibrio/introspection.hpp"
 #include "fibrio/locks.hpp"
+#include "fibrio/low_level_sockets.hpp"
 #include "fibrio/queues.hpp"
 #include "fibrio/runner.hpp"
 #include "fibrio/sockets.hpp"

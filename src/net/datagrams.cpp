@@ -15,6 +15,7 @@
 #include "fibrio/datagrams.hpp"
 #include "fibrio/errors.hpp"
 #include "fibrio/tasks.hpp"
+#include "net/datagram_calls.hpp"
 #include "net/socket_calls.hpp"
 #include "sched/worker.hpp"
 
@@ -23,12 +24,13 @@ namespace fibrio {
 using detail::Direction;
 using detail::fail;
 using detail::open_or_throw;
+using detail::receive_datagram;
+using detail::send_datagram;
 using detail::set_int_option;
 using detail::Socket;
 
 namespace {
 
-// Not throwing: the answers of a system call that does not wait.
 constexpr ssize_t kWouldBlock = -EAGAIN;
 
 sys::UniqueFd make_socket(int family, const DatagramOptions& options) {
@@ -68,47 +70,6 @@ void connect_to(int fd, const Address& peer) {
   if (error < 0) fail(error, "connect to " + peer.to_string());
 }
 
-// One datagram, or kWouldBlock, or -errno.
-ssize_t receive(int fd, std::span<std::byte> buffer, Datagram& datagram) {
-  sockaddr_storage from{};
-  iovec part{buffer.data(), buffer.size()};
-  msghdr message{};
-  message.msg_name = &from;
-  message.msg_namelen = sizeof from;
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  ssize_t count = 0;
-  do {
-    count = sys::recvmsg(fd, &message, MSG_TRUNC);  // the result is the datagram's length
-  } while (count == -EINTR);
-  if (count < 0) return count;
-  datagram.full_size = static_cast<std::size_t>(count);
-  datagram.size = std::min(datagram.full_size, buffer.size());
-  if (message.msg_namelen == 0) {  // a Unix socket without a name
-    from.ss_family = AF_UNIX;
-    message.msg_namelen = sizeof from.ss_family;
-  }
-  datagram.from = Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&from), message.msg_namelen);
-  return count;
-}
-
-// `to` null: the peer. The number of bytes, or kWouldBlock, or -errno.
-ssize_t transmit(int fd, std::span<const std::byte> data, const Address* to) {
-  iovec part{const_cast<std::byte*>(data.data()), data.size()};  // sendmsg only reads it
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (to != nullptr) {
-    message.msg_name = const_cast<sockaddr*>(to->data());
-    message.msg_namelen = to->size();
-  }
-  ssize_t sent = 0;
-  do {
-    sent = sys::sendmsg(fd, &message, MSG_NOSIGNAL);
-  } while (sent == -EINTR);
-  return sent;
-}
-
 [[noreturn]] void fail_to_send(ssize_t error, const Address* to) {
   fail(static_cast<int>(error), to == nullptr ? "sendmsg" : "sendmsg to " + to->to_string());
 }
@@ -119,7 +80,7 @@ void send_waiting(Socket& socket, std::span<const std::byte> data, const Address
   for (;;) {
     const auto seen = operation.look(Direction::write);
     if (detail::Readiness<>::is_ready(seen)) {
-      const ssize_t sent = transmit(operation.fd(), data, to);
+      const ssize_t sent = send_datagram(operation.fd(), data, to);
       if (sent >= 0) {
         Socket::Operation::spend_budget();
         return;
@@ -138,7 +99,7 @@ void send_waiting(Socket& socket, std::span<const std::byte> data, const Address
 
 bool send_now(Socket& socket, std::span<const std::byte> data, const Address* to) {
   const Socket::Operation operation(socket, "sendmsg");
-  const ssize_t sent = transmit(operation.fd(), data, to);
+  const ssize_t sent = send_datagram(operation.fd(), data, to);
   if (sent < 0 && sent != kWouldBlock) fail_to_send(sent, to);
   return sent >= 0;
 }
@@ -213,7 +174,7 @@ Datagram UdpSocket::recv_from(std::span<std::byte> buffer) {
   for (;;) {
     const auto seen = operation.look(Direction::read);
     if (detail::Readiness<>::is_ready(seen)) {
-      const ssize_t count = receive(operation.fd(), buffer, datagram);
+      const ssize_t count = receive_datagram(operation.fd(), buffer, datagram);
       if (count >= 0) {
         Socket::Operation::spend_budget();
         return datagram;
@@ -237,7 +198,7 @@ std::size_t UdpSocket::recv(std::span<std::byte> buffer) {
 std::optional<Datagram> UdpSocket::try_recv_from(std::span<std::byte> buffer) {
   const Socket::Operation operation(open_or_throw(socket_, "recvmsg"), "recvmsg");
   Datagram datagram;
-  const ssize_t count = receive(operation.fd(), buffer, datagram);
+  const ssize_t count = receive_datagram(operation.fd(), buffer, datagram);
   if (count == kWouldBlock) return std::nullopt;
   if (count < 0) operation.fail(static_cast<int>(count));
   return datagram;

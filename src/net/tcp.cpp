@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <optional>
 #include <stdexcept>
 #include <system_error>
@@ -237,9 +238,24 @@ Address TcpStream::local_address() const { return address_of(socket_, "getsockna
 Address TcpStream::peer_address() const { return address_of(socket_, "getpeername", detail::kPeerName); }
 void TcpStream::set_no_delay(bool enabled) { set_option(IPPROTO_TCP, TCP_NODELAY, enabled ? 1 : 0); }
 void TcpStream::set_keep_alive(bool enabled) { set_option(SOL_SOCKET, SO_KEEPALIVE, enabled ? 1 : 0); }
+void TcpStream::set_keep_alive(const KeepAlive& times) {
+  const auto seconds = [](std::chrono::seconds time) {
+    return static_cast<int>(std::clamp<std::chrono::seconds::rep>(time.count(), INT_MIN, INT_MAX));
+  };
+  const Socket::Operation operation(open_or_throw(socket_, "setsockopt"), "setsockopt");
+  const int fd = operation.fd();
+  set_int_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds(times.idle), "setsockopt(TCP_KEEPIDLE)");
+  set_int_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, seconds(times.interval), "setsockopt(TCP_KEEPINTVL)");
+  set_int_option(fd, IPPROTO_TCP, TCP_KEEPCNT, times.count, "setsockopt(TCP_KEEPCNT)");
+  set_int_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1, "setsockopt(SO_KEEPALIVE)");
+}
 void TcpStream::set_option(int level, int name, int value) {
   const Socket::Operation operation(open_or_throw(socket_, "setsockopt"), "setsockopt");
   set_int_option(operation.fd(), level, name, value, "setsockopt");
+}
+int TcpStream::get_option(int level, int name) const {
+  const Socket::Operation operation(open_or_throw(socket_, "getsockopt"), "getsockopt");
+  return detail::get_int_option(operation.fd(), level, name, "getsockopt");
 }
 int TcpStream::native_handle() const noexcept { return socket_ == nullptr ? -1 : socket_->fd(); }
 int TcpStream::release() { return open_or_throw(socket_, "release").release(); }
