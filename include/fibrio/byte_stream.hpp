@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <utility>
@@ -42,6 +43,11 @@ class ByteStream {
     write_all(second);
   }
 
+  // Sends `count` bytes of `file`, a regular file, from `offset` on, or less if it ends before; returns how many.
+  // If anything was sent, the file's position is then behind it. This one copies, in pieces of 64 KiB; a
+  // stream that can do better does. Waits, Cancel, Throws: as TcpStream::send_file.
+  virtual std::uint64_t send_file(int file, std::uint64_t offset = 0, std::uint64_t count = kToEndOfFile);
+
   // Whether the peer can be told that nothing more comes while reading goes on (TLS and pipes: no).
   [[nodiscard]] virtual bool can_shutdown_write() const noexcept = 0;
   // Tells it. Throws: std::system_error, ENOTSUP where that is not possible.
@@ -73,6 +79,13 @@ class OwnedByteStream final : public ByteStream {
   void write_all(std::span<const std::byte> data) override { stream_.write_all(data); }
   void write_all(std::span<const std::byte> first, std::span<const std::byte> second) override {
     stream_.write_all(first, second);
+  }
+  std::uint64_t send_file(int file, std::uint64_t offset, std::uint64_t count) override {
+    if constexpr (requires { stream_.send_file(file, offset, count); }) {
+      return stream_.send_file(file, offset, count);
+    } else {
+      return ByteStream::send_file(file, offset, count);
+    }
   }
   [[nodiscard]] bool can_shutdown_write() const noexcept override { return true; }
   void shutdown_write() override { stream_.shutdown_write(); }

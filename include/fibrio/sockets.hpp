@@ -11,6 +11,7 @@
 
 #include <sys/socket.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -72,6 +73,16 @@ struct ConnectOptions {
   bool no_delay = true;             // TCP_NODELAY
 };
 
+// When a connection on which nothing comes is probed, and given up (ETIMEDOUT).
+struct KeepAlive {
+  std::chrono::seconds idle{60};      // without a word, before the first probe; 1 to 32767
+  std::chrono::seconds interval{10};  // between probes; 1 to 32767
+  int count = 6;                      // unanswered probes; 1 to 127
+};
+
+// All of a file from an offset on, for send_file.
+inline constexpr std::uint64_t kToEndOfFile = ~std::uint64_t{0};
+
 // A TCP connection. Movable. The destructor closes it. Reads and writes of one direction are for one task at
 // a time. Do not move or destroy a stream while a task is inside one of its operations; close() from
 // elsewhere is fine.
@@ -106,6 +117,13 @@ class TcpStream {
   // Writes all of two buffers in as few calls as possible (header and body).
   void write_all(std::span<const std::byte> first, std::span<const std::byte> second);
 
+  // Sends `count` bytes of `file`, a regular file or block device, from `offset` on, or less if it ends before;
+  // returns how many. The kernel moves them (sendfile); what it refuses is copied. If anything was sent, the file's
+  // position is then behind it, also when this throws. Waits: while the send buffer is full; for the disk the worker blocks.
+  // Cancel: CancelledError; the position tells how much was sent. Throws: std::system_error naming the call, as
+  // write_all. asyncio: loop.sendfile; there a count of 0 is an error.
+  std::uint64_t send_file(int file, std::uint64_t offset = 0, std::uint64_t count = kToEndOfFile);
+
   // Tells the peer that nothing more comes; reading goes on. Throws: std::system_error("shutdown").
   void shutdown_write();
   // Closes; idempotent. A task that waits on the stream gets std::system_error(ECANCELED), and the fd is
@@ -118,8 +136,10 @@ class TcpStream {
   [[nodiscard]] Address local_address() const;
   [[nodiscard]] Address peer_address() const;
   void set_no_delay(bool enabled);
-  void set_keep_alive(bool enabled);
+  void set_keep_alive(bool enabled);  // with the system's times: two hours, as a rule
+  void set_keep_alive(const KeepAlive& times);
   void set_option(int level, int name, int value);
+  [[nodiscard]] int get_option(int level, int name) const;
   // The fd, still owned by the stream; -1 if closed.
   [[nodiscard]] int native_handle() const noexcept;
   // Gives the fd away, deregistered, non-blocking; the stream is then closed. So a connection goes to another

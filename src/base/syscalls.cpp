@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -35,6 +37,25 @@ template <auto kCall, class Result, class... Args>
   return ::raise(signal) == 0 ? 0 : -errno;
 }
 
+[[gnu::noinline]] int real_thread_sigmask(int how, const sigset_t* set, sigset_t* old) {
+  return -::pthread_sigmask(how, set, old);  // returns its error
+}
+
+[[gnu::noinline]] int real_pidfd_send_signal(int pidfd, int signal, siginfo_t* info, unsigned flags) {
+  const long result = ::syscall(SYS_pidfd_send_signal, pidfd, signal, info, flags);
+  return result < 0 ? -errno : 0;
+}
+
+// glibc's second name of clone: TSan and others put themselves before the first one, and take a child that shares
+// the memory for one that has a copy.
+extern "C" int __clone(int (*child)(void*), void* stack_top, int flags, void* argument, ...);
+
+[[gnu::noinline]] FIBRIO_NO_TSAN int real_clone_child(int (*child)(void*), void* stack_top, int flags,
+                                                      void* argument, int* pidfd) {
+  const int pid = __clone(child, stack_top, CLONE_VM | CLONE_VFORK | flags | SIGCHLD, argument, pidfd);
+  return pid < 0 ? -errno : pid;
+}
+
 constexpr Syscalls kReal = {
     .mmap = real_mmap,
     .munmap = real<::munmap>,
@@ -55,6 +76,12 @@ constexpr Syscalls kReal = {
     .open = real<::open>,
     .pipe2 = real<::pipe2>,
     .fcntl = real<::fcntl>,
+    .lstat = real<::lstat>,
+    .fstat = real<::fstat>,
+    .unlink = real<::unlink>,
+    .pread = real<::pread>,
+    .lseek = real<::lseek>,
+    .sendfile = real<::sendfile>,
     .socket = real<::socket>,
     .bind = real<::bind>,
     .listen = real<::listen>,
@@ -72,11 +99,17 @@ constexpr Syscalls kReal = {
     .sigaction = real<::sigaction>,
     .sigaltstack = real<::sigaltstack>,
     .raise = real_raise,
+    .thread_sigmask = real_thread_sigmask,
+    .sigpending = real<::sigpending>,
+    .sigtimedwait = real<::sigtimedwait>,
     .gettid = real<::gettid>,
     .prctl = real<::prctl>,
     .sched_setaffinity = real<::sched_setaffinity>,
     .sched_getaffinity = real<::sched_getaffinity>,
     .getrlimit = real<::getrlimit>,
+    .clone_child = real_clone_child,
+    .waitid = real<::waitid>,
+    .pidfd_send_signal = real_pidfd_send_signal,
 };
 
 // A fact about the kernel, not about a loop: one for the process. Relaxed: who misses it asks once more.

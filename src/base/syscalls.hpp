@@ -18,8 +18,10 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include <cstddef>
@@ -59,6 +61,14 @@ struct Syscalls {
   int (*pipe2)(int fds[2], int flags);
   int (*fcntl)(int fd, int command, long argument);
 
+  // files
+  int (*lstat)(const char* path, struct ::stat* result);
+  int (*fstat)(int fd, struct ::stat* result);
+  int (*unlink)(const char* path);
+  ssize_t (*pread)(int fd, void* data, std::size_t bytes, off_t offset);
+  off_t (*lseek)(int fd, off_t offset, int whence);
+  ssize_t (*sendfile)(int to, int from, off_t* offset, std::size_t bytes);
+
   // sockets
   int (*socket)(int domain, int type, int protocol);
   int (*bind)(int fd, const sockaddr* address, socklen_t bytes);
@@ -79,11 +89,21 @@ struct Syscalls {
   int (*sigaction)(int signal, const struct ::sigaction* action, struct ::sigaction* old);
   int (*sigaltstack)(const stack_t* stack, stack_t* old);
   int (*raise)(int signal);
+  int (*thread_sigmask)(int how, const sigset_t* set, sigset_t* old);  // of the calling thread
+  int (*sigpending)(sigset_t* set);
+  int (*sigtimedwait)(const sigset_t* set, siginfo_t* info, const timespec* timeout);
   int (*gettid)();
   int (*prctl)(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
   int (*sched_setaffinity)(pid_t thread, std::size_t bytes, const cpu_set_t* cpus);
   int (*sched_getaffinity)(pid_t thread, std::size_t bytes, cpu_set_t* cpus);
   int (*getrlimit)(int resource, rlimit* limit);
+
+  // child processes
+  // Runs `child` on its own stack in a new process, which shares the memory until it execs or exits; the calling
+  // thread stands still so long (see clone(2): `flags` may hold CLONE_PIDFD, which sets `pidfd`).
+  int (*clone_child)(int (*child)(void*), void* stack_top, int flags, void* argument, int* pidfd);
+  int (*waitid)(idtype_t type, id_t id, siginfo_t* info, int options);
+  int (*pidfd_send_signal)(int pidfd, int signal, siginfo_t* info, unsigned flags);
 };
 
 // The one table, constant-initialised with the real calls: usable from static constructors and from signal
@@ -155,6 +175,19 @@ inline int close(int fd) noexcept { return syscalls.close(fd); }
   return syscalls.fcntl(fd, command, argument);
 }
 
+[[nodiscard]] inline int lstat(const char* path, struct ::stat* result) noexcept {
+  return syscalls.lstat(path, result);
+}
+[[nodiscard]] inline int fstat(int fd, struct ::stat* result) noexcept { return syscalls.fstat(fd, result); }
+inline int unlink(const char* path) noexcept { return syscalls.unlink(path); }
+[[nodiscard]] inline ssize_t pread(int fd, void* data, std::size_t bytes, off_t offset) noexcept {
+  return syscalls.pread(fd, data, bytes, offset);
+}
+inline off_t lseek(int fd, off_t offset, int whence) noexcept { return syscalls.lseek(fd, offset, whence); }
+[[nodiscard]] inline ssize_t sendfile(int to, int from, off_t* offset, std::size_t bytes) noexcept {
+  return syscalls.sendfile(to, from, offset, bytes);
+}
+
 [[nodiscard]] inline int socket(int domain, int type, int protocol) noexcept {
   return syscalls.socket(domain, type, protocol);
 }
@@ -203,6 +236,13 @@ inline int shutdown(int fd, int how) noexcept { return syscalls.shutdown(fd, how
   return syscalls.sigaltstack(stack, old);
 }
 inline int raise(int signal) noexcept { return syscalls.raise(signal); }
+inline int thread_sigmask(int how, const sigset_t* set, sigset_t* old) noexcept {
+  return syscalls.thread_sigmask(how, set, old);
+}
+[[nodiscard]] inline int sigpending(sigset_t* set) noexcept { return syscalls.sigpending(set); }
+inline int sigtimedwait(const sigset_t* set, siginfo_t* info, const timespec* timeout) noexcept {
+  return syscalls.sigtimedwait(set, info, timeout);
+}
 [[nodiscard]] inline int gettid() noexcept { return syscalls.gettid(); }
 inline int prctl(int option, unsigned long a = 0, unsigned long b = 0, unsigned long c = 0,
                  unsigned long d = 0) noexcept {
@@ -216,6 +256,17 @@ inline int sched_setaffinity(pid_t thread, std::size_t bytes, const cpu_set_t* c
 }
 [[nodiscard]] inline int getrlimit(int resource, rlimit* limit) noexcept {
   return syscalls.getrlimit(resource, limit);
+}
+
+[[nodiscard]] inline int clone_child(int (*child)(void*), void* stack_top, int flags, void* argument,
+                                     int* pidfd) noexcept {
+  return syscalls.clone_child(child, stack_top, flags, argument, pidfd);
+}
+[[nodiscard]] inline int waitid(idtype_t type, id_t id, siginfo_t* info, int options) noexcept {
+  return syscalls.waitid(type, id, info, options);
+}
+inline int pidfd_send_signal(int pidfd, int signal, siginfo_t* info = nullptr, unsigned flags = 0) noexcept {
+  return syscalls.pidfd_send_signal(pidfd, signal, info, flags);
 }
 
 }  // namespace fibrio::sys

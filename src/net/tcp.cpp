@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <optional>
 #include <stdexcept>
 #include <system_error>
@@ -13,7 +14,7 @@
 #include "fibrio/errors.hpp"
 #include "fibrio/sockets.hpp"
 #include "fibrio/tasks.hpp"
-#include "net/socket.hpp"
+#include "net/socket_calls.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
 #include "structured/timeout_scope.hpp"
@@ -21,41 +22,14 @@
 
 namespace fibrio {
 
+using detail::address_of;
 using detail::Direction;
+using detail::fail;
+using detail::open_or_throw;
+using detail::set_int_option;
 using detail::Socket;
 
 namespace {
-
-[[noreturn]] void fail(int error, const std::string& what) {
-  throw std::system_error(-error, std::system_category(), what);
-}
-
-Socket& open_or_throw(const std::shared_ptr<Socket>& socket, const char* call) {
-  if (socket == nullptr) throw std::system_error(EBADF, std::system_category(), call);
-  return *socket;
-}
-
-void set_int_option(int fd, int level, int name, int value, const char* what) {
-  const int error = sys::setsockopt(fd, level, name, &value, sizeof value);
-  if (error < 0) fail(error, what);
-}
-
-template <class Get>
-Address address_of(const std::shared_ptr<Socket>& socket, const char* call, Get get) {
-  const Socket::Operation operation(open_or_throw(socket, call), call);
-  sockaddr_storage storage{};
-  socklen_t length = sizeof storage;
-  const int error = get(operation.fd(), reinterpret_cast<sockaddr*>(&storage), &length);
-  if (error < 0) fail(error, call);
-  return Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&storage), length);
-}
-
-constexpr auto kSockName = [](int fd, sockaddr* address, socklen_t* length) {
-  return sys::getsockname(fd, address, length);
-};
-constexpr auto kPeerName = [](int fd, sockaddr* address, socklen_t* length) {
-  return sys::getpeername(fd, address, length);
-};
 
 // Negative: no limit.
 std::optional<TimePoint> deadline_of(const ConnectOptions& options) {
@@ -127,21 +101,10 @@ TcpStream TcpStream::connect(const Address& address, ConnectOptions options) {
 
 TcpStream TcpStream::adopt(int fd) {
   const std::string on_fd = " on fd " + std::to_string(fd);
-  int type = 0;
-  int domain = 0;
-  socklen_t length = sizeof type;
-  if (const int error = sys::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length); error < 0) {
-    fail(error, "getsockopt(SO_TYPE)" + on_fd);
-  }
+  const int type = detail::get_int_option(fd, SOL_SOCKET, SO_TYPE, "getsockopt(SO_TYPE)" + on_fd);
   if (type != SOCK_STREAM) fail(-EPROTOTYPE, "adopt needs a stream socket, not what is" + on_fd);
-  if (const int error = sys::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length); error < 0) {
-    fail(error, "getsockopt(SO_DOMAIN)" + on_fd);
-  }
-  const int flags = sys::fcntl(fd, F_GETFL);
-  if (flags < 0) fail(flags, "fcntl(F_GETFL)" + on_fd);
-  if (const int error = sys::fcntl(fd, F_SETFL, flags | O_NONBLOCK); error < 0)
-    fail(error, "fcntl(F_SETFL)" + on_fd);
-  if (const int error = sys::fcntl(fd, F_SETFD, FD_CLOEXEC); error < 0) fail(error, "fcntl(F_SETFD)" + on_fd);
+  const int domain = detail::get_int_option(fd, SOL_SOCKET, SO_DOMAIN, "getsockopt(SO_DOMAIN)" + on_fd);
+  detail::make_non_blocking(fd, on_fd);
   return TcpStream(std::make_shared<Socket>(sys::UniqueFd(fd), domain == AF_INET || domain == AF_INET6));
 }
 
@@ -271,13 +234,28 @@ void TcpStream::abort() noexcept {
 }
 
 bool TcpStream::is_open() const noexcept { return socket_ != nullptr && socket_->is_open(); }
-Address TcpStream::local_address() const { return address_of(socket_, "getsockname", kSockName); }
-Address TcpStream::peer_address() const { return address_of(socket_, "getpeername", kPeerName); }
+Address TcpStream::local_address() const { return address_of(socket_, "getsockname", detail::kSockName); }
+Address TcpStream::peer_address() const { return address_of(socket_, "getpeername", detail::kPeerName); }
 void TcpStream::set_no_delay(bool enabled) { set_option(IPPROTO_TCP, TCP_NODELAY, enabled ? 1 : 0); }
 void TcpStream::set_keep_alive(bool enabled) { set_option(SOL_SOCKET, SO_KEEPALIVE, enabled ? 1 : 0); }
+void TcpStream::set_keep_alive(const KeepAlive& times) {
+  const auto seconds = [](std::chrono::seconds time) {
+    return static_cast<int>(std::clamp<std::chrono::seconds::rep>(time.count(), INT_MIN, INT_MAX));
+  };
+  const Socket::Operation operation(open_or_throw(socket_, "setsockopt"), "setsockopt");
+  const int fd = operation.fd();
+  set_int_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds(times.idle), "setsockopt(TCP_KEEPIDLE)");
+  set_int_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, seconds(times.interval), "setsockopt(TCP_KEEPINTVL)");
+  set_int_option(fd, IPPROTO_TCP, TCP_KEEPCNT, times.count, "setsockopt(TCP_KEEPCNT)");
+  set_int_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1, "setsockopt(SO_KEEPALIVE)");
+}
 void TcpStream::set_option(int level, int name, int value) {
   const Socket::Operation operation(open_or_throw(socket_, "setsockopt"), "setsockopt");
   set_int_option(operation.fd(), level, name, value, "setsockopt");
+}
+int TcpStream::get_option(int level, int name) const {
+  const Socket::Operation operation(open_or_throw(socket_, "getsockopt"), "getsockopt");
+  return detail::get_int_option(operation.fd(), level, name, "getsockopt");
 }
 int TcpStream::native_handle() const noexcept { return socket_ == nullptr ? -1 : socket_->fd(); }
 int TcpStream::release() { return open_or_throw(socket_, "release").release(); }
@@ -370,7 +348,7 @@ TcpStream TcpListener::accept() {
   }
 }
 
-Address TcpListener::local_address() const { return address_of(socket_, "getsockname", kSockName); }
+Address TcpListener::local_address() const { return address_of(socket_, "getsockname", detail::kSockName); }
 void TcpListener::close() noexcept {
   if (socket_ != nullptr) socket_->close(socket_);
 }

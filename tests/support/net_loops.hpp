@@ -53,6 +53,16 @@ int error_of(Call&& call, std::string* text = nullptr) {
   return 0;
 }
 
+template <class Error, class Call>
+void expect_throws(Call&& call, const std::string& what) {
+  try {
+    call();
+  } catch (const Error&) {
+    return;
+  }
+  throw ExpectationFailed("expected an exception: " + what);
+}
+
 inline std::size_t count_fds() {
   DIR* folder = ::opendir("/proc/self/fd");
   std::size_t count = 0;
