@@ -37,8 +37,14 @@ void Fields::add(std::string_view name, std::string_view value) {
 }
 
 void Fields::add_parsed(std::string_view name, std::string_view value) {
-  text_.reserve(text_.size() + name.size() + value.size() + 4);
-  text_.append(name).append(": ").append(value).append("\r\n");
+  const std::size_t start = text_.size();
+  text_.resize(start + name.size() + value.size() + 4);
+  char* place = std::copy(name.begin(), name.end(), text_.data() + start);
+  *place++ = ':';
+  *place++ = ' ';
+  place = std::copy(value.begin(), value.end(), place);
+  *place++ = '\r';
+  *place = '\n';
 }
 
 void Fields::set(std::string_view name, std::string_view value) {

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <ctime>
+#include <limits>
 
 namespace fibrio::http {
 
@@ -63,10 +63,15 @@ std::string_view take_item(std::string_view& list, char separator) noexcept {
 }
 
 std::optional<std::uint64_t> parse_number(std::string_view digits) noexcept {
+  constexpr std::uint64_t kMax = std::numeric_limits<std::uint64_t>::max();
+  if (digits.empty()) return std::nullopt;
   std::uint64_t number = 0;
-  const char* const end = digits.data() + digits.size();
-  const auto [stop, error] = std::from_chars(digits.data(), end, number);
-  if (error != std::errc() || stop != end) return std::nullopt;
+  for (const char c : digits) {
+    if (c < '0' || c > '9') return std::nullopt;
+    const auto digit = static_cast<std::uint64_t>(c - '0');
+    if (number > (kMax - digit) / 10) return std::nullopt;
+    number = number * 10 + digit;
+  }
   return number;
 }
 
