@@ -42,19 +42,20 @@ Options parse_options(int argc, char** argv) {
   app.add_option("--accept", accept, "One listener for all workers (shared) or one each (reuseport)")
       ->check(CLI::IsMember({"shared", "reuseport"}))
       ->capture_default_str();
-  app.add_option("--max-connections", options.max_connections, "Connections at a time; above: 503")
+  app.add_option("--max-connections", options.server.max_connections, "Connections at a time; above: 503")
       ->check(CLI::Range(1, 10'000'000))
       ->capture_default_str();
-  app.add_option("--max-header", options.max_header_bytes, "Bytes of a request's header; above: 431")
+  app.add_option("--max-header", options.server.max_header_bytes, "Bytes of a request's header; above: 431")
       ->check(CLI::Range(256, 1024 * 1024))
       ->capture_default_str();
-  app.add_option("--max-body", options.max_body_bytes, "Bytes of a request's body; above: 413")
+  app.add_option("--max-body", options.server.max_body_bytes, "Bytes of a request's body; above: 413")
       ->check(CLI::Range(0, 1024 * 1024 * 1024))
       ->capture_default_str();
-  add_seconds(app, "--header-timeout", options.header_timeout, "For a whole header; then 408");
-  add_seconds(app, "--body-timeout", options.body_timeout, "For a whole body; then 408");
-  add_seconds(app, "--idle-timeout", options.idle_timeout, "For a kept-alive connection between requests");
-  add_seconds(app, "--write-timeout", options.write_timeout, "For a peer to take our answer");
+  add_seconds(app, "--header-timeout", options.server.header_timeout, "For a whole header; then 408");
+  add_seconds(app, "--body-timeout", options.server.body_timeout, "For a whole body; then 408");
+  add_seconds(app, "--idle-timeout", options.server.idle_timeout,
+              "For a kept-alive connection between requests");
+  add_seconds(app, "--write-timeout", options.server.write_timeout, "For a peer to take our answer");
   add_seconds(app, "--grace", options.grace, "For requests in flight when asked to stop");
 
   try {

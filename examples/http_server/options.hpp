@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <fibrio/http/server.hpp>
 #include <string>
 
 namespace http_server {
@@ -20,18 +21,7 @@ struct Options {
   std::string config;         // TOML for fibrio::Config
   AcceptMode accept = AcceptMode::kShared;
 
-  std::size_t max_connections = 16'384;
-  std::size_t max_header_bytes = 16 * 1024;
-  std::size_t max_body_bytes = 1024 * 1024;
-
-  // A request's header, and then its body, must be there this long after its first byte, however the bytes
-  // trickle.
-  std::chrono::nanoseconds header_timeout = std::chrono::seconds(10);
-  std::chrono::nanoseconds body_timeout = std::chrono::seconds(30);
-  // How long a kept-alive connection may stay without a request.
-  std::chrono::nanoseconds idle_timeout = std::chrono::seconds(60);
-  // How long a peer may take to read what we answer.
-  std::chrono::nanoseconds write_timeout = std::chrono::seconds(30);
+  fibrio::http::ServerOptions server;  // limits and deadlines
   // How long requests may go on once the server was asked to stop.
   std::chrono::nanoseconds grace = std::chrono::seconds(10);
 };

@@ -5,10 +5,10 @@
 
 namespace http_server {
 
-void handle_stats(const Request&, Response& response, ServerState& state) {
+fibrio::http::Response report_stats(const fibrio::http::Server& server) {
   const fibrio::LoopStats stats = fibrio::get_running_loop().stats();
   nlohmann::ordered_json json;
-  json["connections"] = state.connections.count();
+  json["connections"] = server.stats().connections;
   json["tasks_alive"] = stats.tasks_alive;
   json["tasks_spawned"] = stats.tasks_spawned;
   json["tasks_finished"] = stats.tasks_finished;
@@ -32,8 +32,7 @@ void handle_stats(const Request&, Response& response, ServerState& state) {
                                {"parks", worker.parks},
                                {"unparks", worker.unparks}});
   }
-  response.content_type = "application/json";
-  response.text = json.dump(2) + '\n';
+  return fibrio::http::Response(json.dump(2) + '\n', "application/json");
 }
 
 }  // namespace http_server

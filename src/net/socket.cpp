@@ -46,8 +46,7 @@ void Socket::Operation::would_block(Direction direction, Readiness<>::Seen seen)
 }
 
 void Socket::Operation::wait(Direction direction) {
-  if (worker_ == nullptr || worker_->current == nullptr) [[unlikely]]
-    static_cast<void>(require_task(call_));  // throws
+  worker_ = &require_task(call_);
   if (registration_ == nullptr) {
     // Registered as ready: the caller tries once more, as what came before the registration gives no edge of
     // its own.
@@ -60,13 +59,16 @@ void Socket::Operation::wait(Direction direction) {
   if (!socket_.is_open()) fail(-ECANCELED);
 }
 
-void Socket::Operation::spend_budget() noexcept {
+void Socket::Operation::spend() noexcept {
   if (worker_ == nullptr || worker_->current == nullptr || !worker_->spend_budget()) return;
   yield_current(*worker_);
-  resume();
+  worker_ = this_worker();
 }
 
-void Socket::Operation::resume() noexcept { worker_ = this_worker(); }
+void Socket::Operation::spend_budget() noexcept {
+  Worker* worker = this_worker();
+  if (worker != nullptr && worker->current != nullptr && worker->spend_budget()) yield_current(*worker);
+}
 
 void Socket::Operation::fail(int error) const {
   throw std::system_error(-error, std::system_category(), call_);

@@ -69,9 +69,9 @@ class Socket {
     // RuntimeError outside a task, and if the socket belongs to another loop.
     void wait(Direction direction);
     // After a call that did not have to wait: gives way now and then.
-    void spend_budget() noexcept;
-    // After a wait that is not this operation's own.
-    void resume() noexcept;
+    static void spend_budget() noexcept;
+    // The same for who has not waited since the operation began, other than in `wait` and `spend`.
+    void spend() noexcept;
     [[noreturn]] void fail(int error) const;
     // For accept: true for who is the first to run out of resources since the queue was empty last.
     [[nodiscard]] bool begin_shortage() noexcept {
@@ -84,7 +84,7 @@ class Socket {
 
     Socket& socket_;
     const char* call_;
-    Worker* worker_;  // the one this runs on; null: a plain thread
+    Worker* worker_;  // the one this ran on last; null: a plain thread
     // Null: none yet, or of another loop, which may be gone, and the registration with it: nothing is known.
     Registration* registration_;
   };

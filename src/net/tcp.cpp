@@ -120,7 +120,7 @@ std::size_t TcpStream::read_some(std::span<std::byte> buffer) {
         // the stream.)
         if (count > 0 && static_cast<std::size_t>(count) < buffer.size())
           operation.drained(Direction::read, seen);
-        operation.spend_budget();
+        operation.spend();
         return static_cast<std::size_t>(count);
       }
       if (count == -EINTR) continue;
@@ -150,8 +150,8 @@ std::size_t send_some(Socket::Operation& operation, iovec* parts, std::size_t co
       if (sent >= 0) {
         // A short one is not taken for a full buffer: the one call saved per full buffer is not worth the
         // trust.
-        operation.spend_budget();  // each send: a peer that reads as fast as we write never makes it
-                                            // wait
+        operation.spend();  // each send: a peer that reads as fast as we write never makes it
+                            // wait
         return static_cast<std::size_t>(sent);
       }
       if (sent == -EINTR) continue;
@@ -306,7 +306,7 @@ TcpStream TcpListener::accept() {
         // Only a connection that is gone already refuses this; its reader will see that.
         const int on = 1;
         static_cast<void>(sys::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
-        operation.spend_budget();
+        Socket::Operation::spend_budget();
         return TcpStream(std::move(accepted));
       }
       switch (-fd) {
@@ -328,7 +328,6 @@ TcpStream TcpListener::accept() {
                 std::make_exception_ptr(error), AnyFuture());
           }
           sleep(kBackOff);
-          operation.resume();
           if (!operation.is_open()) operation.fail(-ECANCELED);
           continue;
         }
@@ -339,7 +338,7 @@ TcpStream TcpListener::accept() {
         case EOPNOTSUPP:
           operation.fail(fd);
         default:  // a connection that died before it was accepted, or EINTR
-          operation.spend_budget();
+          Socket::Operation::spend_budget();
           if (!operation.is_open()) operation.fail(-ECANCELED);
           continue;
       }

@@ -30,6 +30,9 @@ BEGIN {
   kMaxLines = 500
   may_include["include/fibrio/sockets.hpp", "sys/socket.h"] = 1 # an Address is a sockaddr
   may_include["include/fibrio/detail/eliding_atomic.hpp", "sys/single_threaded.h"] = 1
+  for (i = split("asio/buffer asio/error asio/system_executor beast/core/role system/error_code" \
+                 " system/system_error", word, " "); i > 0; --i)
+    may_include["include/fibrio/asio_stream.hpp", "boost/" word[i] ".hpp"] = 1 # it is the bridge to Boost.Asio
   may_have_thread_local["src/sched/this_worker.cpp"] = 1
 }
 

@@ -5,6 +5,10 @@
 #define HAS_TASKS
 #endif
 
+#ifdef WITH_HTTP
+#include <fibrio/http/fields.hpp>
+#endif
+
 #include <cstdlib>
 #include <iostream>
 
@@ -14,6 +18,9 @@ int main() {
   if (std::getenv("FIBRIO_CONFIG") != nullptr && fibrio::Config::load().workers != 3) return 2;
   const int answer = fibrio::run([] { return fibrio::await(fibrio::create_task([] { return 42; })); });
   if (answer != 42) return 1;
+#ifdef WITH_HTTP
+  if (fibrio::http::Fields{{"Answer", "42"}}.get("answer") != "42") return 3;
+#endif
 #endif
   std::cout << "fibrio " << fibrio::version() << '\n';
 }

@@ -1,4 +1,4 @@
-#include "connection_table.hpp"
+#include "http/connection_table.hpp"
 
 #include <sys/socket.h>
 
@@ -6,17 +6,16 @@
 #include <chrono>
 #include <limits>
 
-namespace http_server {
+namespace fibrio::http {
 
 namespace {
 
-using fibrio::Duration;
 using namespace std::chrono_literals;
 
 constexpr Duration kLingerTimeout = 1s;
 
 // A sixteenth of the shortest timeout; at most half a second, because it is also the clock of the Date field.
-Duration choose_tick(const Options& options) {
+Duration choose_tick(const ServerOptions& options) {
   const Duration shortest =
       std::min({options.header_timeout, options.body_timeout, options.idle_timeout, options.write_timeout});
   return std::clamp<Duration>(shortest / 16, 5ms, 500ms);
@@ -29,8 +28,11 @@ std::int64_t now_in_seconds() {
 
 }  // namespace
 
-ConnectionTable::ConnectionTable(const Options& options)
-    : max_connections_(options.max_connections), tick_(choose_tick(options)), unix_time_(now_in_seconds()) {
+ConnectionTable::ConnectionTable(const ServerOptions& options)
+    : max_connections_(options.max_connections),
+      max_per_peer_(options.max_connections_per_peer),
+      tick_(choose_tick(options)),
+      unix_time_(now_in_seconds()) {
   // One tick more, because the current one has begun already.
   const auto in_ticks = [this](Duration timeout) {
     return static_cast<std::uint64_t>((timeout + tick_ - 1ns) / tick_) + 1;
@@ -47,14 +49,27 @@ ConnectionTable::ConnectionTable(const Options& options)
   set(Phase::kLinger, in_ticks(kLingerTimeout));
 }
 
-ConnectionTable::Place::Place(ConnectionTable& table) : table_(&table) {
-  if (table.count_.fetch_add(1, std::memory_order_relaxed) < table.max_connections_) return;
+ConnectionTable::Place::Place(ConnectionTable& table, const TcpStream& stream) : table_(&table) {
+  bool is_free = table.count_.fetch_add(1, std::memory_order_relaxed) < table.max_connections_;
+  if (is_free && table.max_per_peer_ > 0) {
+    peer_ = stream.peer_address().host();
+    const std::lock_guard lock(table.peers_mutex_);
+    std::size_t& count = table.peers_[peer_];
+    is_free = count < table.max_per_peer_;
+    if (is_free) ++count;
+  }
+  if (is_free) return;
   table.count_.fetch_sub(1, std::memory_order_relaxed);
   table_ = nullptr;
 }
 
 ConnectionTable::Place::~Place() {
-  if (table_ != nullptr) table_->count_.fetch_sub(1, std::memory_order_relaxed);
+  if (table_ == nullptr) return;
+  table_->count_.fetch_sub(1, std::memory_order_relaxed);
+  if (peer_.empty()) return;
+  const std::lock_guard lock(table_->peers_mutex_);
+  const auto peer = table_->peers_.find(peer_);
+  if (--peer->second == 0) table_->peers_.erase(peer);
 }
 
 template <class F>
@@ -83,16 +98,21 @@ void ConnectionTable::stop_idle() {
 }
 
 void ConnectionTable::cancel_all() {
-  std::vector<fibrio::AnyTask> tasks;
+  std::vector<AnyTask> tasks;
   for_each([&tasks](Entry& entry) { tasks.push_back(entry.task_); });
-  for (fibrio::AnyTask& task : tasks) task.cancel("the server stops");
+  for (AnyTask& task : tasks) task.cancel("the server stops");
 }
 
-ConnectionTable::Entry::Entry(ConnectionTable& table, int socket)
+std::uint64_t ConnectionTable::requests() {
+  std::uint64_t sum = gone_requests_.load(std::memory_order_relaxed);
+  for_each([&sum](const Entry& entry) { sum += entry.requests(); });
+  return sum;
+}
+
+ConnectionTable::Entry::Entry(ConnectionTable& table)
     : table_(table),
       shard_(table.shards_[table.next_shard_.fetch_add(1, std::memory_order_relaxed) % kShards]),
-      socket_(socket),
-      task_(fibrio::current_task()),
+      task_(current_task()),
       word_(table.word_for(Phase::kFresh)) {
   const std::lock_guard lock(shard_.mutex);
   index_ = shard_.entries.size();
@@ -100,6 +120,7 @@ ConnectionTable::Entry::Entry(ConnectionTable& table, int socket)
 }
 
 ConnectionTable::Entry::~Entry() {
+  table_.gone_requests_.fetch_add(requests(), std::memory_order_relaxed);
   const std::lock_guard lock(shard_.mutex);
   shard_.entries[index_] = shard_.entries.back();
   shard_.entries[index_]->index_ = index_;
@@ -108,9 +129,11 @@ ConnectionTable::Entry::~Entry() {
 
 // The mutex of the shard is held: the connection cannot leave, so the fd is still its own.
 void ConnectionTable::Entry::stop(Phase phase) {
-  stopped_.store(true,
-                 std::memory_order_relaxed);  // the system call orders it before the read that returns 0
-  ::shutdown(socket_, phase == Phase::kWriting ? SHUT_RDWR : SHUT_RD);
+  const int socket = socket_.load(std::memory_order_relaxed);
+  if (socket < 0) return;
+  // Relaxed: the system call orders it before the read that returns 0.
+  stopped_.store(true, std::memory_order_relaxed);
+  ::shutdown(socket, phase == Phase::kWriting ? SHUT_RDWR : SHUT_RD);
 }
 
-}  // namespace http_server
+}  // namespace fibrio::http

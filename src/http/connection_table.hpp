@@ -1,4 +1,7 @@
-// Who is connected, and until when.
+// What: who is connected, and until when.
+// Threads: any; an Entry's enter() is its connection's alone.
+// Protocol: a word per connection, deadline and phase, which its task writes and the sweeper reads; both relaxed,
+//   because a look at the old one is a tick late and no more. Under a shard's lock a connection cannot leave it.
 //
 // Every connection has one deadline at a time: for a header, for a body, for the next request, for the peer
 // to take an answer. Instead of a timer per read, the table keeps a coarse clock and one task sweeps over all
@@ -17,15 +20,17 @@
 
 #include <atomic>
 #include <cstdint>
-#include <fibrio/fibrio.hpp>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
-#include "options.hpp"
+#include "fibrio/fibrio.hpp"
+#include "fibrio/http/server.hpp"
 
-namespace http_server {
+namespace fibrio::http {
 
 class ConnectionTable {
  public:
@@ -39,30 +44,36 @@ class ConnectionTable {
     kLinger,   // answered and half closed; the peer may read that before we go
   };
   class Entry;
-  // One of the max_connections places, given back by the destructor. False if there was none.
+  // One of the places that max_connections and max_connections_per_peer allow, given back by the destructor.
+  // False if there was none.
   class Place {
    public:
-    explicit Place(ConnectionTable& table);
-    Place(Place&& other) noexcept : table_(std::exchange(other.table_, nullptr)) {}
+    Place(ConnectionTable& table, const TcpStream& stream);
+    Place(Place&& other) noexcept
+        : table_(std::exchange(other.table_, nullptr)), peer_(std::move(other.peer_)) {}
     ~Place();
     explicit operator bool() const { return table_ != nullptr; }
 
    private:
     ConnectionTable* table_;
+    std::string peer_;  // empty if they are not counted
   };
 
-  explicit ConnectionTable(const Options& options);
+  explicit ConnectionTable(const ServerOptions& options);
 
   // Connections that are being served, or about to be.
   [[nodiscard]] std::size_t count() const { return count_.load(std::memory_order_relaxed); }
 
   // For the sweeper: one tick passes, and whoever is late is stopped.
   void sweep();
-  [[nodiscard]] fibrio::Duration tick() const { return tick_; }
+  [[nodiscard]] Duration tick() const { return tick_; }
   // Stops connections that wait for a request: they answer what has arrived, and end.
   void stop_idle();
   // Cancels the tasks of all connections.
   void cancel_all();
+
+  // Requests answered by connections that are gone, and by those that are here.
+  [[nodiscard]] std::uint64_t requests();
 
   // Seconds since 1970, as of the last tick: for the Date field.
   [[nodiscard]] std::int64_t unix_time() const { return unix_time_.load(std::memory_order_relaxed); }
@@ -84,26 +95,44 @@ class ConnectionTable {
   template <class F>
   void for_each(F&& function);
 
-  const std::size_t max_connections_;  // places
-  const fibrio::Duration tick_;
+  const std::size_t max_connections_;
+  const std::size_t max_per_peer_;
+  const Duration tick_;
   std::uint64_t limits_[kPhases];  // in ticks, for each phase
   Shard shards_[kShards];
   std::atomic<std::size_t> next_shard_{0};
   std::atomic<std::size_t> count_{0};
+  std::mutex peers_mutex_;
+  std::unordered_map<std::string, std::size_t> peers_;
+  std::atomic<std::uint64_t> gone_requests_{0};
   std::atomic<std::uint64_t> ticks_{0};  // written by the sweeper alone
   std::atomic<std::int64_t> unix_time_;
 };
 
-// A connection's place in the table, for as long as its task serves it. Its socket must outlive it.
+// A connection's place in the table, for as long as its task serves it.
 class ConnectionTable::Entry {
  public:
-  Entry(ConnectionTable& table, int socket);
+  // Without a socket yet: a deadline is then not enforced.
+  explicit Entry(ConnectionTable& table);
   ~Entry();
   Entry(const Entry&) = delete;
   Entry& operator=(const Entry&) = delete;
 
-  // Starts a phase and its deadline anew.
-  void enter(Phase phase) { word_.store(table_.word_for(phase), std::memory_order_relaxed); }
+  // From now on it is stopped by shutting `socket` down, which must stay open until a phase without deadline,
+  // or until the entry has gone.
+  void set_socket(int socket) { socket_.store(socket, std::memory_order_relaxed); }
+  // Starts a phase and its deadline anew, and returns both.
+  std::uint64_t enter(Phase phase) {
+    const std::uint64_t word = table_.word_for(phase);
+    word_.store(word, std::memory_order_relaxed);
+    return word;
+  }
+  // Goes on with a phase that was begun before.
+  void resume(std::uint64_t word) { word_.store(word, std::memory_order_relaxed); }
+  void count_request() {
+    requests_.store(requests_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uint64_t requests() const { return requests_.load(std::memory_order_relaxed); }
   // True once the reading side was shut down: there is nothing to wait for any more.
   [[nodiscard]] bool is_stopped() const { return stopped_.load(std::memory_order_relaxed); }
 
@@ -117,11 +146,12 @@ class ConnectionTable::Entry {
 
   ConnectionTable& table_;
   Shard& shard_;
-  const int socket_;
-  const fibrio::AnyTask task_;
-  std::size_t index_ = 0;             // in shard_.entries
-  std::atomic<std::uint64_t> word_;   // written by the connection, read by the sweeper
+  std::atomic<int> socket_{-1};  // written by the connection, read by the sweeper
+  const AnyTask task_;
+  std::size_t index_ = 0;            // in shard_.entries
+  std::atomic<std::uint64_t> word_;  // written by the connection, read by the sweeper
+  std::atomic<std::uint64_t> requests_{0};
   std::atomic<bool> stopped_{false};  // written by the sweeper
 };
 
-}  // namespace http_server
+}  // namespace fibrio::http

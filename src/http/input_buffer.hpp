@@ -1,4 +1,5 @@
-// The bytes a connection has received and not used yet.
+// What: the bytes a connection has received and not used yet.
+// Threads: its connection's task.
 //
 // It starts with a small piece of memory inside the connection, which is where most requests find all the
 // room they need; what a thousand connections touch per request decides how many of them fit into the CPU's
@@ -10,7 +11,7 @@
 #include <memory>
 #include <span>
 
-namespace http_server {
+namespace fibrio::http {
 
 class InputBuffer {
  public:
@@ -63,4 +64,4 @@ class InputBuffer {
   char small_[kSmall];
 };
 
-}  // namespace http_server
+}  // namespace fibrio::http

@@ -1,0 +1,94 @@
+// The header fields of a message.
+//
+//   fibrio::http::Fields fields = {{"Accept", "text/html"}};
+//   fields.add("Cookie", "a=b");
+//   if (fields.get("accept") == "text/html") ...
+#pragma once
+
+#include <cstddef>
+#include <initializer_list>
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace fibrio::http {
+
+// Names and values in their order; names are compared without case; a name may come several times. Kept as
+// the text that goes over the wire, in one piece of memory; a look-up reads through it.
+class Fields {
+ public:
+  struct Field {
+    std::string_view name;
+    std::string_view value;
+  };
+  class Iterator;
+
+  Fields() = default;
+  Fields(std::initializer_list<std::pair<std::string_view, std::string_view>> fields);
+
+  // Adds a field after all others. Throws: std::invalid_argument if `name` is no token, or `value` has a
+  // control character (a line end would begin a field of its own).
+  void add(std::string_view name, std::string_view value);
+  // Puts one field in place of all of that name.
+  void set(std::string_view name, std::string_view value);
+  // Returns how many there were.
+  std::size_t erase(std::string_view name);
+  void clear() noexcept { text_.clear(); }
+
+  // The first one's value; empty if there is none. The view lives until the next change.
+  [[nodiscard]] std::string_view get(std::string_view name) const noexcept;
+  [[nodiscard]] bool contains(std::string_view name) const noexcept;
+  // Whether `token` is in the comma-separated lists of that name, compared without case ("Connection").
+  [[nodiscard]] bool has_token(std::string_view name, std::string_view token) const noexcept;
+  [[nodiscard]] bool empty() const noexcept { return text_.empty(); }
+  [[nodiscard]] Iterator begin() const noexcept;
+  [[nodiscard]] Iterator end() const noexcept;
+  // "Name: value\r\n" for each.
+  [[nodiscard]] const std::string& text() const noexcept { return text_; }
+
+  // For parsers, which have looked at both: adds without a check.
+  void add_parsed(std::string_view name, std::string_view value);
+
+ private:
+  std::string text_;
+};
+
+class Fields::Iterator {
+ public:
+  using iterator_category = std::input_iterator_tag;
+  using value_type = Field;
+  using difference_type = std::ptrdiff_t;
+  using pointer = const Field*;
+  using reference = const Field&;
+
+  Iterator() = default;
+  explicit Iterator(std::string_view rest) noexcept : rest_(rest) { read(); }
+  reference operator*() const noexcept { return field_; }
+  pointer operator->() const noexcept { return &field_; }
+  Iterator& operator++() noexcept {
+    rest_.remove_prefix(length_);
+    read();
+    return *this;
+  }
+  Iterator operator++(int) noexcept {
+    Iterator before = *this;
+    ++*this;
+    return before;
+  }
+  friend bool operator==(const Iterator& a, const Iterator& b) noexcept {
+    return a.rest_.size() == b.rest_.size();
+  }
+
+ private:
+  void read() noexcept;
+
+  std::string_view rest_;
+  std::size_t length_ = 0;
+  Field field_;
+};
+
+inline Fields::Iterator Fields::begin() const noexcept { return Iterator(text_); }
+inline Fields::Iterator Fields::end() const noexcept { return Iterator(); }
+
+}  // namespace fibrio::http

@@ -1,0 +1,124 @@
+// An HTTP/1.1 server: a task per connection, handlers in plain code that waits as it likes.
+//
+//   fibrio::http::Server server;
+//   server.route("GET", "/greet/{name}", [](fibrio::http::Request& request) {
+//     return fibrio::http::Response("Hello, " + request.parameter("name") + "\n");
+//   });
+//   server.listen(fibrio::Address::parse("127.0.0.1", 8080));
+//   server.serve();  // until somebody calls shutdown()
+//
+// Target fibrio::http in CMake. HTTP/1.1 and 1.0, keep-alive, pipelining; what could be read in two ways
+// (request smuggling) is refused with its status and the end of the connection.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fibrio/byte_stream.hpp"
+#include "fibrio/clock.hpp"
+#include "fibrio/http/message.hpp"
+#include "fibrio/sockets.hpp"
+
+namespace fibrio::http {
+
+struct ServerOptions {
+  std::size_t max_connections = 16'384;         // in total; above: 503
+  std::size_t max_connections_per_peer = 0;     // from one IP address; 0: no limit of its own
+  std::size_t max_requests_per_connection = 0;  // 0: no limit
+  std::size_t max_header_bytes = 16 * 1024;     // 256 to 1 MiB; above: 431
+  std::size_t max_fields = 100;                 // above: 431
+  std::uint64_t max_body_bytes = 1024 * 1024;   // above: 413
+
+  // A request's header, and then its body, must be there this long after its first byte, however the bytes
+  // trickle; of the body what counts is the time since its first wait. Then: 408.
+  Duration header_timeout = std::chrono::seconds(10);
+  Duration body_timeout = std::chrono::seconds(30);
+  // How long a kept-alive connection may stay without a request.
+  Duration idle_timeout = std::chrono::seconds(60);
+  // How long a peer may take to read a piece of an answer.
+  Duration write_timeout = std::chrono::seconds(30);
+
+  // Makes what is spoken over out of an accepted connection, in the connection's own task: a TLS handshake,
+  // for which header_timeout is the limit too. None: plain TCP. What it throws ends the connection, unheard.
+  std::function<std::unique_ptr<ByteStream>(TcpStream)> make_stream = {};
+};
+
+using Handler = std::function<Response(Request&)>;
+// Is called around handlers, the first one added outermost; calls `next` or answers by itself.
+using Middleware = std::function<Response(Request&, const Handler& next)>;
+
+struct RouteOptions {
+  // The handler never waits for long: in a pipeline its answer and those before it are sent together. Without
+  // it they are sent before the handler is called.
+  bool quick = false;
+};
+
+struct ServerStats {
+  std::size_t connections = 0;  // now
+  std::uint64_t accepted = 0;
+  std::uint64_t requests = 0;  // answered by a handler or for want of one
+  std::uint64_t refused = 0;   // connections above a limit
+  std::uint64_t dropped = 0;   // requests that were answered with 503 at the end of the grace period
+};
+
+namespace detail {
+struct ServerState;
+}
+
+class Server {
+ public:
+  // Throws: std::invalid_argument for a limit out of range.
+  explicit Server(ServerOptions options = {});
+  // Not while serve() runs.
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  // Adds a handler for a method and a path pattern, whose segments are texts, {name} for any one segment, or
+  // as the last one {name*} for any rest. Texts win over names, and patterns in the order they were added.
+  // GET answers HEAD too. A path without a handler is answered with 404, one without that method with 405.
+  // A handler that throws is answered with 500 (HttpError: with its status) and reported to the loop's
+  // exception handler; its task is the connection's, and is cancelled when a grace period ends.
+  // Threads: before serve(). Throws: std::invalid_argument for a pattern that cannot be read.
+  void route(std::string_view method, std::string_view pattern, Handler handler, RouteOptions options = {});
+  // Adds what is called around every handler, also the one that answers 404 or 405.
+  void use(Middleware middleware);
+  // Serves the files below `directory` under `prefix` ("/static"): GET and HEAD, ranges, ETag and
+  // Last-Modified; "index.html" for a path that ends with "/". Nothing outside of `directory` is served, also
+  // by symbolic links. Files are opened on the default executor's threads.
+  // Throws: std::system_error if `directory` cannot be opened.
+  void files(std::string_view prefix, const std::string& directory);
+
+  // Listens; may be called several times. Connections wait until serve(). Throws: as TcpListener::bind.
+  void listen(const Address& address, ListenOptions options = {.backlog = 4096});
+  [[nodiscard]] std::vector<Address> addresses() const;  // the ports that were chosen
+
+  // Serves until a shutdown is over. Waits: yes. Cancel: as shutdown without grace, then CancelledError.
+  // Once per server. Throws: RuntimeError outside a task or without listen().
+  void serve();
+  // Ends it in order: every answer closes its connection from now on, requests that have reached us are
+  // answered, and what the kernel has accepted on our behalf is served before the listeners close. After
+  // `grace` the tasks of connections are cancelled, and what was in flight is answered with 503. A second
+  // call may shorten the grace.
+  // Waits: until serve() is over; at once if it does not run. Cancel: CancelledError; the end goes on.
+  void shutdown(Duration grace);
+  // True once shutdown was called: what handlers that stream for ever may look at.
+  [[nodiscard]] bool is_stopping() const noexcept;
+
+  [[nodiscard]] ServerStats stats() const;  // Threads: any
+
+ private:
+  std::shared_ptr<detail::ServerState> state_;
+};
+
+// Answers with the file at `path`, as Server::files does. Waits: for the file system, on the default
+// executor. A missing or unreadable file is 404.
+[[nodiscard]] Response file_response(const Request& request, const std::string& path);
+
+}  // namespace fibrio::http

@@ -1,0 +1,97 @@
+// What: the part of Boost.Beast's incremental parser that requests and responses share: bodies, plain or in
+//   chunks, are taken out piece by piece, as much at a time as the reader has room for.
+// Threads: its connection's task.
+// Protocol: 1. put() header bytes until is_header_done(). 2. take() until is_done().
+#pragma once
+
+#include <algorithm>
+#include <boost/beast/core/string.hpp>
+#include <boost/beast/http/basic_parser.hpp>
+#include <boost/beast/http/error.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <span>
+
+namespace fibrio::http {
+
+namespace beast_http = boost::beast::http;
+
+template <bool kIsRequest>
+class BodyParser : public beast_http::basic_parser<kIsRequest> {
+ public:
+  using Base = beast_http::basic_parser<kIsRequest>;
+  using Error = beast_http::error;
+  using ErrorCode = boost::beast::error_code;
+  using View = boost::beast::string_view;
+
+  // put(), remembering what it reads.
+  std::size_t feed(std::span<const char> input, ErrorCode& error) {
+    input_ = input;
+    return this->put(boost::asio::const_buffer(input.data(), input.size()), error);
+  }
+
+  // Moves body bytes from `input` to `target` until one of them is used up, or the body ends. `target` may be
+  // the same memory as `input`; without one the body is dropped. Returns how many were moved; `used` says how
+  // much of the input is done with. What is not used must be there again, in front of more, in the next call.
+  std::size_t take(std::span<const char> input, std::size_t& used, std::span<std::byte> target,
+                   ErrorCode& error) {
+    target_ = target;
+    filled_ = 0;
+    used = 0;
+    error = {};
+    while (!error && !this->is_done()) {
+      const std::span<const char> rest = input.subspan(used);
+      // Built with assertions, Beast asserts that what follows a last chunk's size line comes with that line
+      // and one byte more at least. Nothing is lost by waiting: the shortest end has five bytes.
+      if (rest.empty() || (this->chunked() && !in_chunk_ && rest.size() < kShortestEnd)) break;
+      if (!target_.empty() && filled_ == target_.size()) break;
+      used += feed(rest, error);
+    }
+    if (error == Error::need_more) error = {};
+    return filled_;
+  }
+
+ protected:
+  // True if the field was folded over several lines: obsolete, and a way to hide one.
+  [[nodiscard]] bool is_folded(View name, View value) const {
+    const char* const end = name.data() + name.size();
+    // Beast puts the pieces together elsewhere; if the first ones were empty, it skips their line ends.
+    const std::less<const char*> before;
+    if (before(value.data(), end) || before(input_.data() + input_.size(), value.data())) return true;
+    return std::find(end, value.data(), '\r') != value.data();
+  }
+
+  void on_body_init_impl(const boost::optional<std::uint64_t>&, ErrorCode&) final {}
+  std::size_t on_body_impl(View piece, ErrorCode&) final { return move(piece); }
+  void on_chunk_header_impl(std::uint64_t size, View, ErrorCode&) final { in_chunk_ = size > 0; }
+  std::size_t on_chunk_body_impl(std::uint64_t left, View piece, ErrorCode&) final {
+    const std::size_t count = move(piece);
+    in_chunk_ = left > count;
+    return count;
+  }
+  void on_finish_impl(ErrorCode&) final {}
+
+ private:
+  static constexpr std::size_t kShortestEnd = sizeof("0\r\n\r\n") - 1;
+
+  std::size_t move(View piece) {
+    if (target_.empty()) {
+      filled_ += piece.size();
+      return piece.size();
+    }
+    const std::size_t count = std::min(piece.size(), target_.size() - filled_);
+    std::byte* const place = target_.data() + filled_;
+    if (static_cast<const void*>(place) != piece.data()) std::memcpy(place, piece.data(), count);
+    filled_ += count;
+    return count;
+  }
+
+  std::span<const char> input_;
+  std::span<std::byte> target_;
+  std::size_t filled_ = 0;
+  bool in_chunk_ = false;
+};
+
+}  // namespace fibrio::http

@@ -1,0 +1,17 @@
+// What: one connection of a server, from its first byte to its last.
+#pragma once
+
+#include <memory>
+
+#include "http/server_state.hpp"
+
+namespace fibrio::http {
+
+// Serves one connection to its end: the body of its task.
+// Cancel: a request in flight is answered with 503.
+void serve_connection(TcpStream stream, detail::ServerState& state);
+
+// Answers 503 without waiting, and closes.
+void refuse_connection(TcpStream stream, const detail::ServerState& state);
+
+}  // namespace fibrio::http

@@ -1,0 +1,98 @@
+#include "fibrio/http/fields.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "http/text.hpp"
+
+namespace fibrio::http {
+
+namespace {
+
+void check(std::string_view name, std::string_view value) {
+  if (!is_token(name)) throw std::invalid_argument("http: no name of a field: '" + std::string(name) + "'");
+  const auto is_control = [](char c) { return (c >= 0 && c < ' ' && c != '\t') || c == '\x7f'; };
+  if (std::any_of(value.begin(), value.end(), is_control)) {
+    throw std::invalid_argument("http: a control character in the value of " + std::string(name));
+  }
+}
+
+}  // namespace
+
+void Fields::Iterator::read() noexcept {
+  if (rest_.empty()) return;
+  const std::size_t colon = rest_.find(':');
+  const std::size_t end = rest_.find('\r', colon);
+  field_ = {rest_.substr(0, colon), rest_.substr(colon + 2, end - colon - 2)};
+  length_ = end + 2;
+}
+
+Fields::Fields(std::initializer_list<std::pair<std::string_view, std::string_view>> fields) {
+  for (const auto& [name, value] : fields) add(name, value);
+}
+
+void Fields::add(std::string_view name, std::string_view value) {
+  check(name, value);
+  add_parsed(name, trim(value));
+}
+
+void Fields::add_parsed(std::string_view name, std::string_view value) {
+  const std::size_t start = text_.size();
+  text_.resize(start + name.size() + value.size() + 4);
+  char* place = std::copy(name.begin(), name.end(), text_.data() + start);
+  *place++ = ':';
+  *place++ = ' ';
+  place = std::copy(value.begin(), value.end(), place);
+  *place++ = '\r';
+  *place = '\n';
+}
+
+void Fields::set(std::string_view name, std::string_view value) {
+  check(name, value);
+  std::string others;  // `name` or `value` may be views into our own text
+  for (const Field& field : *this) {
+    if (!equals_without_case(field.name, name)) {
+      others.append(field.name).append(": ").append(field.value).append("\r\n");
+    }
+  }
+  others.append(name).append(": ").append(trim(value)).append("\r\n");
+  text_ = std::move(others);
+}
+
+std::size_t Fields::erase(std::string_view name) {
+  std::string others;
+  std::size_t count = 0;
+  for (const Field& field : *this) {
+    if (equals_without_case(field.name, name)) {
+      ++count;
+    } else {
+      others.append(field.name).append(": ").append(field.value).append("\r\n");
+    }
+  }
+  if (count > 0) text_ = std::move(others);
+  return count;
+}
+
+std::string_view Fields::get(std::string_view name) const noexcept {
+  for (const Field& field : *this) {
+    if (equals_without_case(field.name, name)) return field.value;
+  }
+  return {};
+}
+
+bool Fields::contains(std::string_view name) const noexcept {
+  return std::any_of(begin(), end(),
+                     [name](const Field& field) { return equals_without_case(field.name, name); });
+}
+
+bool Fields::has_token(std::string_view name, std::string_view token) const noexcept {
+  for (const Field& field : *this) {
+    if (!equals_without_case(field.name, name)) continue;
+    for (std::string_view list = field.value; !list.empty();) {
+      if (equals_without_case(take_item(list, ','), token)) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace fibrio::http

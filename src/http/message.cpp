@@ -1,0 +1,82 @@
+#include "fibrio/http/message.hpp"
+
+#include <algorithm>
+
+#include "http/text.hpp"
+
+namespace fibrio::http {
+
+namespace {
+
+constexpr std::size_t kReadStep = 16 * 1024;
+constexpr std::size_t kMaxReserve = 1024 * 1024;  // more is believed when it is there
+
+std::string describe(unsigned status, std::string_view detail) {
+  std::string text = std::to_string(status);
+  if (const std::string_view reason = reason_of(status); !reason.empty()) text.append(" ").append(reason);
+  if (!detail.empty()) text.append(": ").append(detail);
+  return text;
+}
+
+}  // namespace
+
+HttpError::HttpError(unsigned status, const std::string& text)
+    : std::runtime_error(describe(status, text)), status_(status) {
+  if (status < 400 || status > 599) throw std::invalid_argument("HttpError: a status from 400 to 599");
+}
+
+std::string_view Request::path() const noexcept {
+  return std::string_view(target_).substr(0, target_.find('?'));
+}
+
+std::string_view Request::query() const noexcept {
+  const std::size_t mark = target_.find('?');
+  return mark == std::string::npos ? std::string_view() : std::string_view(target_).substr(mark + 1);
+}
+
+std::optional<std::string> Request::query(std::string_view name) const {
+  for (std::string_view rest = query(); !rest.empty();) {
+    std::string_view value = take_item(rest, '&');
+    const std::size_t equals = std::min(value.find('='), value.size());
+    if (percent_decode(value.substr(0, equals), true) != name) continue;
+    value.remove_prefix(std::min(equals + 1, value.size()));
+    return percent_decode(value, true);
+  }
+  return std::nullopt;
+}
+
+const std::string& Request::parameter(std::string_view name) const {
+  for (const auto& [key, value] : parameters_) {
+    if (key == name) return value;
+  }
+  throw std::out_of_range("http: the route has no parameter '" + std::string(name) + "'");
+}
+
+std::string Request::read_all() {
+  std::string text;
+  std::size_t used = 0;
+  if (content_length_)
+    text.resize(static_cast<std::size_t>(std::min<std::uint64_t>(*content_length_, kMaxReserve)));
+  for (;;) {
+    if (used == text.size()) {
+      if (content_length_ == used) break;
+      text.resize(used + std::max(kReadStep, used));
+    }
+    const std::size_t count = read_some(std::as_writable_bytes(std::span(text).subspan(used)));
+    if (count == 0) break;
+    used += count;
+  }
+  text.resize(used);
+  return text;
+}
+
+Response::Response(std::string text, std::string_view content_type, unsigned status_code)
+    : status(status_code), body(std::move(text)) {
+  fields.add("Content-Type", content_type);
+}
+
+Response error_response(unsigned status, std::string_view detail) {
+  return Response(describe(status, detail) + '\n', "text/plain; charset=utf-8", status);
+}
+
+}  // namespace fibrio::http

@@ -1,0 +1,19 @@
+// What: the connection's hands on a Request.
+#pragma once
+
+#include "fibrio/http/message.hpp"
+
+namespace fibrio::http::detail {
+
+struct RequestAccess {
+  static std::string& method(Request& request) { return request.method_; }
+  static std::string& target(Request& request) { return request.target_; }
+  static Fields& fields(Request& request) { return request.fields_; }
+  static auto& parameters(Request& request) { return request.parameters_; }
+  static auto& content_length(Request& request) { return request.content_length_; }
+  static int& version(Request& request) { return request.version_; }
+  static bool& keep_alive(Request& request) { return request.keep_alive_; }
+  static void set_source(Request& request, BodySource& source) { request.body_ = &source; }
+};
+
+}  // namespace fibrio::http::detail

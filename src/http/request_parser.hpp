@@ -1,0 +1,189 @@
+// What: from bytes to requests, with Boost.Beast's parser: it gets bytes and calls back, and knows nothing of
+//   sockets. Stricter than Beast where leniency lets two servers disagree about where a request ends or whom
+//   it is for: see the checks of fields.
+// Threads: its connection's task.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "http/body_parser.hpp"
+#include "http/request_access.hpp"
+#include "http/text.hpp"
+
+namespace fibrio::http {
+
+class RequestParser {
+ public:
+  struct Limits {
+    std::size_t header_bytes;
+    std::size_t fields;
+    std::uint64_t body_bytes;
+  };
+  enum class Progress { kNeedMore, kDone, kFailed };
+
+  RequestParser(Limits limits, Request& request) : limits_(limits), request_(request) { reset(); }
+
+  // Reads a header into the request; `used` says how many bytes are done with.
+  // What is not used must be there again, in front of more, in the next call.
+  Progress read_header(std::span<const char> input, std::size_t& used) {
+    used = 0;
+    // One empty line before a request is forgiven (RFC 9112, 2.2).
+    if (!is_started() && !input.empty() && input[0] == '\r') {
+      if (input.size() == 1) return Progress::kNeedMore;
+      if (input[1] == '\n') used = 2;
+      had_empty_line_ = true;
+    }
+    const std::span<const char> rest = input.subspan(used);
+    if (rest.empty()) return Progress::kNeedMore;
+    Callbacks::ErrorCode error;
+    const std::size_t count = parser_->feed(rest, error);
+    used += count;
+    if (error && error != Callbacks::Error::need_more) return fail(error);
+    if (parser_->is_header_done()) {
+      Access::keep_alive(request_) = parser_->keep_alive();
+      Access::content_length(request_).reset();
+      if (!parser_->chunked()) Access::content_length(request_) = parser_->content_length().value_or(0);
+      return Progress::kDone;
+    }
+    // Beast's own limit starts anew with each line.
+    if (parser_->header_bytes() + rest.size() - count > limits_.header_bytes) {
+      return fail(Callbacks::Error::header_limit);
+    }
+    return Progress::kNeedMore;
+  }
+
+  // Reads more of the body; no target: drops it. `count` says how many bytes of it there were.
+  Progress read_body(std::span<const char> input, std::size_t& used, std::span<std::byte> target,
+                     std::size_t& count) {
+    Callbacks::ErrorCode error;
+    count = parser_->take(input, used, target, error);
+    if (error) return fail(error);
+    return parser_->is_done() ? Progress::kDone : Progress::kNeedMore;
+  }
+
+  // Makes ready for the next request; the last one is gone then.
+  void reset() {
+    Access::method(request_).clear();
+    Access::target(request_).clear();
+    Access::fields(request_).clear();
+    Access::parameters(request_).clear();
+    status_ = 400;
+    had_empty_line_ = false;
+    parser_.emplace(*this);
+  }
+
+  // True once a byte of the current request was used.
+  [[nodiscard]] bool is_started() const { return had_empty_line_ || parser_->got_some(); }
+  [[nodiscard]] bool is_done() const { return parser_->is_done(); }
+  // How much of a plain body is still to come; 0 for a chunked one.
+  [[nodiscard]] std::uint64_t plain_rest() const {
+    return parser_->chunked() ? 0 : parser_->content_length_remaining().value_or(0);
+  }
+  // What to answer after kFailed.
+  [[nodiscard]] unsigned failure_status() const { return status_; }
+  [[nodiscard]] bool expects_continue() const { return parser_->expects_continue; }
+  // True, once, when the client waits for "100 Continue" before it sends the body.
+  [[nodiscard]] bool take_expects_continue() { return std::exchange(parser_->expects_continue, false); }
+
+ private:
+  using Access = detail::RequestAccess;
+
+  // Called back by Beast.
+  class Callbacks final : public BodyParser<true> {
+   public:
+    explicit Callbacks(RequestParser& owner) : owner_(owner) {
+      header_limit(static_cast<std::uint32_t>(owner.limits_.header_bytes));
+      body_limit(owner.limits_.body_bytes);
+    }
+    [[nodiscard]] std::size_t header_bytes() const { return header_bytes_; }
+    bool expects_continue = false;
+
+   private:
+    void on_request_impl(beast_http::verb, View method, View target, int version, ErrorCode& error) override {
+      header_bytes_ += method.size() + target.size() + sizeof("  HTTP/1.1\r\n");
+      Access::version(owner_.request_) = version;
+      Access::method(owner_.request_).assign(method.data(), method.size());
+      std::string_view path(target.data(), target.size());
+      if (method == "CONNECT") return refuse(501, error);
+      // Absolute form, as to a proxy: the path is what counts.
+      for (const std::string_view scheme : {"http://", "https://"}) {
+        if (!path.starts_with(scheme)) continue;
+        path.remove_prefix(scheme.size());
+        const std::size_t end = std::min(path.find_first_of("/?"), path.size());
+        if (!is_host(path.substr(0, end))) return refuse(400, error);
+        path.remove_prefix(end);
+        if (!path.starts_with('/')) Access::target(owner_.request_) = "/";
+        Access::target(owner_.request_).append(path);
+        return;
+      }
+      if (!path.starts_with('/') && !(path == "*" && method == "OPTIONS")) return refuse(400, error);
+      if (path.find('#') != std::string_view::npos) return refuse(400, error);
+      Access::target(owner_.request_).assign(path);
+    }
+
+    void on_response_impl(int, View, int, ErrorCode&) override {}  // never called for requests
+
+    void on_field_impl(beast_http::field field, View name, View value, ErrorCode& error) override {
+      header_bytes_ += name.size() + value.size() + sizeof(": \r\n");
+      if (++fields_ > owner_.limits_.fields || header_bytes_ > owner_.limits_.header_bytes) {
+        return refuse(431, error);
+      }
+      if (is_folded(name, value)) return refuse(400, error);
+      if (is_header_done()) return;  // a trailer
+      const std::string_view text(value.data(), value.size());
+      using Field = beast_http::field;
+      switch (field) {
+        case Field::host:
+          if (std::exchange(has_host_, true) || !is_host(text)) return refuse(400, error);
+          break;
+        case Field::content_length:
+          // The same length twice is what Beast takes, and one of two servers may take the other one.
+          if (std::exchange(has_length_, true) || !parse_number(text)) return refuse(400, error);
+          break;
+        case Field::transfer_encoding:
+          if (Access::version(owner_.request_) < 11) return refuse(400, error);
+          if (!equals_without_case(text, "chunked")) return refuse(501, error);
+          break;
+        case Field::expect:
+          if (!equals_without_case(text, "100-continue")) return refuse(417, error);
+          expects_continue = Access::version(owner_.request_) >= 11;
+          break;
+        default:
+          break;
+      }
+      Access::fields(owner_.request_).add_parsed({name.data(), name.size()}, text);
+    }
+
+    void on_header_impl(ErrorCode& error) override {
+      if (!has_host_ && Access::version(owner_.request_) >= 11) refuse(400, error);
+      if (is_done()) expects_continue = false;  // there is no body to wait for
+    }
+
+    void refuse(unsigned status, ErrorCode& error) {
+      owner_.status_ = status;
+      error = Error::bad_field;
+    }
+
+    RequestParser& owner_;
+    std::size_t fields_ = 0;
+    std::size_t header_bytes_ = 0;
+    bool has_host_ = false;
+    bool has_length_ = false;
+  };
+
+  Progress fail(const Callbacks::ErrorCode& error) {
+    if (error == Callbacks::Error::header_limit) status_ = 431;
+    if (error == Callbacks::Error::body_limit) status_ = 413;
+    return Progress::kFailed;
+  }
+
+  const Limits limits_;
+  Request& request_;
+  unsigned status_ = 400;
+  bool had_empty_line_ = false;
+  std::optional<Callbacks> parser_;
+};
+
+}  // namespace fibrio::http

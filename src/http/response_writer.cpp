@@ -1,0 +1,101 @@
+#include "http/response_writer.hpp"
+
+#include <charconv>
+#include <cstring>
+
+#include "http/text.hpp"
+
+namespace fibrio::http {
+
+namespace {
+
+// Everything in a header but the response's own fields.
+constexpr std::size_t kMaxHeader = 256;
+
+// Writes into room that was made before.
+class Cursor {
+ public:
+  explicit Cursor(char* place) : place_(place) {}
+  Cursor& operator<<(std::string_view text) {
+    std::memcpy(place_, text.data(), text.size());
+    place_ += text.size();
+    return *this;
+  }
+  Cursor& operator<<(std::uint64_t number) {
+    place_ = std::to_chars(place_, place_ + 20, number).ptr;
+    return *this;
+  }
+  [[nodiscard]] char* place() const { return place_; }
+
+ private:
+  char* place_;
+};
+
+// What says where the answer ends is ours alone.
+bool is_ours(std::string_view name) {
+  switch (name.size()) {
+    case 4:
+      return equals_without_case(name, "Date");
+    case 10:
+      return equals_without_case(name, "Connection");
+    case 14:
+      return equals_without_case(name, "Content-Length");
+    case 17:
+      return equals_without_case(name, "Transfer-Encoding");
+    default:
+      return false;
+  }
+}
+
+void append_fields(const Fields& fields, Cursor& out) {
+  bool is_clean = true;
+  for (const Fields::Field& field : fields) is_clean = is_clean && !is_ours(field.name);
+  if (is_clean) {
+    out << fields.text();
+    return;
+  }
+  for (const Fields::Field& field : fields) {
+    if (!is_ours(field.name)) out << field.name << ": " << field.value << "\r\n";
+  }
+}
+
+}  // namespace
+
+void ResponseWriter::begin(const Response& response, Style style, std::uint64_t length,
+                           std::int64_t unix_time) {
+  if (unix_time != date_time_) {
+    date_ = "Date: " + format_date(unix_time) + "\r\n";
+    date_time_ = unix_time;
+  }
+  const std::size_t start = buffer_.size();
+  // Room for the most, once; appending piece by piece would ask for room each time.
+  buffer_.resize(start + kMaxHeader + response.fields.text().size());
+  Cursor out(buffer_.data() + start);
+  if (response.status == 200) {
+    out << "HTTP/1.1 200 OK\r\n";
+  } else {
+    out << "HTTP/1.1 " << response.status << " " << reason_of(response.status) << "\r\n";
+  }
+  out << date_;
+  append_fields(response.fields, out);
+  if (style.framing == Framing::kLength) out << "Content-Length: " << length << "\r\n";
+  if (style.framing == Framing::kChunked) out << "Transfer-Encoding: chunked\r\n";
+  if (response.status == 101) {
+    out << "Connection: Upgrade\r\n";
+  } else if (!style.keep_alive) {
+    out << "Connection: close\r\n";
+  } else if (style.version < 11) {
+    out << "Connection: keep-alive\r\n";
+  }
+  out << "\r\n";
+  buffer_.resize(static_cast<std::size_t>(out.place() - buffer_.data()));
+}
+
+void ResponseWriter::append_chunk_head(std::size_t size) {
+  char digits[16];
+  const auto [end, error] = std::to_chars(digits, digits + sizeof digits, size, 16);
+  static_cast<void>(error);  // 16 digits are enough
+  buffer_.append(digits, end).append("\r\n");
+}
+
+}  // namespace fibrio::http

@@ -1,0 +1,222 @@
+#include "fibrio/http/server.hpp"
+
+#include <linux/filter.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <chrono>
+#include <new>
+#include <stdexcept>
+#include <utility>
+
+#include "http/connection.hpp"
+#include "http/server_state.hpp"
+
+namespace fibrio::http {
+
+namespace {
+
+using namespace std::chrono_literals;
+using detail::ServerState;
+using StatePtr = std::shared_ptr<ServerState>;
+
+// Once stopping, connections without a request stay this long: a request may be on its way to us, sent by a
+// client that could not know. Busy clients are told by the answer to their next request.
+constexpr Duration kFarewell = 100ms;
+// For handshakes that have begun when we stop taking new ones.
+constexpr Duration kHandshake = 20ms;
+// How often draining looks whether the last connection has gone.
+constexpr Duration kDrainPoll = 5ms;
+// For answering 503 after the grace period.
+constexpr Duration kLastWords = 500ms;
+
+// Lets the kernel ignore new connections, while those that have begun are still completed. Without this, one
+// that is completed between our last accept and the close would be reset. The client tries again in a second,
+// and is refused then.
+void ignore_new_connections(const TcpListener& listener) {
+  constexpr std::uint32_t kFlags = 13;  // offset in the TCP header
+  constexpr std::uint32_t kSyn = 2;
+  sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, kFlags), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, kSyn, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, 0),       // drop
+      BPF_STMT(BPF_RET | BPF_K, 0xffff),  // accept
+  };
+  const sock_fprog program{sizeof code / sizeof code[0], code};
+  ::setsockopt(listener.native_handle(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+}
+
+void admit(const StatePtr& state, TcpStream stream) {
+  ConnectionTable::Place place(state->connections, stream);
+  if (!place) {
+    state->refused.fetch_add(1, std::memory_order_relaxed);
+    refuse_connection(std::move(stream), *state);
+    return;
+  }
+  state->accepted.fetch_add(1, std::memory_order_relaxed);
+  (void)spawn([state, stream = std::move(stream), place = std::move(place)]() mutable {
+    serve_connection(std::move(stream), *state);
+  });
+}
+
+void accept_connections(const StatePtr& state, TcpListener& listener) {
+  for (;;) {
+    TcpStream stream = listener.accept();
+    try {
+      admit(state, std::move(stream));
+    } catch (const std::bad_alloc&) {
+      // No memory for its task: this connection is dropped, the next one may fare better.
+    }
+  }
+}
+
+void empty_backlog(const StatePtr& state, TcpListener& listener) {
+  for (;;) {
+    const int fd = ::accept4(listener.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) return;  // EAGAIN; or an error that ends the accepting anyway
+    admit(state, TcpStream::adopt(fd));
+  }
+}
+
+void wait_for_connections(ServerState& state, TimePoint deadline) {
+  const EventLoop& loop = get_running_loop();
+  while (state.connections.count() > 0 && loop.time() < std::min(deadline, state.grace_deadline())) {
+    sleep(kDrainPoll);
+  }
+}
+
+void cancel_rest(ServerState& state) {
+  if (state.connections.count() == 0) return;
+  state.connections.cancel_all();
+  const EventLoop& loop = get_running_loop();
+  const TimePoint end = loop.time() + kLastWords;
+  while (state.connections.count() > 0 && loop.time() < end) sleep(kDrainPoll);
+  // Who still has not left waits for a peer that does not read.
+  state.connections.cancel_all();
+}
+
+// No request that has reached us is lost: from here on every answer closes its connection; connections that
+// wait for a request get their farewell time, and then answer what has come in nevertheless; and what the
+// kernel has accepted on our behalf is served before the listeners close.
+void drain(const StatePtr& state, std::vector<Task<>>& acceptors) {
+  const EventLoop& loop = get_running_loop();
+  state->is_draining.store(true, std::memory_order_relaxed);
+  wait_for_connections(*state, loop.time() + kFarewell);
+  for (Task<>& acceptor : acceptors) {
+    acceptor.cancel();
+    acceptor.wait();
+  }
+  for (const TcpListener& listener : state->listeners) ignore_new_connections(listener);
+  sleep(kHandshake);
+  for (TcpListener& listener : state->listeners) {
+    empty_backlog(state, listener);
+    listener.close();
+  }
+  while (state->connections.count() > 0 && loop.time() < state->grace_deadline()) {
+    state->connections.stop_idle();
+    sleep(kDrainPoll);
+  }
+  cancel_rest(*state);
+}
+
+}  // namespace
+
+Server::Server(ServerOptions options) {
+  const auto require = [](bool holds, const char* what) {
+    if (!holds) throw std::invalid_argument(std::string("http: ServerOptions: ") + what);
+  };
+  require(options.max_connections > 0, "max_connections must be at least 1");
+  require(options.max_header_bytes >= 256 && options.max_header_bytes <= 1024 * 1024,
+          "max_header_bytes must be from 256 to 1048576");
+  for (const Duration limit :
+       {options.header_timeout, options.body_timeout, options.idle_timeout, options.write_timeout}) {
+    require(limit > Duration::zero(), "timeouts must be more than zero");
+  }
+  state_ = std::make_shared<ServerState>(std::move(options));
+}
+
+Server::~Server() = default;
+
+void Server::route(std::string_view method, std::string_view pattern, Handler handler, RouteOptions options) {
+  state_->router.add(method, pattern, std::move(handler), options.quick);
+}
+
+void Server::use(Middleware middleware) { state_->router.use(std::move(middleware)); }
+
+void Server::listen(const Address& address, ListenOptions options) {
+  state_->listeners.push_back(TcpListener::bind(address, options));
+}
+
+std::vector<Address> Server::addresses() const {
+  std::vector<Address> addresses;
+  for (const TcpListener& listener : state_->listeners) addresses.push_back(listener.local_address());
+  return addresses;
+}
+
+void Server::serve() {
+  const StatePtr state = state_;
+  if (state->listeners.empty()) throw RuntimeError("http::Server::serve: call listen() first");
+  if (state->is_serving.exchange(true)) throw RuntimeError("http::Server::serve: once per server");
+  state->router.finish();
+  Task<> sweeper = spawn([state] {
+    for (;;) {
+      sleep(state->connections.tick());
+      state->connections.sweep();
+    }
+  });
+  std::vector<Task<>> acceptors;
+  const std::size_t workers = get_running_loop().workers();
+  // A task per worker on a listener that is shared; one on each of as many listeners.
+  const std::size_t each = std::max<std::size_t>(1, workers / state->listeners.size());
+  for (TcpListener& listener : state->listeners) {
+    for (std::size_t i = 0; i < each; ++i) {
+      acceptors.push_back(spawn([state, &listener] { accept_connections(state, listener); }));
+    }
+  }
+
+  const auto end = [&] {
+    sweeper.cancel();
+    sweeper.wait();
+    state->finished.set();
+  };
+  try {
+    state->stop.wait();
+    drain(state, acceptors);
+  } catch (const CancelledError&) {
+    const CancelMask mask;
+    for (Task<>& acceptor : acceptors) {
+      acceptor.cancel();
+      acceptor.wait();
+    }
+    for (TcpListener& listener : state->listeners) listener.close();
+    state->is_draining.store(true, std::memory_order_relaxed);
+    cancel_rest(*state);
+    end();
+    throw;
+  }
+  end();
+}
+
+void Server::shutdown(Duration grace) {
+  const StatePtr state = state_;
+  const TimePoint now = get_running_loop().time();
+  const TimePoint::rep end = grace >= TimePoint::max() - now
+                                 ? ServerState::kNever
+                                 : (now + std::max(grace, Duration::zero())).time_since_epoch().count();
+  TimePoint::rep before = state->grace_end.load(std::memory_order_relaxed);
+  while (end < before && !state->grace_end.compare_exchange_weak(before, end, std::memory_order_relaxed)) {
+  }
+  state->stop.set();
+  if (state->is_serving.load(std::memory_order_relaxed)) state->finished.wait();
+}
+
+bool Server::is_stopping() const noexcept { return state_->stop.is_set(); }
+
+ServerStats Server::stats() const {
+  return {.connections = state_->connections.count(),
+          .accepted = state_->accepted.load(std::memory_order_relaxed),
+          .requests = state_->connections.requests(),
+          .refused = state_->refused.load(std::memory_order_relaxed),
+          .dropped = state_->dropped.load(std::memory_order_relaxed)};
+}
+
+}  // namespace fibrio::http

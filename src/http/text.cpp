@@ -1,0 +1,247 @@
+#include "http/text.hpp"
+
+#include <algorithm>
+#include <array>
+#include <ctime>
+#include <limits>
+
+namespace fibrio::http {
+
+namespace {
+
+constexpr std::string_view kDigits = "0123456789";
+constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+constexpr std::array<std::string_view, 7> kDays = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+constexpr std::array<std::string_view, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                                      "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+
+using CharSet = std::array<bool, 256>;
+
+constexpr CharSet make_set(std::string_view others) {
+  CharSet set{};
+  for (const std::string_view part : {kDigits, kLetters, others}) {
+    for (const char c : part) set[static_cast<unsigned char>(c)] = true;
+  }
+  return set;
+}
+
+constexpr CharSet kToken = make_set("!#$%&'*+-.^_`|~");
+constexpr CharSet kUnreserved = make_set("-._~");
+constexpr CharSet kHost = make_set("-._~%!$&'()*+,;=");  // a reg-name
+constexpr CharSet kLiteral = make_set(":.%-_~");         // inside brackets
+
+bool all_in(std::string_view text, const CharSet& set) noexcept {
+  return std::all_of(text.begin(), text.end(), [&set](char c) { return set[static_cast<unsigned char>(c)]; });
+}
+
+int hex_value(char c) noexcept {
+  if (c >= '0' && c <= '9') return c - '0';
+  const char lower = to_lower(c);
+  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+}  // namespace
+
+bool equals_without_case(std::string_view a, std::string_view b) noexcept {
+  return a.size() == b.size() &&
+         std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return to_lower(x) == to_lower(y); });
+}
+
+bool is_token(std::string_view text) noexcept { return !text.empty() && all_in(text, kToken); }
+
+std::string_view trim(std::string_view text) noexcept {
+  const std::size_t begin = text.find_first_not_of(" \t");
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
+}
+
+std::string_view take_item(std::string_view& list, char separator) noexcept {
+  const std::size_t end = list.find(separator);
+  const std::string_view item = list.substr(0, end);
+  list = end == std::string_view::npos ? std::string_view() : list.substr(end + 1);
+  return trim(item);
+}
+
+std::optional<std::uint64_t> parse_number(std::string_view digits) noexcept {
+  constexpr std::uint64_t kMax = std::numeric_limits<std::uint64_t>::max();
+  if (digits.empty()) return std::nullopt;
+  std::uint64_t number = 0;
+  for (const char c : digits) {
+    if (c < '0' || c > '9') return std::nullopt;
+    const auto digit = static_cast<std::uint64_t>(c - '0');
+    if (number > (kMax - digit) / 10) return std::nullopt;
+    number = number * 10 + digit;
+  }
+  return number;
+}
+
+std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space) {
+  std::string decoded;
+  decoded.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%') {
+      const int high = i + 2 < text.size() ? hex_value(text[i + 1]) : -1;
+      const int low = i + 2 < text.size() ? hex_value(text[i + 2]) : -1;
+      if (high < 0 || low < 0) return std::nullopt;
+      decoded += static_cast<char>(high * 16 + low);
+      i += 2;
+    } else {
+      decoded += plus_is_space && text[i] == '+' ? ' ' : text[i];
+    }
+  }
+  return decoded;
+}
+
+std::string percent_encode(std::string_view text) {
+  constexpr std::string_view kHex = "0123456789ABCDEF";
+  std::string encoded;
+  encoded.reserve(text.size());
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (kUnreserved[byte]) {
+      encoded += c;
+    } else {
+      encoded += '%';
+      encoded += kHex[byte >> 4];
+      encoded += kHex[byte & 15];
+    }
+  }
+  return encoded;
+}
+
+std::string format_date(std::int64_t unix_time) {
+  const std::time_t time = unix_time;
+  std::tm parts{};
+  ::gmtime_r(&time, &parts);
+  char rest[40];  // digits only: the locale, which strftime's names depend on, has no part in it
+  const std::string day(kDays[static_cast<std::size_t>(parts.tm_wday)]);
+  const std::string month(kMonths[static_cast<std::size_t>(parts.tm_mon)]);
+  const auto put = [&](const char* format) {
+    return std::string(rest, std::strftime(rest, sizeof rest, format, &parts));
+  };
+  return day + put(", %d ") + month + put(" %Y %H:%M:%S GMT");
+}
+
+std::optional<std::int64_t> parse_date(std::string_view text) {
+  constexpr std::string_view kShape = "Sun, 06 Nov 1994 08:49:37 GMT";
+  if (text.size() != kShape.size() || !text.ends_with(" GMT")) return std::nullopt;
+  const auto number = [&text](std::size_t at, std::size_t length) {
+    const auto value = parse_number(text.substr(at, length));
+    return value ? static_cast<int>(*value) : -1;
+  };
+  std::tm parts{};
+  parts.tm_mday = number(5, 2);
+  parts.tm_mon =
+      static_cast<int>(std::find(kMonths.begin(), kMonths.end(), text.substr(8, 3)) - kMonths.begin());
+  parts.tm_year = number(12, 4) - 1900;
+  parts.tm_hour = number(17, 2);
+  parts.tm_min = number(20, 2);
+  parts.tm_sec = number(23, 2);
+  const auto within = [](int value, int low, int high) { return value >= low && value <= high; };
+  if (!within(parts.tm_mday, 1, 31) || !within(parts.tm_mon, 0, 11) || !within(parts.tm_year, -300, 8099) ||
+      !within(parts.tm_hour, 0, 23) || !within(parts.tm_min, 0, 59) || !within(parts.tm_sec, 0, 60)) {
+    return std::nullopt;
+  }
+  return ::timegm(&parts);
+}
+
+bool is_host(std::string_view text) noexcept {
+  std::size_t end = 0;  // of the host
+  if (text.starts_with('[')) {
+    end = text.find(']');
+    if (end == std::string_view::npos || end == 1 || !all_in(text.substr(1, end - 1), kLiteral)) return false;
+    ++end;
+  } else {
+    end = std::min(text.find(':'), text.size());
+    if (!all_in(text.substr(0, end), kHost)) return false;
+  }
+  const std::string_view port = text.substr(end);
+  if (port.empty() || port == ":") return true;
+  const auto number = port[0] == ':' ? parse_number(port.substr(1)) : std::nullopt;
+  return number && *number <= 65'535;
+}
+
+std::string_view reason_of(unsigned status) noexcept {
+  switch (status) {
+    case 100:
+      return "Continue";
+    case 101:
+      return "Switching Protocols";
+    case 200:
+      return "OK";
+    case 201:
+      return "Created";
+    case 202:
+      return "Accepted";
+    case 204:
+      return "No Content";
+    case 206:
+      return "Partial Content";
+    case 301:
+      return "Moved Permanently";
+    case 302:
+      return "Found";
+    case 303:
+      return "See Other";
+    case 304:
+      return "Not Modified";
+    case 307:
+      return "Temporary Redirect";
+    case 308:
+      return "Permanent Redirect";
+    case 400:
+      return "Bad Request";
+    case 401:
+      return "Unauthorized";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 406:
+      return "Not Acceptable";
+    case 408:
+      return "Request Timeout";
+    case 409:
+      return "Conflict";
+    case 410:
+      return "Gone";
+    case 411:
+      return "Length Required";
+    case 412:
+      return "Precondition Failed";
+    case 413:
+      return "Payload Too Large";
+    case 414:
+      return "URI Too Long";
+    case 415:
+      return "Unsupported Media Type";
+    case 416:
+      return "Range Not Satisfiable";
+    case 417:
+      return "Expectation Failed";
+    case 422:
+      return "Unprocessable Content";
+    case 426:
+      return "Upgrade Required";
+    case 429:
+      return "Too Many Requests";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 500:
+      return "Internal Server Error";
+    case 501:
+      return "Not Implemented";
+    case 502:
+      return "Bad Gateway";
+    case 503:
+      return "Service Unavailable";
+    case 504:
+      return "Gateway Timeout";
+    default:
+      return {};
+  }
+}
+
+}  // namespace fibrio::http

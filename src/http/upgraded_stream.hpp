@@ -1,0 +1,49 @@
+// What: a connection that has left HTTP behind: first what was received already, then the stream itself.
+// Threads: as the stream.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <span>
+#include <string>
+
+#include "fibrio/byte_stream.hpp"
+
+namespace fibrio::http {
+
+class UpgradedStream final : public ByteStream {
+ public:
+  UpgradedStream(ByteStream& stream, std::span<const char> received)
+      : stream_(stream), received_(received.begin(), received.end()) {}
+
+  std::size_t read_some(std::span<std::byte> buffer) override {
+    if (at_ == received_.size()) return stream_.read_some(buffer);
+    const std::size_t count = std::min(buffer.size(), received_.size() - at_);
+    std::memcpy(buffer.data(), received_.data() + at_, count);
+    at_ += count;
+    return count;
+  }
+  std::size_t write_some(std::span<const std::byte> data) override { return stream_.write_some(data); }
+  std::size_t try_write_some(std::span<const std::byte> data) override {
+    return stream_.try_write_some(data);
+  }
+  void write_all(std::span<const std::byte> data) override { stream_.write_all(data); }
+  void write_all(std::span<const std::byte> first, std::span<const std::byte> second) override {
+    stream_.write_all(first, second);
+  }
+  [[nodiscard]] bool can_shutdown_write() const noexcept override { return stream_.can_shutdown_write(); }
+  void shutdown_write() override { stream_.shutdown_write(); }
+  void close() noexcept override { stream_.close(); }
+  void abort() noexcept override { stream_.abort(); }
+  [[nodiscard]] bool is_open() const noexcept override { return stream_.is_open(); }
+  [[nodiscard]] int native_handle() const noexcept override { return stream_.native_handle(); }
+  [[nodiscard]] Address local_address() const override { return stream_.local_address(); }
+  [[nodiscard]] Address peer_address() const override { return stream_.peer_address(); }
+
+ private:
+  ByteStream& stream_;
+  std::string received_;
+  std::size_t at_ = 0;
+};
+
+}  // namespace fibrio::http
