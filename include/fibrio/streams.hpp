@@ -196,6 +196,13 @@ using Streams = std::pair<StreamReader, StreamWriter>;
 // Reader and writer of one stream. Throws: std::invalid_argument if limit is 0.
 [[nodiscard]] Streams make_streams(std::unique_ptr<ByteStream> stream, std::size_t limit = kStreamLimit);
 
+// Connects, and makes reader and writer: see TcpStream::connect and UnixStream::connect. `limit`: see
+// StreamReader.
+[[nodiscard]] Streams open_connection(const std::string& host, std::uint16_t port,
+                                      ConnectOptions options = {}, std::size_t limit = kStreamLimit);
+[[nodiscard]] Streams open_unix_connection(std::string_view path, ConnectOptions options = {},
+                                           std::size_t limit = kStreamLimit);
+
 class StreamReader::Lines {
  public:
   explicit Lines(StreamReader& reader) noexcept : reader_(&reader) {}
