@@ -25,9 +25,11 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "fibrio/byte_stream.hpp"
 #include "fibrio/errors.hpp"
+#include "fibrio/server.hpp"
 #include "fibrio/sockets.hpp"
 
 namespace fibrio {
@@ -195,6 +197,63 @@ using Streams = std::pair<StreamReader, StreamWriter>;
 
 // Reader and writer of one stream. Throws: std::invalid_argument if limit is 0.
 [[nodiscard]] Streams make_streams(std::unique_ptr<ByteStream> stream, std::size_t limit = kStreamLimit);
+
+// Connects, and makes reader and writer: see TcpStream::connect and UnixStream::connect. `limit`: see
+// StreamReader.
+[[nodiscard]] Streams open_connection(const std::string& host, std::uint16_t port,
+                                      ConnectOptions options = {}, std::size_t limit = kStreamLimit);
+[[nodiscard]] Streams open_unix_connection(std::string_view path, ConnectOptions options = {},
+                                           std::size_t limit = kStreamLimit);
+
+struct ServerOptions {
+  int backlog = 1024;  // connections that wait to be accepted; the kernel caps it at net.core.somaxconn
+  bool reuse_address = true;         // SO_REUSEADDR
+  bool reuse_port = false;           // SO_REUSEPORT: several servers on one port share its connections
+  bool keep_alive = false;           // SO_KEEPALIVE of the connections
+  bool no_delay = true;              // TCP_NODELAY of the connections
+  int family = AF_UNSPEC;            // of the addresses: AF_UNSPEC, AF_INET, AF_INET6
+  std::size_t limit = kStreamLimit;  // of the readers
+  // How many connections there may be at once, 0: any number. Further ones wait, in the end in the backlog.
+  std::size_t max_connections = 0;
+  // How many of them from one IP address, 0: any number. Further ones are reset at once.
+  std::size_t max_connections_per_peer = 0;
+  bool strand_per_connection = false;  // each handler, and what it starts, on a strand of its own
+  bool start_serving = true;           // accept at once; else with Server::start_serving or serve_forever
+  bool cleanup_socket = true;  // Unix: remove the socket's file at the end, if it is still the server's
+  // Called before the handler, in its task: a TLS handshake. A std::system_error or TimeoutError of it closes
+  // the connection, and nobody is told.
+  StreamUpgrade upgrade = {};
+};
+
+// What serves one connection, in a task of its own (a free one, if it is to have no strand). What it throws is
+// reported to the exception handler, a CancelledError is not; in any case the connection is closed at its end,
+// as StreamWriter::close does it, unless it has moved the writer elsewhere.
+using ConnectionHandler = std::function<void(StreamReader& reader, StreamWriter& writer)>;
+
+// Binds all addresses of `host` (an empty one: of the machine) and serves what connects.
+//
+//   auto server = fibrio::start_server(
+//       [](fibrio::StreamReader& reader, fibrio::StreamWriter& writer) {
+//         for (const std::string& line : reader.lines()) writer.write(line), writer.drain();
+//       },
+//       "127.0.0.1", 8080);
+//   server.serve_forever();
+//
+// Port 0: each address gets one of its own, see Server::sockets. IPv6 addresses are for IPv6 only. Addresses
+// that the machine does not have are left out, if others are left.
+// Waits: for the resolver, unless `host` is a literal; then gives way once. Throws: std::system_error naming the
+// address, and as getaddrinfo; std::invalid_argument for an empty handler, and for options out of range;
+// RuntimeError outside a task.
+[[nodiscard]] Server start_server(ConnectionHandler handler, const std::string& host, std::uint16_t port,
+                                  ServerOptions options = {});
+[[nodiscard]] Server start_server(ConnectionHandler handler, const std::vector<std::string>& hosts,
+                                  std::uint16_t port, ServerOptions options = {});
+// Serves with a listener that exists. asyncio: start_server(sock=).
+[[nodiscard]] Server start_server(ConnectionHandler handler, TcpListener listener,
+                                  ServerOptions options = {});
+// Listens on a Unix path or abstract name, as UnixListener::bind.
+[[nodiscard]] Server start_unix_server(ConnectionHandler handler, std::string_view path,
+                                       ServerOptions options = {});
 
 class StreamReader::Lines {
  public:
