@@ -15,6 +15,7 @@
 #include "fibrio/low_level_sockets.hpp"
 #include "fibrio/queues.hpp"
 #include "fibrio/runner.hpp"
+#include "fibrio/signals.hpp"
 #include "fibrio/sockets.hpp"
 #include "fibrio/staggered.hpp"
 #include "fibrio/strand.hpp"

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "fibrio/config.hpp"
 #include "fibrio/event_loop.hpp"
@@ -63,6 +64,7 @@ class LoopImpl {
   bool executor_is_shut_down = false;
   std::unique_ptr<ThreadPool> resolver;
   std::map<int, std::shared_ptr<StandingCallback>> signal_handlers;
+  std::vector<std::shared_ptr<SignalQueue>> signal_queues;
   SignalPipeOwner signal_pipe;
 };
 

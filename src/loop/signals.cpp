@@ -1,13 +1,14 @@
-// What: signals as callbacks of a loop.
+// What: signals as callbacks of a loop, and as what a SignalStream gets.
 //
 // Threads: install and uninstall: any, under a lock. The handler: whatever thread the kernel chose.
 //
 // Protocol. Signal dispositions belong to the process, so there is one table of the process: which loop has a
 // signal, and the write end of that loop's pipe. The handler writes the signal's number into the pipe (a full
 // pipe has enough of it already); the read end is in worker 0's reactor, whose poller, or a claimer, queues
-// the callback. A slot's fd is published last and withdrawn first; pipes are closed only after the old
+// the callback and tells the streams. A loop has a signal while it has a callback or a stream for it. A slot's fd is published last and withdrawn first; pipes are closed only after the old
 // disposition is back. For SIGINT of run() a second signal before the first was handled to its end restores
-// the default action and raises it again: the process dies even if the program hangs.
+// the default action and raises it again: the process dies even if the program hangs. While there are
+// streams for it, run() leaves SIGINT to them.
 //
 // Rejected: signalfd (needs the signal blocked in every thread, also those the user started before).
 #include <fcntl.h>
@@ -26,6 +27,7 @@
 #include "base/syscalls.hpp"
 #include "fibrio/errors.hpp"
 #include "loop/loop_impl.hpp"
+#include "loop/signal_queue.hpp"
 #include "loop/signals.hpp"
 #include "sched/fork.hpp"
 #include "task/callback.hpp"
@@ -39,6 +41,7 @@ struct Slot {
   std::atomic<int> pipe{-1};
   std::atomic<bool> dies_at_second{false};
   std::atomic<int> count{0};
+  std::atomic<int> streams{0};
   std::atomic<unsigned> forks{0};  // of the process that installed it
   // Guarded by table_lock.
   LoopImpl* owner = nullptr;
@@ -57,6 +60,7 @@ void on_signal(int signal) {
     return;
   }
   if (slot.dies_at_second.load(std::memory_order_relaxed) &&
+      slot.streams.load(std::memory_order_relaxed) == 0 &&
       slot.count.fetch_add(1, std::memory_order_relaxed) > 0) {
     struct sigaction standard {};
     standard.sa_handler = SIG_DFL;
@@ -75,6 +79,7 @@ void forget_parents_handler_locked(int signal) noexcept {
   if (slot.owner == nullptr || slot.forks.load(std::memory_order_relaxed) == fork_count()) return;
   static_cast<void>(sys::sigaction(signal, &slot.before, nullptr));
   slot.pipe.store(-1, std::memory_order_release);
+  slot.streams.store(0, std::memory_order_relaxed);
   slot.owner = nullptr;
 }
 
@@ -114,8 +119,16 @@ class SignalPipe {
     }
   }
   void queue(int signal) noexcept {
+    bool has_streams = false;
+    for (const std::shared_ptr<SignalQueue>& stream : streams_of(signal)) {
+      has_streams = true;
+      stream->deliver(signal);
+    }
     const std::shared_ptr<StandingCallback> handler = find(signal);
-    if (handler == nullptr) return;
+    // What dies at the second signal is run's own: it steps back.
+    if (handler == nullptr || (has_streams && table[static_cast<std::size_t>(signal)].dies_at_second.load(
+                                                  std::memory_order_relaxed)))
+      return;
     // Looked up again when its turn has come: it may have been removed or replaced by then.
     handler
         ->make_call([this, signal] {
@@ -128,6 +141,14 @@ class SignalPipe {
     const auto found = impl_.signal_handlers.find(signal);
     return found == impl_.signal_handlers.end() ? nullptr : found->second;
   }
+  [[nodiscard]] std::vector<std::shared_ptr<SignalQueue>> streams_of(int signal) const {
+    std::vector<std::shared_ptr<SignalQueue>> found;
+    std::lock_guard guard(impl_.lock);
+    for (const std::shared_ptr<SignalQueue>& queue : impl_.signal_queues) {
+      if (queue->wants(signal)) found.push_back(queue);
+    }
+    return found;
+  }
 
   LoopImpl& impl_;
   sys::UniqueFd read_;
@@ -139,28 +160,29 @@ class SignalPipe {
 SignalPipeOwner::SignalPipeOwner() noexcept = default;
 SignalPipeOwner::~SignalPipeOwner() = default;
 
-void install_signal_handler(LoopImpl& impl, int signal, std::function<void()> callback, bool dies_at_second) {
+namespace {
+
+void require_catchable(int signal, const char* what) {
   if (signal <= 0 || signal >= NSIG || signal == SIGKILL || signal == SIGSTOP || signal == SIGSEGV) {
-    throw std::invalid_argument("add_signal_handler: signal " + std::to_string(signal) +
+    throw std::invalid_argument(std::string(what) + ": signal " + std::to_string(signal) +
                                 " cannot be handled by a loop");
   }
-  auto handler = std::make_shared<StandingCallback>(impl.scheduler, std::move(callback));
-  hold_over_forks<table_lock>();
-  std::lock_guard table_guard(table_lock);
+}
+
+// The loop has the signal from now on.
+void take_signal_locked(LoopImpl& impl, int signal, const char* what) {
   forget_parents_handler_locked(signal);
   Slot& slot = table[static_cast<std::size_t>(signal)];
-  if (slot.owner != nullptr && slot.owner != &impl) {
-    throw RuntimeError("add_signal_handler: another event loop of this process handles signal " +
+  if (slot.owner == &impl) return;
+  if (slot.owner != nullptr) {
+    throw RuntimeError(std::string(what) + ": another event loop of this process handles signal " +
                        std::to_string(signal));
   }
   {
     std::lock_guard guard(impl.lock);
     if (impl.signal_pipe.pipe == nullptr) impl.signal_pipe.pipe = std::make_unique<SignalPipe>(impl);
-    impl.signal_handlers[signal] = std::move(handler);
   }
-  slot.dies_at_second.store(dies_at_second, std::memory_order_relaxed);
-  slot.count.store(0, std::memory_order_relaxed);
-  if (slot.owner == &impl) return;
+  slot.dies_at_second.store(false, std::memory_order_relaxed);
   slot.forks.store(fork_count(), std::memory_order_relaxed);
   slot.pipe.store(impl.signal_pipe.pipe->write_end(), std::memory_order_release);
   struct sigaction action {};
@@ -169,33 +191,122 @@ void install_signal_handler(LoopImpl& impl, int signal, std::function<void()> ca
   const int error = sys::sigaction(signal, &action, &slot.before);
   if (error < 0) {
     slot.pipe.store(-1, std::memory_order_release);
-    std::lock_guard guard(impl.lock);
-    impl.signal_handlers.erase(signal);
-    throw std::invalid_argument("add_signal_handler: the system refuses a handler for signal " +
+    throw std::invalid_argument(std::string(what) + ": the system refuses a handler for signal " +
                                 std::to_string(signal));
   }
   slot.owner = &impl;
+}
+
+// The loop gives the signal back, if it has neither a callback nor a stream for it.
+void leave_signal_locked(LoopImpl& impl, int signal) noexcept {
+  Slot& slot = table[static_cast<std::size_t>(signal)];
+  if (slot.owner != &impl || slot.streams.load(std::memory_order_relaxed) > 0) return;
+  {
+    std::lock_guard guard(impl.lock);
+    if (impl.signal_handlers.contains(signal)) return;
+  }
+  static_cast<void>(sys::sigaction(signal, &slot.before, nullptr));
+  slot.pipe.store(-1, std::memory_order_release);
+  slot.owner = nullptr;
+}
+
+}  // namespace
+
+void install_signal_handler(LoopImpl& impl, int signal, std::function<void()> callback, bool dies_at_second) {
+  require_catchable(signal, "add_signal_handler");
+  auto handler = std::make_shared<StandingCallback>(impl.scheduler, std::move(callback));
+  hold_over_forks<table_lock>();
+  std::lock_guard table_guard(table_lock);
+  take_signal_locked(impl, signal, "add_signal_handler");
+  Slot& slot = table[static_cast<std::size_t>(signal)];
+  slot.dies_at_second.store(dies_at_second, std::memory_order_relaxed);
+  slot.count.store(0, std::memory_order_relaxed);
+  std::lock_guard guard(impl.lock);
+  impl.signal_handlers[signal].swap(handler);  // a replaced one is dropped after the locks
 }
 
 bool uninstall_signal_handler(LoopImpl& impl, int signal) {
   if (signal <= 0 || signal >= NSIG) return false;
   std::shared_ptr<StandingCallback> removed;  // dropped after the locks
   std::lock_guard table_guard(table_lock);
-  Slot& slot = table[static_cast<std::size_t>(signal)];
-  if (slot.owner != &impl) return false;
-  static_cast<void>(sys::sigaction(signal, &slot.before, nullptr));
-  slot.pipe.store(-1, std::memory_order_release);
-  slot.owner = nullptr;
-  std::lock_guard guard(impl.lock);
-  const auto found = impl.signal_handlers.find(signal);
-  if (found != impl.signal_handlers.end()) {
+  if (table[static_cast<std::size_t>(signal)].owner != &impl) return false;
+  {
+    std::lock_guard guard(impl.lock);
+    const auto found = impl.signal_handlers.find(signal);
+    if (found == impl.signal_handlers.end()) return false;
     removed = std::move(found->second);
     impl.signal_handlers.erase(found);
   }
+  leave_signal_locked(impl, signal);
   return true;
 }
 
+namespace {
+
+void remove_stream_locked(const std::shared_ptr<SignalQueue>& queue) noexcept {
+  if (!std::exchange(queue->is_subscribed, false)) return;
+  {
+    std::lock_guard guard(queue->loop.lock);
+    std::erase(queue->loop.signal_queues, queue);
+  }
+  for (const int signal : queue->numbers) {
+    Slot& slot = table[static_cast<std::size_t>(signal)];
+    // As run() had it: the next signal is the first one.
+    if (slot.streams.fetch_sub(1, std::memory_order_relaxed) == 1)
+      slot.count.store(0, std::memory_order_relaxed);
+    leave_signal_locked(queue->loop, signal);
+  }
+}
+
+}  // namespace
+
+void subscribe_to_signals(const std::shared_ptr<SignalQueue>& queue) {
+  for (const int signal : queue->numbers) require_catchable(signal, "SignalStream");
+  hold_over_forks<table_lock>();
+  std::lock_guard table_guard(table_lock);
+  LoopImpl& impl = queue->loop;
+  std::size_t taken = 0;
+  try {
+    {
+      std::lock_guard guard(impl.lock);
+      impl.signal_queues.push_back(queue);
+    }
+    for (; taken < queue->numbers.size(); ++taken) {
+      take_signal_locked(impl, queue->numbers[taken], "SignalStream");
+      table[static_cast<std::size_t>(queue->numbers[taken])].streams.fetch_add(1, std::memory_order_relaxed);
+    }
+  } catch (...) {
+    queue->numbers.resize(taken);
+    queue->is_subscribed = true;
+    remove_stream_locked(queue);
+    throw;
+  }
+  queue->is_subscribed = true;
+}
+
+void unsubscribe_from_signals(const std::shared_ptr<SignalQueue>& queue) noexcept {
+  std::lock_guard table_guard(table_lock);
+  if (queue->forks != fork_count()) {  // a child's copy: the loop's lock may never be opened there
+    for (const int signal : queue->numbers) forget_parents_handler_locked(signal);
+    return;
+  }
+  remove_stream_locked(queue);
+}
+
 void uninstall_all_signal_handlers(LoopImpl& impl) noexcept {
+  for (;;) {
+    std::shared_ptr<SignalQueue> queue;
+    {
+      std::lock_guard table_guard(table_lock);
+      {
+        std::lock_guard guard(impl.lock);
+        if (impl.signal_queues.empty()) break;
+        queue = impl.signal_queues.back();
+      }
+      remove_stream_locked(queue);
+    }
+    queue->close();
+  }
   for (int signal = 1; signal < NSIG; ++signal) static_cast<void>(uninstall_signal_handler(impl, signal));
   impl.signal_pipe.pipe.reset();
 }
