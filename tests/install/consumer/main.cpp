@@ -5,6 +5,10 @@
 #define HAS_TASKS
 #endif
 
+#ifdef WITH_TLS
+#include <fibrio/tls.hpp>
+#endif
+
 #include <cstdlib>
 #include <iostream>
 
@@ -14,6 +18,9 @@ int main() {
   if (std::getenv("FIBRIO_CONFIG") != nullptr && fibrio::Config::load().workers != 3) return 2;
   const int answer = fibrio::run([] { return fibrio::await(fibrio::create_task([] { return 42; })); });
   if (answer != 42) return 1;
+#endif
+#ifdef WITH_TLS
+  if (fibrio::tls::Context::client().is_server()) return 3;
 #endif
   std::cout << "fibrio " << fibrio::version() << '\n';
 }
