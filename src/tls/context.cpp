@@ -6,8 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
-#include <fstream>
-#include <iterator>
+#include <cstdio>
 #include <stdexcept>
 #include <utility>
 
@@ -27,11 +26,17 @@ std::string described(const Pem& pem, const std::string& what) {
 
 BioHandle open_pem(const Pem& pem, const std::string& what, std::string& storage) {
   if (!pem.path().empty()) {
-    errno = 0;
-    std::ifstream file(pem.path(), std::ios::binary);
-    storage.assign(std::istreambuf_iterator<char>(file), {});
-    if (!file)
-      throw std::system_error(errno != 0 ? errno : EIO, std::generic_category(), described(pem, what));
+    const std::unique_ptr<std::FILE, Deleter<&std::fclose>> file(std::fopen(pem.path().c_str(), "rbe"));
+    char part[4096];
+    std::size_t count = 1;
+    while (file != nullptr && count > 0) {
+      count = std::fread(part, 1, sizeof part, file.get());
+      storage.append(part, count);
+    }
+    const int error = errno;
+    if (file == nullptr || std::ferror(file.get()) != 0) {
+      throw std::system_error(error, std::generic_category(), described(pem, what));
+    }
   } else {
     storage = pem.text();
   }
@@ -193,7 +198,6 @@ void ContextImpl::set_own_certificate(const Pem& certificates, const Pem& key, c
       PEM_read_bio_PrivateKey(bio.get(), nullptr, &give_password, const_cast<std::string*>(&password)));
   if (own == nullptr) throw take_error(described(source, "key"));
   require(SSL_CTX_use_PrivateKey(context, own.get()), described(source, "key"));
-  OPENSSL_cleanse(storage.data(), storage.size());
 }
 
 void ContextImpl::trust(const Pem& authorities) {

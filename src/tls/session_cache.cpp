@@ -24,6 +24,11 @@ SessionHandle SessionCache::take(const std::string& peer) {
   const std::lock_guard guard(lock_);
   const auto found = by_peer_.find(peer);
   if (found == by_peer_.end()) return nullptr;
+  SSL_SESSION* const kept = found->second->session.get();
+  if (SSL_SESSION_get_protocol_version(kept) < TLS1_3_VERSION) {
+    SSL_SESSION_up_ref(kept);
+    return SessionHandle(kept);
+  }
   SessionHandle session = std::move(found->second->session);
   entries_.erase(found->second);
   by_peer_.erase(found);

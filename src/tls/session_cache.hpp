@@ -1,6 +1,7 @@
 // What: the sessions that a client may resume: the latest one of each peer, for so many peers.
 // Threads: any. Called inside OpenSSL, so with a connection's mutex held; the lock here is the inner one.
-// Protocol: who takes a session has it alone. A ticket of TLS 1.3 should be used once; the peer sends new ones.
+// Protocol: who takes a session of TLS 1.3 has it alone: a ticket should be used once, and the peer sends new ones.
+//   With TLS 1.2 it mostly sends none to who resumes, so the session stays.
 #pragma once
 
 #include <cstddef>
