@@ -8,6 +8,7 @@
 #include <openssl/x509v3.h>
 
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <span>
 #include <string>
@@ -133,6 +134,24 @@ inline tls::ClientOptions client_options() {
   options.authorities = tls::Pem::text(certificates().authority.certificate);
   return options;
 }
+
+// A file that is gone at the end.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(const std::string& text) {
+    const int fd = ::mkstemp(path_);
+    expect(fd >= 0, "a temporary file");
+    ::close(fd);
+    std::ofstream(path_) << text;
+  }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  ~TemporaryFile() { ::unlink(path_); }
+  [[nodiscard]] std::string path() const { return path_; }
+
+ private:
+  char path_[32] = "/tmp/fibrio-tls-XXXXXX";
+};
 
 // --- streams -----------------------------------------------------------------------------------------------
 

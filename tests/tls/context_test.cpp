@@ -1,29 +1,9 @@
-#include <fstream>
-
 #include "support/tls.hpp"
 
 using namespace fibrio;
 using namespace fibrio::tls_test;
 
 namespace {
-
-// A file that is gone at the end.
-class TemporaryFile {
- public:
-  explicit TemporaryFile(const std::string& text) {
-    const int fd = ::mkstemp(path_);
-    expect(fd >= 0, "a temporary file");
-    ::close(fd);
-    std::ofstream(path_) << text;
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  ~TemporaryFile() { ::unlink(path_); }
-  [[nodiscard]] std::string path() const { return path_; }
-
- private:
-  char path_[32] = "/tmp/fibrio-tls-XXXXXX";
-};
 
 template <class E>
 std::string refused_server(const std::string& certificates, const std::string& key,
