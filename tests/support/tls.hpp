@@ -166,11 +166,11 @@ inline Pipe make_pipe() {
   return {make_byte_stream(std::move(pair.client)), make_byte_stream(std::move(pair.server))};
 }
 
-// Reads and writes at most so many bytes at once.
+// Reads and writes at most so many bytes at once; nothing without a wait, if `takes_now` is false.
 class Trickle final : public ByteStream {
  public:
-  Trickle(std::unique_ptr<ByteStream> stream, std::size_t bytes)
-      : stream_(std::move(stream)), bytes_(bytes) {}
+  Trickle(std::unique_ptr<ByteStream> stream, std::size_t bytes, bool takes_now = true)
+      : stream_(std::move(stream)), bytes_(bytes), takes_now_(takes_now) {}
   std::size_t read_some(std::span<std::byte> buffer) override {
     return stream_->read_some(buffer.first(std::min(buffer.size(), bytes_)));
   }
@@ -178,7 +178,7 @@ class Trickle final : public ByteStream {
     return stream_->write_some(data.first(std::min(data.size(), bytes_)));
   }
   std::size_t try_write_some(std::span<const std::byte> data) override {
-    return stream_->try_write_some(data.first(std::min(data.size(), bytes_)));
+    return takes_now_ ? stream_->try_write_some(data.first(std::min(data.size(), bytes_))) : 0;
   }
   [[nodiscard]] bool can_shutdown_write() const noexcept override { return stream_->can_shutdown_write(); }
   void shutdown_write() override { stream_->shutdown_write(); }
@@ -191,6 +191,7 @@ class Trickle final : public ByteStream {
  private:
   std::unique_ptr<ByteStream> stream_;
   std::size_t bytes_;
+  bool takes_now_;
 };
 
 struct TlsPair {

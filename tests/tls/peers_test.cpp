@@ -36,7 +36,8 @@ std::pair<std::string, int> finish(Program& program) {
 
 void skip_without(const std::string& program) {
   Program probe({program, program == "openssl" ? "version" : "--version"});
-  if (!probe.is_started() || probe.finish().second != 0) fibrio::test::skip(("no " + program + " here").c_str());
+  if (!probe.is_started() || probe.finish().second != 0)
+    fibrio::test::skip(("no " + program + " here").c_str());
 }
 
 constexpr LoopShape kTwoShapes[] = {{1, false}, {4, true}};

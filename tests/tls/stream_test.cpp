@@ -92,6 +92,26 @@ TEST_CASE("TLS over a transport that moves one byte at a time loses nothing", "[
   });
 }
 
+TEST_CASE("Over a transport that is always full at first, the sender sends what single writes leave",
+          "[tls]") {
+  const std::vector<std::byte> data = test_data(300'000 / kSlowdown, 4);
+  on_loops([&] {
+    Pipe pipe = make_pipe();
+    pipe.client = std::make_unique<Trickle>(std::move(pipe.client), 1000, false);
+    TlsPair pair = shake(std::move(pipe), tls::Context::client(client_options()),
+                         tls::Context::server(server_options()));
+    auto reader = create_task([&] { expect_data(*pair.server, data); });
+    auto rest = std::span<const std::byte>(data);
+    // One write leaves all of its bytes to the sender; who waits for the answer gets it.
+    rest = rest.subspan(pair.client->write_some(rest.first(100)));
+    for (std::size_t piece = 1; !rest.empty(); piece = piece * 2 % 100'003) {
+      rest = rest.subspan(pair.client->write_some(rest.first(std::min(piece, rest.size()))));
+    }
+    pair.client->close();
+    await(reader);
+  });
+}
+
 // asyncio: test_ssl TestSSL.test_create_server_ssl_over_ssl
 // asyncio: test_sslproto SslProtoHandshakeTests.test_close_during_ssl_over_ssl
 TEST_CASE("TLS runs inside TLS, and ends from the outside in", "[tls]") {
