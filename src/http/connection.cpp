@@ -110,7 +110,8 @@ class Connection final : private detail::BodySource, private BodyWriter {
     bool keep_alive = request_.keep_alive() && !response.close && !is_body_bad_ && !entry_.is_stopped() &&
                       requests_ != state_.options.max_requests_per_connection &&
                       !state_.is_draining.load(std::memory_order_relaxed);
-    keep_alive = drop_body(false) && keep_alive;
+    // A stream may still read the body that it answers.
+    if (!response.stream) keep_alive = drop_body(false) && keep_alive;
     keep_alive = send(response, keep_alive);
     if (!keep_alive) return false;
     if (!parser_.is_done() && !drop_body(true)) return false;

@@ -1,7 +1,7 @@
 #include "http/response_writer.hpp"
 
+#include <algorithm>
 #include <charconv>
-#include <cstring>
 
 #include "http/text.hpp"
 
@@ -17,8 +17,7 @@ class Cursor {
  public:
   explicit Cursor(char* place) : place_(place) {}
   Cursor& operator<<(std::string_view text) {
-    std::memcpy(place_, text.data(), text.size());
-    place_ += text.size();
+    place_ = std::copy(text.begin(), text.end(), place_);
     return *this;
   }
   Cursor& operator<<(std::uint64_t number) {

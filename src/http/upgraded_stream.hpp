@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "fibrio/byte_stream.hpp"
 
@@ -15,6 +17,8 @@ class UpgradedStream final : public ByteStream {
  public:
   UpgradedStream(ByteStream& stream, std::span<const char> received)
       : stream_(stream), received_(received.begin(), received.end()) {}
+  UpgradedStream(std::shared_ptr<ByteStream> stream, std::span<const char> received)
+      : owned_(std::move(stream)), stream_(*owned_), received_(received.begin(), received.end()) {}
 
   std::size_t read_some(std::span<std::byte> buffer) override {
     if (at_ == received_.size()) return stream_.read_some(buffer);
@@ -41,6 +45,7 @@ class UpgradedStream final : public ByteStream {
   [[nodiscard]] Address peer_address() const override { return stream_.peer_address(); }
 
  private:
+  const std::shared_ptr<ByteStream> owned_;
   ByteStream& stream_;
   std::string received_;
   std::size_t at_ = 0;

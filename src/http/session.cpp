@@ -1,0 +1,177 @@
+#include "fibrio/http/session.hpp"
+
+#include <algorithm>
+#include <array>
+#include <stdexcept>
+#include <system_error>
+#include <utility>
+
+#include "fibrio/fibrio.hpp"
+#include "http/connection_pool.hpp"
+#include "http/exchange.hpp"
+#include "http/text.hpp"
+
+namespace fibrio::http {
+
+namespace {
+
+constexpr std::size_t kReadStep = 16 * 1024;
+
+bool is_idempotent(std::string_view method) {
+  constexpr std::array<std::string_view, 6> kMethods = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};
+  return std::find(kMethods.begin(), kMethods.end(), method) != kMethods.end();
+}
+
+bool is_redirect(unsigned status) {
+  return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
+
+void drop_body(RequestOptions& options) {
+  options.body.clear();
+  options.stream = nullptr;
+  options.stream_length.reset();
+  for (const char* name :
+       {"Content-Type", "Content-Encoding", "Content-Language", "Content-Location", "Expect"}) {
+    options.fields.erase(name);
+  }
+}
+
+void drop_credentials(RequestOptions& options) {
+  for (const char* name : {"Authorization", "Cookie", "Proxy-Authorization", "Host"}) {
+    options.fields.erase(name);
+  }
+}
+
+Url resolve(const Url& base, std::string_view location) {
+  try {
+    return base.resolve(location);
+  } catch (const std::invalid_argument& error) {
+    throw HttpError(502, std::string("a redirect to nowhere: ") + error.what());
+  }
+}
+
+// So that its connection can be used again; a body of some length is not worth it.
+void drain(ClientResponse& response) {
+  std::array<std::byte, 2048> dropped;
+  for (int i = 0; i < 8 && response.read_some(dropped) > 0; ++i) {
+  }
+}
+
+}  // namespace
+
+ClientResponse::ClientResponse(std::unique_ptr<detail::Exchange> exchange) noexcept
+    : exchange_(std::move(exchange)) {}
+ClientResponse::ClientResponse(ClientResponse&&) noexcept = default;
+ClientResponse& ClientResponse::operator=(ClientResponse&&) noexcept = default;
+ClientResponse::~ClientResponse() = default;
+
+unsigned ClientResponse::status() const noexcept { return exchange_->status(); }
+const Fields& ClientResponse::fields() const noexcept { return exchange_->fields(); }
+const Url& ClientResponse::url() const noexcept { return exchange_->url(); }
+int ClientResponse::redirects() const noexcept { return exchange_->redirects; }
+std::size_t ClientResponse::read_some(std::span<std::byte> buffer) { return exchange_->read_body(buffer); }
+std::unique_ptr<ByteStream> ClientResponse::take_stream() { return exchange_->take_stream(); }
+
+std::string ClientResponse::read_all(std::size_t max_bytes) {
+  std::string text;
+  std::size_t used = 0;
+  for (;;) {
+    if (used == text.size()) text.resize(used + std::max(kReadStep, used));
+    const std::size_t count = read_some(std::as_writable_bytes(std::span(text).subspan(used)));
+    if (count == 0) break;
+    used += count;
+    if (used > max_bytes)
+      throw HttpError(502, "the answer's body is longer than " + std::to_string(max_bytes));
+  }
+  text.resize(used);
+  return text;
+}
+
+Session::Session(SessionOptions options) {
+  const auto require = [](bool holds, const char* what) {
+    if (!holds) throw std::invalid_argument(std::string("http: SessionOptions: ") + what);
+  };
+  require(options.max_connections > 0, "max_connections must be at least 1");
+  require(options.max_header_bytes >= 256 && options.max_header_bytes <= 1024 * 1024,
+          "max_header_bytes must be from 256 to 1048576");
+  options_ = std::make_shared<const SessionOptions>(std::move(options));
+  pool_ = std::make_shared<detail::ConnectionPool>(options_);
+}
+
+Session::~Session() { close(); }
+
+void Session::close() { pool_->close(); }
+
+std::size_t Session::idle_connections() const { return pool_->idle(); }
+
+ClientResponse Session::send_once(std::string_view method, const Url& url,
+                                  const std::shared_ptr<RequestOptions>& options,
+                                  std::optional<TimePoint> deadline, bool with_credentials) {
+  const bool may_repeat = is_idempotent(method) && !options->stream;
+  for (bool may_reuse = true;; may_reuse = false) {
+    auto exchange = std::make_unique<detail::Exchange>(pool_->lease(url, may_reuse), options_, url, deadline);
+    try {
+      exchange->send(method, options, with_credentials);
+      exchange->receive_header();
+      return ClientResponse(std::move(exchange));
+    } catch (const std::system_error&) {
+      if (!exchange->is_reused() || exchange->has_answer() || !may_repeat) throw;
+    }
+  }
+}
+
+ClientResponse Session::request(std::string_view method, std::string_view url, RequestOptions options) {
+  if (!is_token(method)) throw std::invalid_argument("http: no method: '" + std::string(method) + "'");
+  Url target = Url::parse(url);
+  for (const auto& [name, value] : options.query) target.add_query(name, value);
+  const Duration limit = options.timeout.value_or(options_->timeout);
+  std::optional<TimePoint> deadline;
+  if (limit >= Duration::zero()) deadline = get_running_loop().time() + limit;
+
+  const auto run = [&] {
+    std::string verb(method);
+    auto request = std::make_shared<RequestOptions>(std::move(options));
+    bool with_credentials = true;
+    for (int redirects = 0;; ++redirects) {
+      if (target.is_secure() && !options_->make_secure) {
+        throw std::invalid_argument("http: " + target.to_string() +
+                                    " needs SessionOptions::make_secure (TLS)");
+      }
+      ClientResponse response = send_once(verb, target, request, deadline, with_credentials);
+      response.exchange_->redirects = redirects;
+      const std::string_view location = response.field("Location");
+      const unsigned status = response.status();
+      if (!request->follow_redirects || !is_redirect(status) || location.empty()) return response;
+      const bool is_see_other = status == 303 || (status < 303 && verb == "POST");
+      if (!is_see_other && request->stream) return response;  // it cannot be sent again
+      if (redirects >= options_->max_redirects)
+        throw HttpError(502, "more than " + std::to_string(redirects) + " redirects");
+      Url next = resolve(target, location);
+      request = std::make_shared<RequestOptions>(*request);  // the old one may still be in use by a sender
+      if (is_see_other && verb != "HEAD" && verb != "GET") {
+        verb = "GET";
+        drop_body(*request);
+      }
+      if (next.origin() != target.origin()) {
+        drop_credentials(*request);
+        with_credentials = false;
+      }
+      target = std::move(next);
+      drain(response);
+    }
+  };
+  return deadline ? timeout_at(*deadline, run) : run();
+}
+
+ClientResponse Session::get(std::string_view url, RequestOptions options) {
+  return request("GET", url, std::move(options));
+}
+ClientResponse Session::head(std::string_view url, RequestOptions options) {
+  return request("HEAD", url, std::move(options));
+}
+ClientResponse Session::post(std::string_view url, std::string body, RequestOptions options) {
+  options.body = std::move(body);
+  return request("POST", url, std::move(options));
+}
+
+}  // namespace fibrio::http

@@ -1,0 +1,124 @@
+#include "fibrio/http/url.hpp"
+
+#include <algorithm>
+#include <array>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "http/text.hpp"
+
+namespace fibrio::http {
+
+namespace {
+
+constexpr std::array<std::pair<std::string_view, std::uint16_t>, 4> kSchemes = {
+    {{"http", std::uint16_t{80}},
+     {"https", std::uint16_t{443}},
+     {"ws", std::uint16_t{80}},
+     {"wss", std::uint16_t{443}}}};
+
+[[noreturn]] void refuse(std::string_view text, const char* why) {
+  throw std::invalid_argument("http: the URL '" + std::string(text) + "': " + why);
+}
+
+std::uint16_t default_port(std::string_view scheme) {
+  for (const auto& [name, port] : kSchemes) {
+    if (name == scheme) return port;
+  }
+  return 0;
+}
+
+std::string lower(std::string_view text) {
+  std::string all(text);
+  std::transform(all.begin(), all.end(), all.begin(), to_lower);
+  return all;
+}
+
+// "/a/./b/../c" is "/a/c" (RFC 3986, 5.2.4).
+std::string remove_dots(std::string_view path) {
+  std::vector<std::string_view> kept;
+  bool is_folder = false;
+  for (std::string_view rest = path; !rest.empty();) {
+    rest.remove_prefix(1);
+    const std::string_view segment = rest.substr(0, rest.find('/'));
+    rest.remove_prefix(segment.size());
+    is_folder = segment == "." || segment == "..";
+    if (segment == ".." && !kept.empty()) kept.pop_back();
+    if (!is_folder) kept.push_back(segment);
+  }
+  std::string clean;
+  for (const std::string_view segment : kept) clean.append("/").append(segment);
+  return is_folder || clean.empty() ? clean + "/" : clean;
+}
+
+}  // namespace
+
+Url Url::parse(std::string_view text) {
+  const auto is_bad = [](char c) {
+    return c <= ' ' || c >= '\x7f' || c == '"' || c == '<' || c == '>' || c == '\\' || c == '^' || c == '`' ||
+           c == '{' || c == '|' || c == '}';
+  };
+  if (std::any_of(text.begin(), text.end(), is_bad)) refuse(text, "a character that must be percent-encoded");
+  const std::size_t colon = text.find("://");
+  if (colon == std::string_view::npos) refuse(text, "it must begin with a scheme and \"://\"");
+  Url url;
+  url.scheme_ = lower(text.substr(0, colon));
+  url.port_ = default_port(url.scheme_);
+  if (url.port_ == 0) refuse(text, "the scheme must be http, https, ws or wss");
+
+  std::string_view rest = text.substr(colon + 3);
+  rest = rest.substr(0, rest.find('#'));
+  const std::size_t end = std::min(rest.find_first_of("/?"), rest.size());
+  std::string_view authority = rest.substr(0, end);
+  if (authority.find('@') != std::string_view::npos)
+    refuse(text, "credentials are not taken from URLs; use a field");
+  if (!is_host(authority)) refuse(text, "the host or port is malformed");
+  const std::size_t bracket = authority.find(']');
+  const std::size_t port = authority.find(':', bracket == std::string_view::npos ? 0 : bracket);
+  if (port != std::string_view::npos) {
+    if (port + 1 < authority.size())
+      url.port_ = static_cast<std::uint16_t>(*parse_number(authority.substr(port + 1)));
+    authority = authority.substr(0, port);
+  }
+  if (bracket != std::string_view::npos) authority = authority.substr(1, bracket - 1);
+  url.host_ = lower(authority);
+  if (url.host_.empty()) refuse(text, "there is no host");
+  if (url.port_ == 0) refuse(text, "port 0");
+  if (!rest.substr(end).starts_with('/')) url.target_ = "/";
+  url.target_ += rest.substr(end);
+  return url;
+}
+
+Url Url::resolve(std::string_view reference) const {
+  reference = reference.substr(0, reference.find('#'));
+  const std::size_t colon = reference.find("://");
+  if (colon != std::string_view::npos && reference.find_first_of("/?") == colon + 1) return parse(reference);
+  if (reference.starts_with("//")) return parse(scheme_ + ":" + std::string(reference));
+  const std::string_view path = std::string_view(target_).substr(0, target_.find('?'));
+  std::string target;
+  if (reference.empty()) {
+    target = target_;
+  } else if (reference.starts_with('?')) {
+    target = std::string(path) + std::string(reference);
+  } else {
+    const std::size_t mark = std::min(reference.find('?'), reference.size());
+    std::string whole(reference.substr(0, mark));
+    if (!whole.starts_with('/')) whole = std::string(path.substr(0, path.rfind('/') + 1)) + whole;
+    target = remove_dots(whole) + std::string(reference.substr(mark));
+  }
+  return parse(origin() + target);
+}
+
+std::string Url::authority() const {
+  std::string text = host_.find(':') == std::string::npos ? host_ : "[" + host_ + "]";
+  if (port_ != default_port(scheme_)) text += ":" + std::to_string(port_);
+  return text;
+}
+
+void Url::add_query(std::string_view name, std::string_view value) {
+  target_ += target_.find('?') == std::string::npos ? '?' : '&';
+  target_ += percent_encode(name) + "=" + percent_encode(value);
+}
+
+}  // namespace fibrio::http
