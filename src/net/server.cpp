@@ -1,4 +1,5 @@
 #include "net/server.hpp"
+#include "net/socket_calls.hpp"
 
 #include <netdb.h>
 #include <netinet/in.h>

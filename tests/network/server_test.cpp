@@ -475,6 +475,7 @@ TEST_CASE("Dropping a Server stops listening; its connections live on", "[server
 }
 
 // asyncio: test_base_events BaseEventLoopWithSelectorTests.test_accept_connection_exception
+// asyncio: test_selector_events BaseSelectorEventLoopTests.test_accept_connection_skip_connectionabortederror
 TEST_CASE("Server: out of fds, it is reported once, and all who connected are served later", "[server]") {
   test::ScopedSyscalls scoped;
   test::Fault<&sys::Syscalls::accept4> accept;
