@@ -40,6 +40,9 @@ class UnixStream {
   void write_all(std::span<const std::byte> first, std::span<const std::byte> second) {
     stream_.write_all(first, second);
   }
+  std::uint64_t send_file(int file, std::uint64_t offset = 0, std::uint64_t count = kToEndOfFile) {
+    return stream_.send_file(file, offset, count);
+  }
   void shutdown_write() { stream_.shutdown_write(); }
   void close() noexcept { stream_.close(); }
   // A Unix socket has no reset: the peer reads the end, or ECONNRESET if it left data unread here.

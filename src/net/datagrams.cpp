@@ -17,6 +17,7 @@
 #include "fibrio/tasks.hpp"
 #include "net/datagram_calls.hpp"
 #include "net/socket_calls.hpp"
+#include "net/stream_socket.hpp"
 #include "sched/worker.hpp"
 
 namespace fibrio {
@@ -224,10 +225,10 @@ void UdpSocket::close() noexcept {
 }
 bool UdpSocket::is_open() const noexcept { return socket_ != nullptr && socket_->is_open(); }
 Address UdpSocket::local_address() const {
-  return detail::address_of(socket_, "getsockname", detail::kSockName);
+  return detail::local_address(Socket::Operation(open_or_throw(socket_, "getsockname"), "getsockname").fd());
 }
 Address UdpSocket::peer_address() const {
-  return detail::address_of(socket_, "getpeername", detail::kPeerName);
+  return detail::peer_address(Socket::Operation(open_or_throw(socket_, "getpeername"), "getpeername").fd());
 }
 void UdpSocket::set_option(int level, int name, int value) {
   const Socket::Operation operation(open_or_throw(socket_, "setsockopt"), "setsockopt");

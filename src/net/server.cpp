@@ -1,5 +1,4 @@
 #include "net/server.hpp"
-#include "net/socket_calls.hpp"
 
 #include <netdb.h>
 #include <netinet/in.h>

@@ -36,27 +36,6 @@ inline void set_int_option(int fd, int level, int name, int value, const char* w
   return value;
 }
 
-template <class Get>
-Address name_of(int fd, const char* call, Get get) {
-  sockaddr_storage storage{};
-  socklen_t length = sizeof storage;
-  const int error = get(fd, reinterpret_cast<sockaddr*>(&storage), &length);
-  if (error < 0) fail(error, call);
-  return Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&storage), length);
-}
-template <class Get>
-Address address_of(const std::shared_ptr<Socket>& socket, const char* call, Get get) {
-  const Socket::Operation operation(open_or_throw(socket, call), call);
-  return name_of(operation.fd(), call, get);
-}
-
-inline constexpr auto kSockName = [](int fd, sockaddr* address, socklen_t* length) {
-  return sys::getsockname(fd, address, length);
-};
-inline constexpr auto kPeerName = [](int fd, sockaddr* address, socklen_t* length) {
-  return sys::getpeername(fd, address, length);
-};
-
 // Makes an fd of the user's one of ours. `where` is what the text of an error ends with.
 inline void make_non_blocking(int fd, const std::string& where) {
   const int flags = sys::fcntl(fd, F_GETFL);

@@ -95,8 +95,19 @@ void listen_on(int fd, int backlog, const Address& address) {
   if (const int error = sys::listen(fd, backlog); error < 0) fail(error, "listen on " + address.to_string());
 }
 
-Address local_address(int fd) { return name_of(fd, "getsockname", kSockName); }
-Address peer_address(int fd) { return name_of(fd, "getpeername", kPeerName); }
+namespace {
+template <class Get>
+Address name_of(int fd, const char* call, Get get) {
+  sockaddr_storage storage{};
+  socklen_t length = sizeof storage;
+  const int error = get(fd, reinterpret_cast<sockaddr*>(&storage), &length);
+  if (error < 0) fail(error, call);
+  return Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&storage), length);
+}
+}  // namespace
+
+Address local_address(int fd) { return name_of(fd, "getsockname", sys::getsockname); }
+Address peer_address(int fd) { return name_of(fd, "getpeername", sys::getpeername); }
 
 sys::UniqueFd accept_connection(Socket& listener) {
   constexpr Duration kBackOff = std::chrono::milliseconds(100);  // out of fds: others must close some first

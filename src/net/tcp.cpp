@@ -18,7 +18,6 @@
 
 namespace fibrio {
 
-using detail::address_of;
 using detail::Direction;
 using detail::fail;
 using detail::open_or_throw;
@@ -174,8 +173,12 @@ void TcpStream::abort() noexcept {
 }
 
 bool TcpStream::is_open() const noexcept { return socket_ != nullptr && socket_->is_open(); }
-Address TcpStream::local_address() const { return address_of(socket_, "getsockname", detail::kSockName); }
-Address TcpStream::peer_address() const { return address_of(socket_, "getpeername", detail::kPeerName); }
+Address TcpStream::local_address() const {
+  return detail::local_address(Socket::Operation(open_or_throw(socket_, "getsockname"), "getsockname").fd());
+}
+Address TcpStream::peer_address() const {
+  return detail::peer_address(Socket::Operation(open_or_throw(socket_, "getpeername"), "getpeername").fd());
+}
 void TcpStream::set_no_delay(bool enabled) { set_option(IPPROTO_TCP, TCP_NODELAY, enabled ? 1 : 0); }
 void TcpStream::set_keep_alive(bool enabled) { set_option(SOL_SOCKET, SO_KEEPALIVE, enabled ? 1 : 0); }
 void TcpStream::set_keep_alive(const KeepAlive& times) {
@@ -231,7 +234,9 @@ TcpStream TcpListener::accept() {
   return TcpStream(std::make_shared<Socket>(std::move(fd)));
 }
 
-Address TcpListener::local_address() const { return address_of(socket_, "getsockname", detail::kSockName); }
+Address TcpListener::local_address() const {
+  return detail::local_address(Socket::Operation(open_or_throw(socket_, "getsockname"), "getsockname").fd());
+}
 void TcpListener::close() noexcept {
   if (socket_ != nullptr) socket_->close(socket_);
 }

@@ -470,6 +470,7 @@ TEST_CASE("An empty reader, writer or signal handler is refused", "[fds]") {
 }
 
 // asyncio: test_events EventLoopTestsMixin.test_add_signal_handler
+// asyncio: test_unix_events SelectorEventLoopSignalTests.test_check_signal
 TEST_CASE("add_signal_handler refuses signals that cannot be caught", "[signals]") {
   on_loops([](EventLoop& loop) {
     for (const int signal : {0, -1, SIGKILL, SIGSTOP, 1000}) {
@@ -568,6 +569,7 @@ TEST_CASE("Closing the loop gives the signals back, and another loop may have th
 }
 
 // asyncio: test_events EventLoopTestsMixin.test_add_signal_handler
+// asyncio: test_unix_events SelectorEventLoopSignalTests.test_add_signal_handler
 TEST_CASE("A signal handler restores what the program had before", "[signals]") {
   ::signal(SIGUSR2, SIG_IGN);
   {
@@ -580,6 +582,7 @@ TEST_CASE("A signal handler restores what the program had before", "[signals]") 
   ::signal(SIGUSR2, SIG_DFL);
 }
 
+// asyncio: test_unix_events SelectorEventLoopSignalTests.test_handle_signal_cancelled_handler
 TEST_CASE("A failing signal handler is reported, a self-removing one works", "[signals]") {
   on_loops(
       [](EventLoop& loop) {

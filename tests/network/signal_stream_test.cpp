@@ -141,6 +141,21 @@ TEST_CASE("The last SignalStream to go restores what the program had before", "[
   ::signal(SIGUSR1, before);
 }
 
+// asyncio: test_unix_events SelectorEventLoopSignalTests.test_handle_signal_no_handler
+TEST_CASE("A signal whose SignalStream went before it was seen is forgotten", "[signals]") {
+  on_loops([] {
+    for (int i = 0; i < 20; ++i) {
+      {
+        SignalStream signals{SIGUSR1};
+        send_self(SIGUSR1);
+      }
+      SignalStream next{SIGUSR2};  // keeps the loop's pipe
+      send_self(SIGUSR2);
+      expect_equal(next.next(), SIGUSR2, "the signal");
+    }
+  });
+}
+
 TEST_CASE("SignalStream refuses what cannot be caught, and signals of another loop", "[signals]") {
   CHECK_THROWS_AS(SignalStream{SIGUSR1}, RuntimeError);
   on_loops([] {

@@ -1,6 +1,4 @@
 // What: sock_*: calls on fds that the test made itself.
-#include <sys/un.h>
-
 #include <fibrio/low_level_sockets.hpp>
 
 #include "support/net.hpp"
@@ -40,12 +38,7 @@ RawPipe connect_sockets(const Address& any) {
 }
 
 Address abstract_name(int number) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  const std::string name = "fibrio_sock_" + std::to_string(::getpid()) + "_" + std::to_string(number);
-  std::memcpy(address.sun_path + 1, name.data(), name.size());
-  return Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&address),
-                                static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size()));
+  return Address::from_path('\0' + ("fibrio_sock_" + std::to_string(::getpid()) + "_" + std::to_string(number)));
 }
 
 void exchange(const Address& any) {

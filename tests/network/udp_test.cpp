@@ -1,8 +1,9 @@
-#include <sys/un.h>
+#include <fcntl.h>
 
 #include <fibrio/datagrams.hpp>
 
 #include "support/net.hpp"
+#include "support/temp_folder.hpp"
 
 using namespace fibrio;
 using namespace fibrio::net_test;
@@ -11,33 +12,7 @@ namespace {
 
 Address loopback6() { return Address::parse("::1", 0); }
 
-Address unix_address(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, path.data(), path.size());
-  const std::size_t length = offsetof(sockaddr_un, sun_path) + path.size() + (path.front() == '\0' ? 0 : 1);
-  return Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&address), static_cast<socklen_t>(length));
-}
-
-// A folder for Unix paths, gone with what is in it.
-class Folder {
- public:
-  Folder() { expect(::mkdtemp(name_) != nullptr, "a folder"); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  ~Folder() {
-    for (const std::string& path : paths_) ::unlink(path.c_str());
-    ::rmdir(name_);
-  }
-  Address address(const std::string& file) {
-    paths_.push_back(name_ + ("/" + file));
-    return unix_address(paths_.back());
-  }
-
- private:
-  char name_[32] = "fibrio_test_XXXXXX";
-  std::vector<std::string> paths_;
-};
+Address in(const test::TempFolder& folder, const std::string& name) { return Address::from_path(folder / name); }
 
 std::string receive_text(UdpSocket& socket, std::size_t bytes = 65536) {
   std::string text(bytes, '\0');
@@ -276,12 +251,12 @@ TEST_CASE("close ends the waits of a UdpSocket with ECANCELED", "[udp]") {
 // asyncio: test_base_events BaseEventLoopWithSelectorTests.test_create_datagram_endpoint_existing_sock_unix
 TEST_CASE("UdpSocket over Unix paths takes over what is stale, and nothing else", "[udp]") {
   on_loops([] {
-    Folder folder;
-    const Address path = folder.address("server");
+    const test::TempFolder folder;
+    const Address path = in(folder, "server");
     for (int i = 0; i < 3; ++i) {  // the file stays each time
       UdpSocket server = UdpSocket::bind(path);
       expect_equal(error_of([&] { (void)UdpSocket::bind(path); }), EADDRINUSE, "errno while it is open");
-      UdpSocket client = UdpSocket::bind(folder.address("client" + std::to_string(i)));
+      UdpSocket client = UdpSocket::bind(in(folder, "client" + std::to_string(i)));
       client.send_to("hello", path);
       std::byte buffer[64];
       const Datagram query = server.recv_from(buffer);
@@ -289,25 +264,25 @@ TEST_CASE("UdpSocket over Unix paths takes over what is stale, and nothing else"
       server.send_to("answer", query.from);
       expect(receive_text(client) == "answer", "the answer");
     }
-    const Address file = folder.address("file");
+    const Address file = in(folder, "file");
     const RawPeer plain(::open(file.host().c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
     expect_equal(error_of([&] { (void)UdpSocket::bind(file); }), EADDRINUSE, "errno for what is no socket");
     expect(::access(file.host().c_str(), F_OK) == 0, "the file is still there");
     const std::string name = std::string(1, '\0') + "fibrio_udp_" + std::to_string(::getpid());
-    UdpSocket abstract = UdpSocket::bind(unix_address(name));
-    expect_equal(error_of([&] { (void)UdpSocket::bind(unix_address(name)); }), EADDRINUSE, "errno");
+    UdpSocket abstract = UdpSocket::bind(Address::from_path(name));
+    expect_equal(error_of([&] { (void)UdpSocket::bind(Address::from_path(name)); }), EADDRINUSE, "errno");
   });
 }
 
 TEST_CASE("UdpSocket waits while a Unix peer's queue is full, connected or not", "[udp]") {
   on_loops([] {
-    Folder folder;
+    const test::TempFolder folder;
     constexpr int kMessages = 2000;
     for (const bool connects : {false, true}) {
-      UdpSocket server = UdpSocket::bind(folder.address(connects ? "c" : "u"));
+      UdpSocket server = UdpSocket::bind(in(folder, connects ? "c" : "u"));
       const Address to = server.local_address();
       auto sender = create_task([&] {
-        UdpSocket client = connects ? UdpSocket::connect(to) : UdpSocket::bind(folder.address("from"));
+        UdpSocket client = connects ? UdpSocket::connect(to) : UdpSocket::bind(in(folder, "from"));
         for (int i = 0; i < kMessages; ++i) {
           const std::string text = "message " + std::to_string(i);
           connects ? client.send(text) : client.send_to(text, to);
@@ -320,7 +295,7 @@ TEST_CASE("UdpSocket waits while a Unix peer's queue is full, connected or not",
       }
       await(sender);
       auto cancelled = create_task([&] {
-        UdpSocket client = connects ? UdpSocket::connect(to) : UdpSocket::bind(folder.address("again"));
+        UdpSocket client = connects ? UdpSocket::connect(to) : UdpSocket::bind(in(folder, "again"));
         for (;;) connects ? client.send("x") : client.send_to("x", to);
       });
       let_others_wait();

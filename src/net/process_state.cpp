@@ -1,0 +1,144 @@
+#include "net/process_state.hpp"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+#include <string>
+#include <system_error>
+#include <thread>
+
+#include "fibrio/errors.hpp"
+#include "fibrio/event_loop.hpp"
+#include "fibrio/tasks.hpp"
+#include "net/fd_watch.hpp"
+#include "net/loop_access.hpp"
+#include "net/socket_calls.hpp"
+#include "sched/scheduler.hpp"
+#include "sched/this_worker.hpp"
+#include "task/loop_services.hpp"
+
+namespace fibrio::detail {
+
+namespace {
+
+int status_of(const siginfo_t& info) noexcept {
+  return info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+}
+
+int wait_for_pidfd(int pidfd, siginfo_t& info, int options) noexcept {
+  int error = 0;
+  do {
+    info = {};
+    error = sys::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | options);
+  } while (error == -EINTR);
+  return error;
+}
+
+}  // namespace
+
+ProcessState::ProcessState(Scheduler& scheduler, OnDrop on_drop) noexcept
+    : scheduler_(scheduler), loop_id_(scheduler.id), on_drop_(on_drop) {}
+
+ProcessState::~ProcessState() {
+  if (!pidfd_.is_open()) return;
+  siginfo_t info{};
+  if (on_drop_ == OnDrop::kDetach) {
+    try {
+      std::thread([pidfd = std::move(pidfd_)] {
+        siginfo_t ended{};
+        static_cast<void>(wait_for_pidfd(pidfd.get(), ended, 0));
+      }).detach();
+      return;
+    } catch (const std::system_error&) {  // no thread: it stays a zombie after its end, until we end
+      return;
+    }
+  }
+  sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
+  static_cast<void>(wait_for_pidfd(pidfd_.get(), info, 0));
+}
+
+void ProcessState::adopt(Child child) {
+  pid_ = child.pid;
+  pidfd_ = std::move(child.pidfd);
+  // Tells when the callback goes, be it with the loop.
+  const std::shared_ptr<ProcessState> watched(this, [self = shared_from_this()](ProcessState* state) {
+    state->is_watched_.store(false, std::memory_order_release);
+    if (!state->returncode()) state->ended_.set();  // else reap does, when all is done
+  });
+  is_watched_.store(true, std::memory_order_relaxed);
+  fd_watch_of_running_loop().set_callback(pidfd_.get(), Direction::read, [watched] { watched->reap(); });
+}
+
+std::optional<int> ProcessState::take_status_locked(int options, bool& is_lost) noexcept {
+  siginfo_t info{};
+  const int error = wait_for_pidfd(pidfd_.get(), info, options);
+  if (error == 0) return info.si_pid == 0 ? std::nullopt : std::optional<int>(status_of(info));
+  is_lost = true;
+  return kUnknown;
+}
+
+void ProcessState::reap() {
+  sys::UniqueFd watched;
+  bool is_lost = false;
+  {
+    const std::lock_guard guard(lock_);
+    if (!pidfd_.is_open()) return;
+    const std::optional<int> status = take_status_locked(WNOHANG, is_lost);
+    if (!status) return;
+    watched = std::move(pidfd_);
+    // release: partner of returncode's acquire.
+    returncode_.store(*status, std::memory_order_release);
+  }
+  struct Call {
+    int fd;
+    pid_t lost_pid;  // 0: it was not lost
+  } call{watched.get(), is_lost ? pid_ : 0};
+  // Before the fd is closed. The loop may be gone: then nobody watches.
+  with_live_loop(
+      &scheduler_, loop_id_,
+      [](Scheduler& scheduler, void* context) {
+        const auto& done = *static_cast<Call*>(context);
+        scheduler.event_loop->remove_reader(done.fd);
+        if (done.lost_pid != 0) {
+          report_exception(scheduler,
+                           "somebody else took the status of child process " + std::to_string(done.lost_pid) +
+                               " (waitpid, or an ignored SIGCHLD); its returncode is 255",
+                           nullptr, AnyFuture());
+        }
+      },
+      &call);
+  watched.close();
+  ended_.set();
+}
+
+int ProcessState::wait() {
+  constexpr Duration kPeriod = std::chrono::milliseconds(1);
+  for (;;) {
+    reap();
+    if (const std::optional<int> code = returncode()) return *code;
+    // acquire: partner of the release of who sets ended_ next.
+    if (is_watched_.load(std::memory_order_acquire)) {
+      ended_.wait();
+    } else if (this_worker() != nullptr) {  // its loop was closed; nobody will tell
+      sleep(kPeriod);
+    } else {
+      std::this_thread::sleep_for(kPeriod);
+    }
+  }
+}
+
+void ProcessState::send_signal(int signal) {
+  const std::lock_guard guard(lock_);
+  const std::string call = "send_signal to process " + std::to_string(pid_);
+  if (!pidfd_.is_open()) fail(-ESRCH, call);
+  if (const int error = sys::pidfd_send_signal(pidfd_.get(), signal); error < 0) fail(error, call);
+}
+
+void ProcessState::drop() noexcept {
+  if (on_drop_ == OnDrop::kDetach) return;
+  const std::lock_guard guard(lock_);
+  if (pidfd_.is_open()) sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
+}
+
+}  // namespace fibrio::detail

@@ -1,0 +1,88 @@
+// Faults of the calls that make signals ours, and of reading a pipe.
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <fibrio/pipes.hpp>
+#include <fibrio/signals.hpp>
+
+#include "support/faults.hpp"
+#include "support/net_loops.hpp"
+
+using namespace fibrio;
+using namespace fibrio::net_test;
+
+namespace {
+
+bool is_default(int signal) {
+  struct sigaction action {};
+  ::sigaction(signal, nullptr, &action);
+  return action.sa_handler == SIG_DFL;
+}
+
+}  // namespace
+
+// asyncio: test_unix_events SelectorEventLoopSignalTests.test_add_signal_handler_install_error
+// asyncio: test_unix_events SelectorEventLoopSignalTests.test_add_signal_handler_install_error2
+// asyncio: test_unix_events SelectorEventLoopSignalTests.test_add_signal_handler_install_error3
+TEST_CASE("A signal that the system refuses is told, and nothing stays installed", "[fault]") {
+  const ScopedSyscalls table;
+  Fault<&sys::Syscalls::sigaction> sigaction(
+      [](int, const struct ::sigaction* action, struct ::sigaction*) { return action != nullptr; });
+  Fault<&sys::Syscalls::pipe2> pipe2;
+  Fault<&sys::Syscalls::epoll_ctl> epoll_ctl(
+      [](int, int operation, int, epoll_event*) { return operation == EPOLL_CTL_ADD; });
+  on_loops([&] {
+    EventLoop& loop = get_running_loop();
+    const auto add = [&] { loop.add_signal_handler(SIGUSR1, [] {}); };
+    const auto subscribe = [] { SignalStream signals{SIGUSR1, SIGUSR2}; };
+    pipe2.arm(-EMFILE, {.times = 2});
+    expect_equal(error_of(add), EMFILE, "errno");
+    expect_equal(error_of(subscribe), EMFILE, "errno");
+    epoll_ctl.arm(-ENOSPC, {.times = 2});
+    expect_equal(error_of(add), ENOSPC, "errno");
+    expect_equal(error_of(subscribe), ENOSPC, "errno");
+    sigaction.arm(-EINVAL);
+    expect_throws<std::invalid_argument>(add, "refused");
+    for (const int first : {1, 2}) {  // the second one's refusal takes the first one back
+      sigaction.arm(-EINVAL, {.first = first});
+      expect_throws<std::invalid_argument>(subscribe, "refused");
+      expect(is_default(SIGUSR1) && is_default(SIGUSR2), "nothing installed");
+    }
+    expect(!loop.remove_signal_handler(SIGUSR1), "no handler");
+    SignalStream signals{SIGUSR1};
+    ::kill(::getpid(), SIGUSR1);
+    expect_equal(signals.next(), SIGUSR1, "the signal");
+  });
+}
+
+// asyncio: test_unix_events UnixReadPipeTransportTests.test__read_ready_error
+TEST_CASE("A read or write of a pipe that fails is named, and an interrupted one is repeated", "[fault]") {
+  const ScopedSyscalls table;
+  static int watched[2];
+  Fault<&sys::Syscalls::read> read([](int fd, void*, std::size_t) { return fd == watched[0]; });
+  Fault<&sys::Syscalls::write> write([](int fd, const void*, std::size_t) { return fd == watched[1]; });
+  on_loops([&] {
+    expect(::pipe(watched) == 0, "a pipe");
+    const std::unique_ptr<ByteStream> out = connect_read_pipe(watched[0]);
+    const std::unique_ptr<ByteStream> in = connect_write_pipe(watched[1]);
+    std::byte buffer[8] = {};
+    std::string text;
+    write.arm(-EIO);
+    expect_equal(error_of([&] { in->write_all(buffer); }, &text), EIO, "errno");
+    expect(text.find("write") == 0, "the call in: " + text);
+    for (const int error : {EINTR, EAGAIN}) {
+      write.arm(-error);
+      in->write_all(buffer);
+      expect_equal(write.hits(), 1, "failed calls");
+      read.arm(-error);
+      expect_equal(out->read_some(buffer), 8, "bytes");
+    }
+    write.arm(-EINTR);
+    expect_equal(in->try_write_some(buffer), 8, "bytes");
+    read.arm(-ENOMEM);
+    expect_equal(error_of([&] { (void)out->read_some(buffer); }, &text), ENOMEM, "errno");
+    expect(text.find("read") == 0, "the call in: " + text);
+    expect_equal(out->read_some(buffer), 8, "bytes");
+  });
+}

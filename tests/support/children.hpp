@@ -1,0 +1,60 @@
+// What: loops whose tests start child processes: none may be left afterwards, running or as a zombie.
+#pragma once
+
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include <fibrio/subprocess.hpp>
+
+#include "support/net_loops.hpp"
+
+namespace fibrio::net_test {
+
+using namespace std::chrono_literals;
+
+[[nodiscard]] inline bool has_children() {
+  siginfo_t info{};
+  return ::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+// As on_loops.
+template <class Body>
+void with_children(Body&& body, bool ignores_reports = false) {
+  on_loops(body, ignores_reports);
+  CHECK_FALSE(has_children());
+}
+
+inline Process shell(const std::string& command, SubprocessOptions options = {}) {
+  return create_subprocess_shell(command, std::move(options));
+}
+inline void write_to(Process& process, std::string_view text) {
+  process.stdin().write_all(std::as_bytes(std::span(text.data(), text.size())));
+}
+inline void close_stdin(Process& process) { process.stdin().close(); }
+inline void close_stdout(Process& process) { process.stdout().close(); }
+// Reads so many bytes of its stdout, fewer only at the end.
+inline std::string read_from(Process& process, std::size_t bytes) {
+  std::string text(bytes, '\0');
+  std::size_t filled = 0;
+  while (filled < bytes) {
+    const std::size_t count =
+        process.stdout().read_some(std::as_writable_bytes(std::span(text)).subspan(filled));
+    if (count == 0) break;
+    filled += count;
+  }
+  text.resize(filled);
+  return text;
+}
+
+// What a shell command prints.
+inline std::string output_of(const std::string& command, SubprocessOptions options = {}) {
+  options.stdout = PIPE;
+  Process process = shell(command, std::move(options));
+  return process.communicate().first;
+}
+
+}  // namespace fibrio::net_test
