@@ -28,6 +28,7 @@
 #include "fibrio/byte_stream.hpp"
 #include "fibrio/clock.hpp"
 #include "fibrio/sockets.hpp"
+#include "fibrio/streams.hpp"
 
 namespace fibrio::tls {
 
@@ -149,7 +150,6 @@ struct HandshakeOptions {
 };
 
 struct ConnectOptions {
-  fibrio::ConnectOptions tcp = {};
   HandshakeOptions handshake = {};
   std::optional<std::string> server_hostname = {};  // another name than `host` to ask for and to check
 };
@@ -206,7 +206,8 @@ class Stream final : public ByteStream {
 // Throws: as TcpStream::connect and handshake.
 //   auto stream = fibrio::tls::connect("example.org", 443, fibrio::tls::Context::client());
 [[nodiscard]] std::unique_ptr<Stream> connect(const std::string& host, std::uint16_t port,
-                                              const Context& context, const ConnectOptions& options = {});
+                                              const Context& context, const ConnectOptions& options = {},
+                                              const fibrio::ConnectOptions& tcp = {});
 
 // Does the client's handshake on a connected stream, which is closed if it fails. The peer's certificate must be
 // for `server_hostname`, a name or an IP address. `received` is what was read from the transport already, and is
@@ -223,5 +224,35 @@ class Stream final : public ByteStream {
 [[nodiscard]] std::unique_ptr<Stream> accept(std::unique_ptr<ByteStream> transport, const Context& context,
                                              const HandshakeOptions& options = {},
                                              std::span<const std::byte> received = {});
+
+// --- streams with buffers ----------------------------------------------------------------------------------
+
+// Goes over to TLS in the middle of a connection, as the context says as client or server: what was written is
+// sent before, what was read ahead belongs to TLS. Reader and writer stay what they are; the TLS stream is
+// writer.stream(). Waits: yes. Cancel: CancelledError, the connection is lost. Throws: as handshake, and then the
+// connection is lost; RuntimeError if a task is reading, or the writer is closing. asyncio: StreamWriter.start_tls.
+//   reader.readline();  // "220 ready"
+//   fibrio::tls::start_tls(writer, context, "mail.example.org");
+void start_tls(StreamWriter& writer, const Context& context, const std::string& server_hostname = {},
+               const HandshakeOptions& options = {});
+
+// The handshake as fibrio::ServerOptions::upgrade and StreamWriter::replace_stream take it: TLS for servers of every
+// kind. Throws: std::invalid_argument for a timeout that is not above 0.
+//   auto server = fibrio::start_unix_server(serve, path, {.upgrade = fibrio::tls::upgrade(context)});
+[[nodiscard]] StreamUpgrade upgrade(const Context& context, const std::string& server_hostname = {},
+                                    const HandshakeOptions& options = {});
+
+// As fibrio::open_connection, with a TLS client's handshake. asyncio: open_connection(ssl=context).
+[[nodiscard]] Streams open_connection(const std::string& host, std::uint16_t port, const Context& context,
+                                      const ConnectOptions& options = {},
+                                      const fibrio::ConnectOptions& tcp = {},
+                                      std::size_t limit = kStreamLimit);
+
+// As fibrio::start_server; each connection begins with a server's handshake, in its own task. One that fails ends
+// the connection, and nobody is told. Throws also: std::invalid_argument for a client's context, for a timeout that
+// is not above 0, and if `options` has an upgrade already. asyncio: start_server(ssl=context).
+[[nodiscard]] Server start_server(ConnectionHandler handler, const std::string& host, std::uint16_t port,
+                                  const Context& context, fibrio::ServerOptions options = {},
+                                  const HandshakeOptions& handshake = {});
 
 }  // namespace fibrio::tls

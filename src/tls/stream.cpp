@@ -74,9 +74,9 @@ std::string Stream::peer_subject() const {
 }
 
 std::unique_ptr<Stream> connect(const std::string& host, std::uint16_t port, const Context& context,
-                                const ConnectOptions& options) {
+                                const ConnectOptions& options, const fibrio::ConnectOptions& tcp) {
   check(options.handshake);
-  return handshake(make_byte_stream(TcpStream::connect(host, port, options.tcp)), context,
+  return handshake(make_byte_stream(TcpStream::connect(host, port, tcp)), context,
                    options.server_hostname.value_or(host), options.handshake);
 }
 
@@ -91,6 +91,38 @@ std::unique_ptr<Stream> accept(std::unique_ptr<ByteStream> transport, const Cont
                                const HandshakeOptions& options, std::span<const std::byte> received) {
   if (!context.is_server()) throw std::invalid_argument("a server's handshake needs a server's context");
   return start(std::move(transport), context, {}, options, received);
+}
+
+// --- streams with buffers ----------------------------------------------------------------------------------
+
+StreamUpgrade upgrade(const Context& context, const std::string& server_hostname,
+                      const HandshakeOptions& options) {
+  check(options);
+  return
+      [=](std::unique_ptr<ByteStream> stream, const std::string& read_ahead) -> std::unique_ptr<ByteStream> {
+        return start(std::move(stream), context, server_hostname, options,
+                     std::as_bytes(std::span(read_ahead.data(), read_ahead.size())));
+      };
+}
+
+void start_tls(StreamWriter& writer, const Context& context, const std::string& server_hostname,
+               const HandshakeOptions& options) {
+  writer.replace_stream(upgrade(context, server_hostname, options));
+}
+
+Streams open_connection(const std::string& host, std::uint16_t port, const Context& context,
+                        const ConnectOptions& options, const fibrio::ConnectOptions& tcp, std::size_t limit) {
+  return make_streams(connect(host, port, context, options, tcp), limit);
+}
+
+Server start_server(ConnectionHandler handler, const std::string& host, std::uint16_t port,
+                    const Context& context, fibrio::ServerOptions options,
+                    const HandshakeOptions& handshake) {
+  if (!context.is_server()) throw std::invalid_argument("a TLS server needs a server's context");
+  if (options.upgrade)
+    throw std::invalid_argument("a TLS server's connections have their upgrade: the handshake");
+  options.upgrade = upgrade(context, {}, handshake);
+  return fibrio::start_server(std::move(handler), host, port, std::move(options));
 }
 
 }  // namespace fibrio::tls

@@ -72,6 +72,7 @@ TEST_CASE("Names are compared as certificates are meant: case, wildcards, addres
   });
 }
 
+// asyncio: test_base_events BaseEventLoopWithSelectorTests.test_create_connection_ssl_server_hostname_errors
 TEST_CASE("A name is needed to check one, and must be one", "[tls]") {
   on_loops([] {
     for (const std::string name : {"", ".", ".example.org", "ex ample",

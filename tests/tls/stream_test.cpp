@@ -230,13 +230,13 @@ TEST_CASE("A write that is cancelled has either written nothing or says how much
   const std::vector<std::byte> data = test_data(16U << 20, 13);
   on_loops([&] {
     TlsPair pair = tls_pair();
-    std::size_t taken = 0;
+    std::atomic<std::size_t> taken = 0;
     // Fills the transport, and then waits.
     auto writer = create_task([&] {
       for (;;) taken += pair.client->write_some(std::span<const std::byte>(data).subspan(taken, 50'000));
     });
     std::size_t before = 1;
-    wait_until([&] { return std::exchange(before, taken) == taken && taken > 0; }, "the writer waits");
+    wait_until([&] { return std::exchange(before, taken.load()) == taken && taken > 0; }, "the writer waits");
     writer.cancel();
     writer.wait();
     expect(writer.cancelled(), "cancelled");
