@@ -1,9 +1,8 @@
 #include "http/connection_pool.hpp"
 
-#include <sys/socket.h>
+#include <poll.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <stdexcept>
 
 namespace fibrio::http::detail {
@@ -11,12 +10,12 @@ namespace fibrio::http::detail {
 namespace {
 
 // Whether the server has closed it, or said something that nobody asked for. What a TLS stream receives while
-// it is idle (tickets) is no such thing.
+// it is idle (tickets) is no such thing. By poll, which needs no errno: that of recv, inlined into code that
+// waits, was read on another thread than it was set on.
 bool is_stale(const ByteStream& stream, bool is_secure) {
-  char byte = 0;
-  const ssize_t count = ::recv(stream.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  if (count > 0) return !is_secure;
-  return count == 0 || errno != EAGAIN;
+  pollfd state{stream.native_handle(), POLLIN | POLLRDHUP, 0};
+  if (state.fd < 0 || ::poll(&state, 1, 0) < 0) return true;
+  return (state.revents & ~POLLIN) != 0 || (!is_secure && state.revents != 0);
 }
 
 }  // namespace

@@ -29,12 +29,6 @@ constexpr Duration kSenderEnd = 20ms;
 
 [[noreturn]] void fail(const std::string& what) { throw HttpError(502, what); }
 
-// What says where the request ends is ours alone.
-bool is_ours(std::string_view name) {
-  return equals_without_case(name, "Content-Length") || equals_without_case(name, "Transfer-Encoding") ||
-         equals_without_case(name, "Connection");
-}
-
 bool is_credential(std::string_view name) {
   return equals_without_case(name, "Authorization") || equals_without_case(name, "Cookie") ||
          equals_without_case(name, "Proxy-Authorization");
@@ -52,11 +46,12 @@ std::string make_header(std::string_view method, const Url& url, const SessionOp
   };
   if (!has("Host")) add("Host", url.authority());
   for (const Fields::Field& field : session.fields) {
-    if (is_ours(field.name) || request.fields.contains(field.name)) continue;
+    // What says where the request ends is ours alone.
+    if (Fields::is_framing(field.name) || request.fields.contains(field.name)) continue;
     if (with_credentials || !is_credential(field.name)) add(field.name, field.value);
   }
   for (const Fields::Field& field : request.fields) {
-    if (!is_ours(field.name)) add(field.name, field.value);
+    if (!Fields::is_framing(field.name)) add(field.name, field.value);
   }
   if (!has("Accept")) add("Accept", "*/*");
   if (!has("User-Agent")) add("User-Agent", "fibrio/" + std::string(fibrio::version()));

@@ -45,6 +45,22 @@ void Fields::add_parsed(std::string_view name, std::string_view value) {
   place = std::copy(value.begin(), value.end(), place);
   *place++ = '\r';
   *place = '\n';
+  may_frame_ = may_frame_ || is_framing(name);
+}
+
+bool Fields::is_framing(std::string_view name) noexcept {
+  switch (name.size()) {
+    case 4:
+      return equals_without_case(name, "Date");
+    case 10:
+      return equals_without_case(name, "Connection");
+    case 14:
+      return equals_without_case(name, "Content-Length");
+    case 17:
+      return equals_without_case(name, "Transfer-Encoding");
+    default:
+      return false;
+  }
 }
 
 void Fields::set(std::string_view name, std::string_view value) {
@@ -56,6 +72,7 @@ void Fields::set(std::string_view name, std::string_view value) {
     }
   }
   others.append(name).append(": ").append(trim(value)).append("\r\n");
+  may_frame_ = may_frame_ || is_framing(name);
   text_ = std::move(others);
 }
 

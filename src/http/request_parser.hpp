@@ -6,6 +6,7 @@
 
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 
 #include "http/body_parser.hpp"
@@ -106,21 +107,30 @@ class RequestParser {
       Access::version(owner_.request_) = version;
       Access::method(owner_.request_).assign(method.data(), method.size());
       std::string_view path(target.data(), target.size());
+      if (path.find('#') != std::string_view::npos) return refuse(400, error);
+      if (path.starts_with('/')) {
+        Access::target(owner_.request_).assign(path);
+      } else {
+        take_other_target(method, path, error);
+      }
+    }
+
+    // Absolute form, as to a proxy, of which the path is what counts; "*"; the form of CONNECT.
+    void take_other_target(View method, std::string_view text, ErrorCode& error) {
       if (method == "CONNECT") return refuse(501, error);
-      // Absolute form, as to a proxy: the path is what counts.
+      std::string& target = Access::target(owner_.request_);
       for (const std::string_view scheme : {"http://", "https://"}) {
-        if (!path.starts_with(scheme)) continue;
-        path.remove_prefix(scheme.size());
-        const std::size_t end = std::min(path.find_first_of("/?"), path.size());
-        if (!is_host(path.substr(0, end))) return refuse(400, error);
-        path.remove_prefix(end);
-        if (!path.starts_with('/')) Access::target(owner_.request_) = "/";
-        Access::target(owner_.request_).append(path);
+        if (!text.starts_with(scheme)) continue;
+        text.remove_prefix(scheme.size());
+        const std::size_t end = std::min(text.find_first_of("/?"), text.size());
+        if (!is_host(text.substr(0, end))) return refuse(400, error);
+        text.remove_prefix(end);
+        if (!text.starts_with('/')) target = "/";
+        target.append(text);
         return;
       }
-      if (!path.starts_with('/') && !(path == "*" && method == "OPTIONS")) return refuse(400, error);
-      if (path.find('#') != std::string_view::npos) return refuse(400, error);
-      Access::target(owner_.request_).assign(path);
+      if (text != "*" || method != "OPTIONS") return refuse(400, error);
+      target = text;
     }
 
     void on_response_impl(int, View, int, ErrorCode&) override {}  // never called for requests
@@ -136,7 +146,10 @@ class RequestParser {
       using Field = beast_http::field;
       switch (field) {
         case Field::host:
-          if (std::exchange(has_host_, true) || !is_host(text)) return refuse(400, error);
+          if (std::exchange(has_host_, true)) return refuse(400, error);
+          if (text == owner_.good_host_) break;  // most connections have one
+          if (!is_host(text)) return refuse(400, error);
+          owner_.good_host_ = text;
           break;
         case Field::content_length:
           // The same length twice is what Beast takes, and one of two servers may take the other one.
@@ -183,6 +196,7 @@ class RequestParser {
   Request& request_;
   unsigned status_ = 400;
   bool had_empty_line_ = false;
+  std::string good_host_;  // of a request before
   std::optional<Callbacks> parser_;
 };
 

@@ -31,30 +31,13 @@ class Cursor {
 };
 
 // What says where the answer ends is ours alone.
-bool is_ours(std::string_view name) {
-  switch (name.size()) {
-    case 4:
-      return equals_without_case(name, "Date");
-    case 10:
-      return equals_without_case(name, "Connection");
-    case 14:
-      return equals_without_case(name, "Content-Length");
-    case 17:
-      return equals_without_case(name, "Transfer-Encoding");
-    default:
-      return false;
-  }
-}
-
 void append_fields(const Fields& fields, Cursor& out) {
-  bool is_clean = true;
-  for (const Fields::Field& field : fields) is_clean = is_clean && !is_ours(field.name);
-  if (is_clean) {
+  if (!fields.may_frame()) {
     out << fields.text();
     return;
   }
   for (const Fields::Field& field : fields) {
-    if (!is_ours(field.name)) out << field.name << ": " << field.value << "\r\n";
+    if (!Fields::is_framing(field.name)) out << field.name << ": " << field.value << "\r\n";
   }
 }
 

@@ -137,7 +137,8 @@ bool is_key(std::string_view text) {
   return written == kKeyBytes && read >= text.size() - 2;
 }
 
-void fill_random(std::span<char> bytes) {
+// Not inline: errno must not be kept over a wait of who calls.
+[[gnu::noinline]] void fill_random(std::span<char> bytes) {
   for (;;) {  // so few bytes come as a whole
     if (::getrandom(bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size())) return;
     if (errno != EINTR) throw std::system_error(errno, std::system_category(), "getrandom");

@@ -34,7 +34,10 @@ class Fields {
   void set(std::string_view name, std::string_view value);
   // Returns how many there were.
   std::size_t erase(std::string_view name);
-  void clear() noexcept { text_.clear(); }
+  void clear() noexcept {
+    text_.clear();
+    may_frame_ = false;
+  }
 
   // The first one's value; empty if there is none. The view lives until the next change.
   [[nodiscard]] std::string_view get(std::string_view name) const noexcept;
@@ -49,9 +52,14 @@ class Fields {
 
   // For parsers, which have looked at both: adds without a check.
   void add_parsed(std::string_view name, std::string_view value);
+  // True if one of them may say where a message ends, when it was made, or what becomes of its connection, which
+  // is for who sends it to say.
+  [[nodiscard]] bool may_frame() const noexcept { return may_frame_; }
+  [[nodiscard]] static bool is_framing(std::string_view name) noexcept;
 
  private:
   std::string text_;
+  bool may_frame_ = false;
 };
 
 class Fields::Iterator {

@@ -1,0 +1,241 @@
+// Other people's programs: curl and Python's http.client ask our server; our session asks Python's http.server and
+// nginx. Each is skipped where it is not installed.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "fibrio/http/session.hpp"
+#include "http/server_thread.hpp"
+#include "support/catch.hpp"
+
+using namespace http_test;
+using namespace std::chrono_literals;
+namespace http = fibrio::http;
+namespace fs = std::filesystem;
+
+namespace {
+
+// What a shell command prints; it is killed when it takes too long.
+std::string run(const std::string& command) {
+  std::FILE* pipe = ::popen(("timeout 30 " + command).c_str(), "r");
+  std::string output;
+  char piece[4096];
+  while (const std::size_t count = std::fread(piece, 1, sizeof piece, pipe)) output.append(piece, count);
+  const int status = ::pclose(pipe);
+  return status == 0 ? output : output + "\n(exit status " + std::to_string(WEXITSTATUS(status)) + ")";
+}
+
+void need(const char* program) {
+  if (std::system(("command -v " + std::string(program) + " >/dev/null 2>&1").c_str()) != 0)
+    fibrio::test::skip(program);
+}
+
+class Folder {
+ public:
+  Folder() {
+    std::string pattern = (fs::temp_directory_path() / "fibrio_http_XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp");
+    path_ = pattern;
+    for (std::size_t i = 0; i < 3'000'000; ++i) data_ += static_cast<char>(i * 13 + i / 257);
+    write("data.bin", data_);
+  }
+  ~Folder() { fs::remove_all(path_); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  void write(const std::string& name, const std::string& text) const {
+    std::ofstream(path_ / name, std::ios::binary) << text;
+  }
+  [[nodiscard]] std::string file(const std::string& name) const { return (path_ / name).string(); }
+  [[nodiscard]] std::string path() const { return path_.string(); }
+  [[nodiscard]] const std::string& data() const { return data_; }
+
+ private:
+  fs::path path_;
+  std::string data_;
+};
+
+// A server of somebody else's, in a process of its own; the destructor ends it, by pid.
+class Process {
+ public:
+  explicit Process(const std::vector<std::string>& arguments) {
+    std::vector<std::string> copy = arguments;
+    std::vector<char*> argv;
+    for (std::string& argument : copy) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      std::freopen("/dev/null", "w", stdout);
+      std::freopen("/dev/null", "w", stderr);
+      ::execvp(argv[0], argv.data());
+      ::_exit(127);
+    }
+  }
+  ~Process() {
+    ::kill(pid_, SIGTERM);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+ private:
+  pid_t pid_ = -1;
+};
+
+// A port that was free a moment ago.
+int free_port() {
+  int port = 0;
+  fibrio::net_test::on_loop({1, false}, [&] {
+    port = fibrio::TcpListener::bind(fibrio::Address::parse("127.0.0.1", 0)).local_address().port();
+  });
+  return port;
+}
+
+bool is_up(int port) {
+  return eventually([port] {
+    try {
+      Client client(port);
+      return true;
+    } catch (const std::runtime_error&) {
+      return false;
+    }
+  });
+}
+
+void add_routes(http::Server& server, const Folder& folder) {
+  server.files("/files", folder.path());
+  server.route("POST", "/echo", [](http::Request& request) {
+    return http::Response(request.read_all(), "application/octet-stream");
+  });
+  server.route("PUT", "/echo", [](http::Request& request) {
+    return http::Response(request.read_all(), "application/octet-stream");
+  });
+  server.route("GET", "/chunks", [](http::Request&) {
+    http::Response response;
+    response.stream = [](http::BodyWriter& out) {
+      for (int i = 0; i < 1000; ++i) out.write("chunk " + std::to_string(i) + "\n");
+    };
+    return response;
+  });
+}
+
+}  // namespace
+
+TEST_CASE("curl gets, uploads, asks for ranges, and keeps its connection", "[http]") {
+  need("curl");
+  const Folder folder;
+  ServerThread server([&](http::Server& routes) { add_routes(routes, folder); },
+                      {.max_body_bytes = 10'000'000});
+  const std::string base = "http://127.0.0.1:" + std::to_string(server.port());
+  const std::string curl = "curl -sS --max-time 20 ";
+  CHECK((run(curl + base + "/files/data.bin") == folder.data()));
+  CHECK((run(curl + "--http1.0 " + base + "/files/data.bin") == folder.data()));
+  CHECK((run(curl + "-r 1000-2999 " + base + "/files/data.bin") == folder.data().substr(1000, 2000)));
+  CHECK((run(curl + "-r -500 " + base + "/files/data.bin") ==
+         folder.data().substr(folder.data().size() - 500)));
+  CHECK(run(curl + "-I " + base + "/files/data.bin").find("Content-Length: 3000000") != std::string::npos);
+  // A chunked upload; curl waits for "100 Continue" before a body of this size.
+  CHECK((run(curl + "-T - " + base + "/echo < " + folder.file("data.bin")) == folder.data()));
+  CHECK((run(curl + "-H 'Expect: 100-continue' --data-binary @" + folder.file("data.bin") + " " + base +
+             "/echo") == folder.data()));
+  CHECK((run(curl + "-H 'Transfer-Encoding: chunked' --data-binary @" + folder.file("data.bin") + " " + base +
+             "/echo") == folder.data()));
+  const std::string chunks = run(curl + base + "/chunks");
+  CHECK(chunks.size() == 1000 * 7 + 10 + 90 * 2 + 900 * 3);
+  CHECK(chunks.ends_with("chunk 999\n"));
+  // Two requests, one connection; then a body that is refused before it is sent.
+  CHECK(run(curl + "-o /dev/null -o /dev/null -w '%{num_connects} ' " + base + "/chunks " + base +
+            "/chunks") == "1 0 ");
+  CHECK(run(curl +
+            "-o /dev/null -w '%{http_code}' -H 'Content-Length: 99999999' -H 'Expect: 100-continue' -d x " +
+            base + "/echo") == "413");
+  CHECK(run(curl + "-o /dev/null -w '%{http_code}' -z '1 Jan 2100 00:00:00 GMT' " + base +
+            "/files/data.bin") == "304");
+}
+
+TEST_CASE("Python's http.client asks our server", "[http]") {
+  need("python3");
+  const Folder folder;
+  ServerThread server([&](http::Server& routes) { add_routes(routes, folder); });
+  folder.write("ask.py", R"py(
+import http.client, sys
+c = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=20)
+def ask(method, path, **more):
+    c.request(method, path, **more)
+    r = c.getresponse()
+    return r.status, r.read()
+assert ask("GET", "/chunks")[1].count(b"\n") == 1000
+first = c.sock
+assert ask("POST", "/echo", body=b"abc") == (200, b"abc")
+assert ask("PUT", "/echo", body=iter([b"a" * 1000, b"b" * 2000]), encode_chunked=True) == (200, b"a" * 1000 + b"b" * 2000)
+assert ask("HEAD", "/files/data.bin") == (200, b"")
+assert ask("GET", "/files/data.bin", headers={"Range": "bytes=0-9"})[0] == 206
+assert ask("GET", "/nowhere")[0] == 404
+assert c.sock is first
+print("ok")
+)py");
+  CHECK(run("python3 " + folder.file("ask.py") + " " + std::to_string(server.port()) + " 2>&1") == "ok\n");
+}
+
+TEST_CASE("Our session asks Python's http.server", "[http]") {
+  need("python3");
+  const Folder folder;
+  fs::create_directory(folder.file("sub"));
+  folder.write("sub/index.html", "in sub");
+  const int port = free_port();
+  const Process process({"python3", "-m", "http.server", "--bind", "127.0.0.1", "--directory", folder.path(),
+                         std::to_string(port)});
+  REQUIRE(is_up(port));
+  const std::string base = "http://127.0.0.1:" + std::to_string(port);
+  fibrio::net_test::on_loops([&] {
+    using fibrio::net_test::expect;
+    http::Session session;
+    expect(session.get(base + "/data.bin").read_all() == folder.data(), "a file");  // HTTP/1.0: to the end
+    http::ClientResponse moved = session.get(base + "/sub");
+    expect(moved.redirects() == 1 && moved.read_all() == "in sub", "a redirect");
+    expect(session.get(base + "/nowhere").status() == 404, "404");
+    expect(session.post(base + "/data.bin", "x").status() == 501, "501");
+  });
+}
+
+TEST_CASE("Our session asks nginx: kept connections, ranges, redirects, many at once", "[http]") {
+  need("nginx");
+  const Folder folder;
+  const int port = free_port();
+  folder.write("nginx.conf",
+               "daemon off; master_process off; pid " + folder.file("pid") + "; error_log stderr;\n" +
+                   "events {}\nhttp { access_log off; client_body_temp_path " + folder.file("tmp") +
+                   "; proxy_temp_path " + folder.file("tmp") + "; fastcgi_temp_path " + folder.file("tmp") +
+                   "; uwsgi_temp_path " + folder.file("tmp") + "; scgi_temp_path " + folder.file("tmp") +
+                   ";\nserver { listen 127.0.0.1:" + std::to_string(port) + "; root " + folder.path() +
+                   "; location /old { return 301 /data.bin; }\n" +
+                   "location /chunked { ssi on; ssi_types *; alias " + folder.path() + "; } } }\n");
+  folder.write("page.html", "before <!--# echo var=\"no\" default=\"middle\" --> after");
+  const Process process({"nginx", "-c", folder.file("nginx.conf"), "-p", folder.path()});
+  REQUIRE(is_up(port));
+  const std::string base = "http://127.0.0.1:" + std::to_string(port);
+  fibrio::net_test::on_loops([&] {
+    using fibrio::net_test::expect;
+    http::Session session({.max_connections = 10});
+    for (int i = 0; i < 3; ++i) expect(session.get(base + "/data.bin").read_all() == folder.data(), "a file");
+    expect(session.idle_connections() == 1, "one kept connection");
+    http::ClientResponse moved = session.get(base + "/old");
+    expect(moved.redirects() == 1 && moved.read_all() == folder.data(), "a redirect");
+    http::ClientResponse part = session.get(base + "/data.bin", {.fields = {{"Range", "bytes=100-199"}}});
+    expect(part.status() == 206 && part.read_all() == folder.data().substr(100, 100), "a range");
+    http::ClientResponse chunked = session.get(base + "/chunked/page.html");
+    expect(chunked.field("Transfer-Encoding") == "chunked", "it comes in chunks");
+    expect(chunked.read_all() == "before middle after", "and is put together");
+    std::vector<fibrio::Task<bool>> tasks;
+    for (int i = 0; i < 40; ++i) {
+      tasks.push_back(
+          fibrio::spawn([&] { return session.get(base + "/data.bin").read_all() == folder.data(); }));
+    }
+    for (const auto& task : tasks) expect(fibrio::await(task), "the file, by one of many");
+    expect(session.head(base + "/data.bin").field("Content-Length") == "3000000", "HEAD");
+  });
+}
