@@ -16,6 +16,7 @@
 #include "fibrio/strand.hpp"
 #include "net/loop_access.hpp"
 #include "net/resolver.hpp"
+#include "net/socket_calls.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
 #include "task/loop_services.hpp"
