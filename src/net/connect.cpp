@@ -23,6 +23,7 @@
 #include "fibrio/sockets.hpp"
 #include "fibrio/staggered.hpp"
 #include "net/connect.hpp"
+#include "net/socket_calls.hpp"
 #include "net/stream_socket.hpp"
 #include "structured/timeout_scope.hpp"
 

@@ -11,6 +11,7 @@
 #include "fibrio/errors.hpp"
 #include "fibrio/timeouts.hpp"
 #include "fibrio/unix_sockets.hpp"
+#include "net/socket_calls.hpp"
 #include "net/stream_socket.hpp"
 #include "sched/worker.hpp"
 
