@@ -3,9 +3,9 @@
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-kBuildPackages=(g++ cmake ninja-build libboost-context-dev libboost-dev libtbb-dev)
+kBuildPackages=(g++ cmake ninja-build libboost-context-dev libboost-dev libtbb-dev libssl-dev)
 kServerPackages=(libtomlplusplus-dev libcli11-dev nlohmann-json3-dev)
-kTestPackages=(catch2 libbenchmark-dev pkg-config curl)
+kTestPackages=(catch2 libbenchmark-dev pkg-config curl openssl python3)
 kCheckPackages=(clang-14 clang-format-14 clang-tidy-14 clang-19 libclang-rt-19-dev valgrind)
 
 jobs=${FIBRIO_JOBS:-$(nproc)}

@@ -5,6 +5,7 @@
 // task must not swallow a cancellation. Code that catches everything with `catch (...)` should rethrow.
 #pragma once
 
+#include <cstddef>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -90,6 +91,37 @@ class QueueFull : public std::runtime_error {
 class QueueShutDown : public std::runtime_error {
  public:
   QueueShutDown() : std::runtime_error("the queue was shut down") {}
+};
+
+// A stream ended before what was asked for had come.
+class IncompleteReadError : public std::runtime_error {
+ public:
+  // `expected`: nothing if it is not known how much was to come.
+  IncompleteReadError(std::string partial, std::optional<std::size_t> expected)
+      : std::runtime_error(std::to_string(partial.size()) + " bytes read of " +
+                           (expected ? std::to_string(*expected) : "an unknown number of") +
+                           " expected bytes"),
+        partial_(std::make_shared<const std::string>(std::move(partial))),
+        expected_(expected) {}
+  // What came before the end; it is no longer in the stream.
+  [[nodiscard]] const std::string& partial() const noexcept { return *partial_; }
+  [[nodiscard]] std::optional<std::size_t> expected() const noexcept { return expected_; }
+
+ private:
+  std::shared_ptr<const std::string> partial_;  // shared: copying an exception must not throw
+  std::optional<std::size_t> expected_;
+};
+
+// More came than the reader's limit, and no separator. The data is still in the reader.
+class LimitOverrunError : public std::runtime_error {
+ public:
+  LimitOverrunError(const std::string& message, std::size_t consumed)
+      : std::runtime_error(message), consumed_(consumed) {}
+  // How many bytes to read (readexactly) to get past what was searched in vain.
+  [[nodiscard]] std::size_t consumed() const noexcept { return consumed_; }
+
+ private:
+  std::size_t consumed_;
 };
 
 // SIGINT ended the main task. Not a std::exception, for the reason CancelledError is none. One that leaves a

@@ -16,6 +16,7 @@
 #include "fibrio/sockets.hpp"
 #include "fibrio/staggered.hpp"
 #include "fibrio/strand.hpp"
+#include "fibrio/streams.hpp"
 #include "fibrio/task_groups.hpp"
 #include "fibrio/tasks.hpp"
 #include "fibrio/threads.hpp"

@@ -26,7 +26,8 @@ namespace fibrio {
 
 namespace detail {
 class Socket;
-}
+struct SocketAccess;
+}  // namespace detail
 
 // An IPv4 or IPv6 address with a port, or a Unix path.
 class Address {
@@ -35,6 +36,9 @@ class Address {
   // Throws: std::invalid_argument unless `ip` is an IPv4 or IPv6 literal ("::1", "fe80::1%eth0"). Never
   // resolves names.
   static Address parse(const std::string& ip, std::uint16_t port);
+  // Of a Unix socket; a path that begins with a zero is an abstract name, without a file. Throws:
+  // std::invalid_argument if it is empty or has more than 107 bytes.
+  static Address from_path(std::string_view path);
   static Address from_sockaddr(const sockaddr* address, socklen_t length);
 
   [[nodiscard]] int family() const noexcept;
@@ -70,6 +74,16 @@ struct ListenOptions {
 struct ConnectOptions {
   Duration timeout = Duration(-1);  // for the whole of it, names included; negative: none; TimeoutError
   bool no_delay = true;             // TCP_NODELAY
+  // A name with several addresses: how long one of them is tried alone before the next one is tried beside it,
+  // and the first that answers wins ("happy eyeballs", RFC 8305). Negative: one after the other.
+  Duration happy_eyeballs_delay = std::chrono::milliseconds(250);
+  // Then the families take turns; so many addresses of the first one come before the first turn. 0: the
+  // resolver's order.
+  std::size_t interleave = 1;
+  int family = AF_UNSPEC;  // of the addresses to try: AF_UNSPEC, AF_INET, AF_INET6
+  // Where to connect from: for each address the first of its family that can be had.
+  std::vector<Address> local_addresses = {};
+  bool all_errors = false;  // if all addresses fail: throw an ExceptionGroup of their errors
 };
 
 // A TCP connection. Movable. The destructor closes it. Reads and writes of one direction are for one task at
@@ -82,9 +96,9 @@ class TcpStream {
   TcpStream& operator=(TcpStream&&) noexcept;
   ~TcpStream();
 
-  // Connects to the first address of `host` that answers, in the resolver's order.
-  // Waits: yes. Cancel: CancelledError, the socket is closed. Throws: std::system_error naming the address
-  // tried last.
+  // Connects to the address of `host` that answers first; ConnectOptions say how several are tried.
+  // Waits: yes. Cancel: CancelledError, the socket is closed. Throws: std::system_error naming the address; if
+  // several failed, with the code of the first and the texts of all.
   static TcpStream connect(const std::string& host, std::uint16_t port, ConnectOptions options = {});
   static TcpStream connect(const Address& address, ConnectOptions options = {});
   // Takes over a connected stream socket, TCP or Unix (made non-blocking, close-on-exec). Throws:
@@ -128,6 +142,7 @@ class TcpStream {
 
  private:
   friend class TcpListener;
+  friend struct detail::SocketAccess;
   explicit TcpStream(std::shared_ptr<detail::Socket> socket) noexcept;
   std::shared_ptr<detail::Socket> socket_;
 };
@@ -161,6 +176,7 @@ class TcpListener {
   [[nodiscard]] int native_handle() const noexcept;
 
  private:
+  friend struct detail::SocketAccess;
   std::shared_ptr<detail::Socket> socket_;
 };
 
@@ -172,3 +188,5 @@ void wait_readable(int fd);
 void wait_writable(int fd);
 
 }  // namespace fibrio
+
+#include "fibrio/unix_sockets.hpp"  // IWYU pragma: export

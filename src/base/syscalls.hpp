@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -58,6 +59,10 @@ struct Syscalls {
   int (*open)(const char* path, int flags, mode_t mode);
   int (*pipe2)(int fds[2], int flags);
   int (*fcntl)(int fd, int command, long argument);
+
+  // files
+  int (*lstat)(const char* path, struct ::stat* status);
+  int (*unlink)(const char* path);
 
   // sockets
   int (*socket)(int domain, int type, int protocol);
@@ -154,6 +159,11 @@ inline int close(int fd) noexcept { return syscalls.close(fd); }
 [[nodiscard]] inline int fcntl(int fd, int command, long argument = 0) noexcept {
   return syscalls.fcntl(fd, command, argument);
 }
+
+[[nodiscard]] inline int lstat(const char* path, struct ::stat* status) noexcept {
+  return syscalls.lstat(path, status);
+}
+inline int unlink(const char* path) noexcept { return syscalls.unlink(path); }
 
 [[nodiscard]] inline int socket(int domain, int type, int protocol) noexcept {
   return syscalls.socket(domain, type, protocol);

@@ -82,6 +82,22 @@ Address Address::parse(const std::string& ip, std::uint16_t port) {
                               "; use getaddrinfo for names");
 }
 
+Address Address::from_path(std::string_view path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof address.sun_path) {
+    throw std::invalid_argument("Address::from_path: a path must have 1 to 107 bytes, not " +
+                                std::to_string(path.size()));
+  }
+  const bool is_abstract = path.front() == '\0';
+  if (!is_abstract && path.find('\0') != std::string_view::npos) {
+    throw std::invalid_argument("Address::from_path: a path has no zero inside");
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  const std::size_t length = kPathOffset + path.size() + (is_abstract ? 0 : 1);
+  return from_sockaddr(reinterpret_cast<const sockaddr*>(&address), static_cast<socklen_t>(length));
+}
+
 Address Address::from_sockaddr(const sockaddr* address, socklen_t length) {
   std::size_t needed = kPathOffset;
   sa_family_t family = AF_UNSPEC;

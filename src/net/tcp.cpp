@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <optional>
 #include <stdexcept>
 #include <system_error>
 #include <utility>
@@ -12,55 +11,22 @@
 #include "base/syscalls.hpp"
 #include "fibrio/errors.hpp"
 #include "fibrio/sockets.hpp"
-#include "fibrio/tasks.hpp"
 #include "net/socket.hpp"
-#include "sched/scheduler.hpp"
+#include "net/stream_socket.hpp"
 #include "sched/worker.hpp"
-#include "structured/timeout_scope.hpp"
-#include "task/loop_services.hpp"
 
 namespace fibrio {
 
 using detail::Direction;
+using detail::fail;
+using detail::set_int_option;
 using detail::Socket;
 
 namespace {
 
-[[noreturn]] void fail(int error, const std::string& what) {
-  throw std::system_error(-error, std::system_category(), what);
-}
-
 Socket& open_or_throw(const std::shared_ptr<Socket>& socket, const char* call) {
   if (socket == nullptr) throw std::system_error(EBADF, std::system_category(), call);
   return *socket;
-}
-
-void set_int_option(int fd, int level, int name, int value, const char* what) {
-  const int error = sys::setsockopt(fd, level, name, &value, sizeof value);
-  if (error < 0) fail(error, what);
-}
-
-template <class Get>
-Address address_of(const std::shared_ptr<Socket>& socket, const char* call, Get get) {
-  const Socket::Operation operation(open_or_throw(socket, call), call);
-  sockaddr_storage storage{};
-  socklen_t length = sizeof storage;
-  const int error = get(operation.fd(), reinterpret_cast<sockaddr*>(&storage), &length);
-  if (error < 0) fail(error, call);
-  return Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&storage), length);
-}
-
-constexpr auto kSockName = [](int fd, sockaddr* address, socklen_t* length) {
-  return sys::getsockname(fd, address, length);
-};
-constexpr auto kPeerName = [](int fd, sockaddr* address, socklen_t* length) {
-  return sys::getpeername(fd, address, length);
-};
-
-// Negative: no limit.
-std::optional<TimePoint> deadline_of(const ConnectOptions& options) {
-  if (options.timeout < Duration::zero()) return std::nullopt;
-  return detail::deadline_after(options.timeout);
 }
 
 }  // namespace
@@ -78,52 +44,6 @@ TcpStream& TcpStream::operator=(TcpStream&& other) noexcept {
   return *this;
 }
 TcpStream::~TcpStream() { close(); }
-
-TcpStream TcpStream::connect(const std::string& host, std::uint16_t port, ConnectOptions options) {
-  detail::TimeoutScope limit(deadline_of(options), "a timeout");
-  try {
-    const ConnectOptions without_timeout{.no_delay = options.no_delay};
-    const std::vector<Address> addresses = getaddrinfo(host, port);
-    for (std::size_t i = 0; i + 1 < addresses.size(); ++i) {
-      try {
-        return connect(addresses[i], without_timeout);
-      } catch (const std::system_error&) {  // the next one may answer; the last one's error is thrown
-      }
-    }
-    return connect(addresses.back(), without_timeout);
-  } catch (const CancelledError&) {
-    if (limit.leave()) throw TimeoutError();
-    throw;
-  }
-}
-
-TcpStream TcpStream::connect(const Address& address, ConnectOptions options) {
-  const std::string call = "connect to " + address.to_string();
-  detail::TimeoutScope limit(deadline_of(options), "a timeout");
-  try {
-    const int fd = sys::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) fail(fd, "socket");
-    auto socket = std::make_shared<Socket>(sys::UniqueFd(fd));
-    {
-      Socket::Operation operation(*socket, "connect");
-      for (;;) {
-        const auto seen = operation.look(Direction::write);  // before the call: an event after it must count
-        const int error = sys::connect(operation.fd(), address.data(), address.size());
-        if (error == 0 || error == -EISCONN) break;
-        // EINTR: the connection goes on being made, as with EINPROGRESS.
-        if (error != -EINPROGRESS && error != -EALREADY && error != -EINTR) fail(error, call);
-        operation.would_block(Direction::write, seen);
-        operation.wait(Direction::write);
-      }
-      if (options.no_delay)
-        set_int_option(operation.fd(), IPPROTO_TCP, TCP_NODELAY, 1, "setsockopt(TCP_NODELAY)");
-    }
-    return TcpStream(std::move(socket));
-  } catch (const CancelledError&) {
-    if (limit.leave()) throw TimeoutError();
-    throw;
-  }
-}
 
 TcpStream TcpStream::adopt(int fd) {
   const std::string on_fd = " on fd " + std::to_string(fd);
@@ -271,8 +191,12 @@ void TcpStream::abort() noexcept {
 }
 
 bool TcpStream::is_open() const noexcept { return socket_ != nullptr && socket_->is_open(); }
-Address TcpStream::local_address() const { return address_of(socket_, "getsockname", kSockName); }
-Address TcpStream::peer_address() const { return address_of(socket_, "getpeername", kPeerName); }
+Address TcpStream::local_address() const {
+  return detail::local_address(Socket::Operation(open_or_throw(socket_, "getsockname"), "getsockname").fd());
+}
+Address TcpStream::peer_address() const {
+  return detail::peer_address(Socket::Operation(open_or_throw(socket_, "getpeername"), "getpeername").fd());
+}
 void TcpStream::set_no_delay(bool enabled) { set_option(IPPROTO_TCP, TCP_NODELAY, enabled ? 1 : 0); }
 void TcpStream::set_keep_alive(bool enabled) { set_option(SOL_SOCKET, SO_KEEPALIVE, enabled ? 1 : 0); }
 void TcpStream::set_option(int level, int name, int value) {
@@ -298,78 +222,24 @@ TcpListener::~TcpListener() { close(); }
 TcpListener TcpListener::bind(const Address& address, ListenOptions options) {
   if (detail::this_worker() == nullptr) throw RuntimeError("TcpListener::bind needs a running loop");
   if (options.backlog < 1) throw std::invalid_argument("ListenOptions::backlog must be at least 1");
-  const int made = sys::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (made < 0) fail(made, "socket");
-  sys::UniqueFd fd(made);
-  if (options.reuse_address) set_int_option(made, SOL_SOCKET, SO_REUSEADDR, 1, "setsockopt(SO_REUSEADDR)");
-  if (options.reuse_port) set_int_option(made, SOL_SOCKET, SO_REUSEPORT, 1, "setsockopt(SO_REUSEPORT)");
-  if (address.family() == AF_INET6) {
-    set_int_option(made, IPPROTO_IPV6, IPV6_V6ONLY, options.ipv6_only ? 1 : 0, "setsockopt(IPV6_V6ONLY)");
-  }
-  if (const int error = sys::bind(made, address.data(), address.size()); error < 0) {
-    fail(error, "bind to " + address.to_string());
-  }
-  if (const int error = sys::listen(made, options.backlog); error < 0)
-    fail(error, "listen on " + address.to_string());
+  sys::UniqueFd fd = detail::bind_socket(address, options);
+  detail::listen_on(fd.get(), options.backlog, address);
   TcpListener listener;
   listener.socket_ = std::make_shared<Socket>(std::move(fd));
   return listener;
 }
 
 TcpStream TcpListener::accept() {
-  constexpr Duration kBackOff = std::chrono::milliseconds(100);  // out of fds: others must close some first
-  Socket::Operation operation(open_or_throw(socket_, "accept"), "accept");
-  for (;;) {
-    const auto seen = operation.look(Direction::read);
-    if (detail::Readiness<>::is_ready(seen)) {
-      const int fd = sys::accept4(operation.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-      if (fd >= 0) {
-        auto accepted = std::make_shared<Socket>(sys::UniqueFd(fd));
-        // Only a connection that is gone already refuses this; its reader will see that.
-        const int on = 1;
-        static_cast<void>(sys::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
-        Socket::Operation::spend_budget();
-        return TcpStream(std::move(accepted));
-      }
-      switch (-fd) {
-        case EAGAIN:
-          operation.would_block(Direction::read, seen);
-          operation.end_shortage();
-          break;
-        case EMFILE:
-        case ENFILE:
-        case ENOBUFS:
-        case ENOMEM: {
-          detail::Worker& worker = detail::require_task("accept");
-          if (operation.begin_shortage()) {
-            const std::system_error error(-fd, std::system_category(), "accept4");
-            detail::report_exception(
-                worker.scheduler,
-                "accept ran out of resources and goes on every 100 ms (raise RLIMIT_NOFILE, "
-                "ulimit -n, if it is too many open files)",
-                std::make_exception_ptr(error), AnyFuture());
-          }
-          sleep(kBackOff);
-          if (!operation.is_open()) operation.fail(-ECANCELED);
-          continue;
-        }
-        case EBADF:
-        case EFAULT:
-        case EINVAL:
-        case ENOTSOCK:
-        case EOPNOTSUPP:
-          operation.fail(fd);
-        default:  // a connection that died before it was accepted, or EINTR
-          Socket::Operation::spend_budget();
-          if (!operation.is_open()) operation.fail(-ECANCELED);
-          continue;
-      }
-    }
-    operation.wait(Direction::read);
-  }
+  sys::UniqueFd fd = detail::accept_connection(open_or_throw(socket_, "accept"));
+  // Only a connection that is gone already refuses this; its reader will see that.
+  const int on = 1;
+  static_cast<void>(sys::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+  return TcpStream(std::make_shared<Socket>(std::move(fd)));
 }
 
-Address TcpListener::local_address() const { return address_of(socket_, "getsockname", kSockName); }
+Address TcpListener::local_address() const {
+  return detail::local_address(Socket::Operation(open_or_throw(socket_, "getsockname"), "getsockname").fd());
+}
 void TcpListener::close() noexcept {
   if (socket_ != nullptr) socket_->close(socket_);
 }

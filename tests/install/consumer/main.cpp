@@ -8,6 +8,9 @@
 #ifdef WITH_HTTP
 #include <fibrio/http/fields.hpp>
 #endif
+#ifdef WITH_TLS
+#include <fibrio/tls.hpp>
+#endif
 
 #include <cstdlib>
 #include <iostream>
@@ -21,6 +24,9 @@ int main() {
 #ifdef WITH_HTTP
   if (fibrio::http::Fields{{"Answer", "42"}}.get("answer") != "42") return 3;
 #endif
+#endif
+#ifdef WITH_TLS
+  if (fibrio::tls::Context::client().is_server()) return 3;
 #endif
   std::cout << "fibrio " << fibrio::version() << '\n';
 }

@@ -1,0 +1,342 @@
+#include "tls/connection.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <stdexcept>
+#include <system_error>
+#include <utility>
+
+#include "fibrio/errors.hpp"
+#include "fibrio/tasks.hpp"
+#include "fibrio/timeouts.hpp"
+
+namespace fibrio::tls {
+namespace {
+
+// Output that readers may pile up: some thousand answers to key updates.
+constexpr std::size_t kMaxReplies = 256 * 1024;
+// Larger buffers are given back when all is sent.
+constexpr std::size_t kKeptBytes = 4 * 1024;
+
+std::string seconds_text(Duration time) {
+  std::string text = std::to_string(std::chrono::duration<double>(time).count());
+  text.erase(text.find_last_not_of('0') + 1);
+  if (text.back() == '.') text.pop_back();
+  return text + " s";
+}
+
+}  // namespace
+
+Connection::Connection(std::unique_ptr<ByteStream> transport, const Context& context,
+                       const std::string& server_hostname, const HandshakeOptions& options,
+                       std::span<const std::byte> received)
+    : transport_(std::move(transport)),
+      engine_(ContextImpl::of(context), server_hostname,
+              context.is_server() ? std::uint16_t{0} : transport_->peer_address().port(), received),
+      options_(options) {}
+
+// --- the handshake -----------------------------------------------------------------------------------------
+
+void Connection::handshake() {
+  try {
+    timeout(options_.handshake_timeout, [this] { do_handshake(); });
+  } catch (const TimeoutError&) {
+    abort();
+    throw TimeoutError("the TLS handshake took longer than " + seconds_text(options_.handshake_timeout));
+  } catch (const CancelledError&) {
+    abort();
+    throw;
+  } catch (...) {
+    static_cast<void>(mark_closed());
+    transport_->close();
+    throw;
+  }
+  agreement_ = engine_.agreement();
+}
+
+void Connection::do_handshake() {
+  for (;;) {
+    bool is_done = false;
+    try {
+      is_done = engine_.handshake();
+    } catch (...) {
+      send_replies();  // the alert
+      throw;
+    }
+    send_all_locked();  // without the lock: nobody else has the stream yet
+    if (is_done) return;
+    if (!receive()) {
+      throw std::system_error(ECONNRESET, std::system_category(),
+                              "the TLS handshake: the peer ended the connection");
+    }
+  }
+}
+
+// --- reading -----------------------------------------------------------------------------------------------
+
+void Connection::check_open(const char* call) const {
+  if (!is_open()) throw std::system_error(ECANCELED, std::system_category(), call);
+}
+
+bool Connection::receive() {
+  if (has_ended_) return false;
+  const std::size_t count = transport_->read_some(engine_.input_room());
+  engine_.received(count);
+  has_ended_ = count == 0;
+  return !has_ended_;
+}
+
+std::size_t Connection::read_some(std::span<std::byte> buffer) {
+  if (buffer.empty()) return 0;
+  check_open("TLS read");  // what closes in the background has the locks
+  const std::lock_guard guard(read_lock_);
+  for (;;) {
+    check_open("TLS read");
+    std::optional<std::size_t> count;
+    try {
+      count = engine_.read(buffer);
+    } catch (...) {
+      send_replies();
+      throw;
+    }
+    send_replies();
+    if (count.has_value()) return *count;
+    if (receive()) continue;
+    if (options_.suppress_ragged_eofs) return 0;
+    throw engine_.truncated();
+  }
+}
+
+void Connection::send_replies() {
+  const std::size_t size = engine_.output_size();
+  if (size == 0) return;
+  std::unique_lock guard(write_lock_, std::defer_lock);
+  try {
+    if (size > kMaxReplies) {
+      guard.lock();
+      send_all_locked();
+    } else if (!guard.try_lock() || !try_send_locked()) {
+      start_sender();
+    }
+  } catch (const std::system_error&) {  // what comes in may still be read
+  }
+}
+
+// --- writing -----------------------------------------------------------------------------------------------
+
+void Connection::send_all_locked() {
+  do {
+    while (sent_ < sending_.size()) sent_ += transport_->write_some(std::span(sending_).subspan(sent_));
+    sent_ = 0;
+    sending_.clear();
+  } while (engine_.take_output(sending_));
+}
+
+bool Connection::try_send_locked() {
+  do {
+    while (sent_ < sending_.size()) {
+      const std::size_t count = transport_->try_write_some(std::span(sending_).subspan(sent_));
+      if (count == 0) return false;
+      sent_ += count;
+    }
+    sent_ = 0;
+    sending_.clear();
+  } while (engine_.take_output(sending_));
+  return true;
+}
+
+std::size_t Connection::write_some(std::span<const std::byte> data) {
+  if (data.empty()) return 0;
+  check_open("TLS write");
+  const std::lock_guard guard(write_lock_);
+  send_all_locked();
+  check_open("TLS write");
+  data = data.first(std::min(data.size(), kMaxPlaintext));
+  engine_.write(data);
+  if (!try_send_locked()) start_sender();
+  return data.size();
+}
+
+std::size_t Connection::try_write_some(std::span<const std::byte> data) {
+  if (data.empty()) return 0;
+  check_open("TLS write");
+  const std::unique_lock guard(write_lock_, std::try_to_lock);
+  if (!guard.owns_lock() || !try_send_locked()) return 0;
+  try {
+    static_cast<void>(get_running_loop());
+  } catch (const RuntimeError&) {
+    return 0;  // nobody could send the rest
+  }
+  data = data.first(std::min(data.size(), kMaxPlaintext));
+  engine_.write(data);
+  if (!try_send_locked()) start_sender();
+  return data.size();
+}
+
+void Connection::write_all(std::span<const std::byte> first, std::span<const std::byte> second) {
+  if (first.empty() && second.empty()) return;
+  check_open("TLS write");
+  const std::lock_guard guard(write_lock_);
+  send_all_locked();
+  try {
+    // Two short ones leave together.
+    for (std::span<const std::byte> data : {first, second}) {
+      while (!data.empty()) {
+        check_open("TLS write");
+        const std::size_t count = std::min(data.size(), kMaxPlaintext);
+        engine_.write(data.first(count));
+        data = data.subspan(count);
+        if (engine_.output_size() >= kMaxPlaintext) send_all_locked();
+      }
+    }
+    send_all_locked();
+  } catch (const CancelledError&) {
+    start_sender();
+    throw;
+  }
+  if (sending_.capacity() > kKeptBytes) {
+    sending_.shrink_to_fit();
+    engine_.release_output();
+  }
+}
+
+bool Connection::start_sender() noexcept {
+  {
+    const std::lock_guard guard(flags_);
+    if (std::exchange(has_sender_, true)) return true;
+  }
+  return spawn_sender();
+}
+
+bool Connection::spawn_sender() noexcept {
+  try {
+    spawn(TaskOptions{.name = "TLS sender"}, [self = shared_from_this()] { self->run_sender(); });
+    return true;
+  } catch (const std::exception&) {  // no loop here, or no memory
+    const std::lock_guard guard(flags_);
+    has_sender_ = false;
+    return false;
+  }
+}
+
+void Connection::run_sender() {
+  bool closes = false;
+  bool is_sent = false;
+  // True: somebody else may be the sender from now on.
+  const auto resign = [&](bool is_over) {
+    const std::lock_guard guard(flags_);
+    if (sender_closes_ && !closes) {
+      closes = true;
+      if (!is_over) engine_.say_end();
+    }
+    if (!is_over && engine_.output_size() > 0) return false;
+    has_sender_ = false;
+    return true;
+  };
+  try {
+    {
+      const std::lock_guard guard(write_lock_);
+      do {
+        send_all_locked();
+      } while (!resign(false));
+    }
+    is_sent = true;
+    if (closes) drop_input();
+  } catch (const std::exception&) {  // the next write fails as well, and says so
+    if (!is_sent) resign(true);
+  } catch (const CancelledError&) {
+    if (!is_sent) resign(true);
+  }
+  if (!closes) return;
+  close_limit_.cancel();
+  transport_->close();
+}
+
+// --- the end -----------------------------------------------------------------------------------------------
+
+bool Connection::mark_closed() noexcept {
+  // release: partner of the acquire in is_open.
+  return !is_closed_.exchange(true, std::memory_order_acq_rel);
+}
+
+void Connection::drop_input() {
+  std::byte dropped[1024];
+  const std::lock_guard guard(read_lock_);
+  for (;;) {
+    const std::optional<std::size_t> count = engine_.read(dropped);
+    if (count == std::size_t{0}) return;
+    if (!count.has_value() && !receive()) return;
+  }
+}
+
+void Connection::shutdown() {
+  check_open("TLS shutdown");
+  try {
+    timeout(options_.shutdown_timeout, [this] {
+      {
+        const std::lock_guard guard(write_lock_);
+        send_all_locked();
+        engine_.say_end();
+        send_all_locked();
+      }
+      drop_input();
+    });
+  } catch (const TimeoutError&) {
+    abort();
+    throw TimeoutError("the TLS shutdown took longer than " + seconds_text(options_.shutdown_timeout));
+  } catch (...) {
+    abort();
+    throw;
+  }
+  static_cast<void>(mark_closed());
+  transport_->close();
+}
+
+bool Connection::leave_closing_to_sender(bool may_start) noexcept {
+  TimerHandle limit;
+  try {
+    limit = get_running_loop().call_later(options_.shutdown_timeout,
+                                          [self = shared_from_this()] { self->transport_->abort(); });
+  } catch (const std::exception&) {
+    return false;  // no loop here: nobody would end a sender that waits for ever
+  }
+  bool has_sender = false;
+  {
+    const std::lock_guard guard(flags_);
+    has_sender = has_sender_;
+    if (has_sender || may_start) {
+      has_sender_ = sender_closes_ = true;
+      close_limit_ = limit;
+    }
+  }
+  if (has_sender || (may_start && spawn_sender())) return true;
+  limit.cancel();
+  return false;
+}
+
+void Connection::close() noexcept {
+  if (!mark_closed()) return;
+  // A reader that waits has read everything; closing the transport is what ends its wait.
+  const bool is_read = !read_lock_.try_lock();
+  const bool may_have_input = !is_read && !has_ended_ && !engine_.peer_has_ended();
+  if (!is_read) read_lock_.unlock();
+  bool is_left = false;
+  if (std::unique_lock guard(write_lock_, std::try_to_lock); guard.owns_lock()) {
+    try {
+      engine_.say_end();
+      is_left = (!try_send_locked() || may_have_input) && leave_closing_to_sender(true);
+    } catch (const std::exception&) {  // the transport is broken
+    }
+  } else {
+    is_left = leave_closing_to_sender(false);
+  }
+  if (!is_left) transport_->close();
+}
+
+void Connection::abort() noexcept {
+  static_cast<void>(mark_closed());
+  transport_->abort();
+}
+
+}  // namespace fibrio::tls
