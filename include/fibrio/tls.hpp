@@ -110,7 +110,7 @@ struct ServerOptions {
   Pem authorities = {};                // of clients; needed unless kNone
   std::vector<std::string> alpn = {};  // application protocols, best first
   bool require_alpn = false;  // refuse clients that offer protocols, but none of ours; false: agree on none
-  bool tickets = true;        // clients may resume sessions
+  bool tickets = true;        // clients may resume sessions; the keys change every hour
   Version min_version = Version::kTls12;
   Version max_version = Version::kTls13;
   std::string ciphers = {};

@@ -93,11 +93,22 @@ class Connection final : private detail::BodySource, private BodyWriter {
     flush();
     const Phase next = parser_.is_started() ? Phase::kHeader : requests_ > 0 ? Phase::kIdle : Phase::kFresh;
     if (next != phase_) enter(next);  // more bytes of a header do not buy more time
-    const std::size_t count = stream_->read_some(input_.space());
+    const std::size_t count = read_stream(input_.space());
     input_.received(count);
     if (count > 0) return true;
     if (entry_.is_stopped() && phase_ == Phase::kHeader) reject(408);
     return false;
+  }
+
+  // 0: the end, also where the sweeper brought it about, which TLS calls an error.
+  std::size_t read_stream(std::span<std::byte> space) {
+    try {
+      return stream_->read_some(space);
+    } catch (const std::system_error&) {
+      if (entry_.is_stopped()) return 0;
+      is_peer_gone_ = true;
+      throw;
+    }
   }
 
   // Answers the request that the parser holds. False: it is the last one of this connection.
@@ -291,13 +302,7 @@ class Connection final : private detail::BodySource, private BodyWriter {
     } else {
       entry_.resume(body_deadline_);
     }
-    std::size_t count = 0;
-    try {
-      count = stream_->read_some(space);
-    } catch (const std::system_error&) {
-      is_peer_gone_ = true;
-      throw;
-    }
+    const std::size_t count = read_stream(space);
     enter(Phase::kBusy);
     if (count > 0) return count;
     if (entry_.is_stopped()) fail_body(408);

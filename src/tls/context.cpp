@@ -166,6 +166,7 @@ ContextImpl::ContextImpl(const ServerOptions& options)
     SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
     require(SSL_CTX_set_num_tickets(context, 0), "tickets");
   }
+  SSL_CTX_set_tlsext_ticket_key_evp_cb(context, &on_ticket);
   unsigned char id[SSL_MAX_SID_CTX_LENGTH];
   require(RAND_bytes(id, sizeof id), "random bytes");
   require(SSL_CTX_set_session_id_context(context, id, sizeof id), "the session id context");
@@ -281,6 +282,14 @@ int ContextImpl::on_session(SSL* ssl, SSL_SESSION* session) {
   } catch (...) {  // out of memory: the next handshake is a full one
   }
   return 1;  // the reference is ours, and gone or kept
+}
+
+int ContextImpl::on_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
+                           EVP_MAC_CTX* mac, int seals) {
+  // Those of the context that the connection began with, whatever name it then asked for.
+  ContextImpl* context = static_cast<const SslOwner*>(SSL_get_app_data(ssl))->context.get();
+  while (context->fallback_ != nullptr) context = context->fallback_.get();
+  return context->ticket_keys_.open_or_seal(ssl, name, iv, cipher, mac, seals != 0);
 }
 
 // --- Context -----------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@
 #include "fibrio/tls.hpp"
 #include "tls/openssl.hpp"
 #include "tls/session_cache.hpp"
+#include "tls/ticket_keys.hpp"
 
 namespace fibrio::tls {
 
@@ -44,6 +45,8 @@ class ContextImpl {
   static int on_alpn(SSL* ssl, const unsigned char** chosen, unsigned char* chosen_length,
                      const unsigned char* offered, unsigned int offered_length, void* self);
   static int on_session(SSL* ssl, SSL_SESSION* session);
+  static int on_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
+                       EVP_MAC_CTX* mac, int seals);
 
   ContextHandle context_;
   std::shared_ptr<ContextImpl> fallback_;  // instead of context_
@@ -52,7 +55,8 @@ class ContextImpl {
   bool requires_alpn_ = false;
   std::string alpn_;  // as on the wire: each behind its length
   std::map<std::string, Context> names_;
-  SessionCache sessions_;
+  SessionCache sessions_;   // of a client
+  TicketKeys ticket_keys_;  // of a server
 };
 
 // What OpenSSL's callbacks find behind SSL_get_app_data.

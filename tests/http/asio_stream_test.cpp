@@ -129,7 +129,7 @@ TEST_CASE("Beast's WebSocket talks over AsioStreams, and closes them", "[asio_st
   // The timers of a websocket::stream, which nobody uses here, make Asio's system context once per process:
   // three fds, no thread.
   const asio::steady_timer keeps_context(asio::system_executor{});
-  on_loops([] {
+  on_loop({1, false}, [] {  // its masks come from a thread_local
     const Ends ends = connect_ends();
     auto server = create_task([&] {
       websocket::stream<AsioStream> socket(*ends.server);

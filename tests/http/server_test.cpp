@@ -321,6 +321,38 @@ TEST_CASE("Connections per peer and requests per connection have limits", "[http
   CHECK(eventually([&] { return server.server().stats().requests == 5; }));
 }
 
+TEST_CASE("Slow peers meet the deadlines of bodies and of streams", "[http]") {
+  std::atomic<int> written{0};
+  ServerThread server(
+      [&](http::Server& routes) {
+        routes.route("POST", "/", [](Request& request) { return Response(request.read_all()); });
+        routes.route("GET", "/endless", [&](Request&) {
+          Response response;
+          response.stream = [&](http::BodyWriter& out) {
+            for (;; ++written) out.write(std::string(100'000, 'x'));
+          };
+          return response;
+        });
+        routes.route("GET", "/", [](Request&) { return Response("hello"); });
+      },
+      {.body_timeout = 200ms, .write_timeout = 200ms});
+  Client trickle(server.port());
+  trickle.send("POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n");
+  const auto begin = std::chrono::steady_clock::now();
+  while (std::chrono::steady_clock::now() - begin < patience() && trickle.send("1\r\nx\r\n")) {
+    if (trickle.has_input_within(20ms)) break;
+  }
+  CHECK(std::chrono::steady_clock::now() - begin >= 200ms);
+  CHECK(trickle.receive().status == 408);
+
+  Client deaf(server.port());  // asks, and never reads
+  deaf.send(get("/endless"));
+  CHECK(eventually([&] { return written > 0 && server.server().stats().connections <= 1; }));
+  CHECK(Client(server.port()).ask(get("/")).body == "hello");
+  CHECK(server.take_reports() ==
+        std::vector<std::string>());  // a peer that is gone is no error of the handler's
+}
+
 TEST_CASE("make_stream is what a connection is spoken over, and its failure ends that connection alone",
           "[http]") {
   std::atomic<int> calls{0};

@@ -422,6 +422,31 @@ TEST_CASE("Answers that are malformed, or end early, are refused", "[http]") {
   });
 }
 
+TEST_CASE("A server that leaves at any byte of its answer leaves an error or a whole answer", "[http]") {
+  const std::string plain = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+  const std::string chunked =
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\nA: b\r\n\r\n";
+  on_loops([&] {
+    Session session;
+    for (const std::string& whole : {plain, chunked}) {
+      for (std::size_t length = 0; length <= whole.size(); ++length) {
+        Canned server(whole.substr(0, length));
+        std::string body;
+        try {
+          body = session.get(server.url()).read_all();
+        } catch (const HttpError&) {
+          expect(length > 0 && length < whole.size(), "a part is an error");
+          continue;
+        } catch (const std::system_error&) {
+          expect(length == 0, "no answer is an error of the connection");
+          continue;
+        }
+        expect(length == whole.size() && body == "hello", "a whole answer");
+      }
+    }
+  });
+}
+
 TEST_CASE("What cannot be sent is refused before anything is", "[http]") {
   on_loops([] {
     Session session;

@@ -19,7 +19,7 @@ run("install" ${CMAKE_COMMAND} --install ${build_dir} --prefix ${prefix} --confi
 if(way STREQUAL "cmake")
   run("configure the consumer" ${CMAKE_COMMAND} -S ${consumer} -B ${work_dir}/build -G ${generator}
     -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=${compiler} -DCMAKE_PREFIX_PATH=${prefix}
-    -DWITH_TOML=${toml} -DWITH_HTTP=${http} -DWITH_TLS=${tls})
+    -DWITH_TOML=${toml} -DWITH_TLS=${tls} -DWITH_HTTP=${http})
   run("build the consumer" ${CMAKE_COMMAND} --build ${work_dir}/build --config Release)
   find_program(program consumer PATHS ${work_dir}/build ${work_dir}/build/Release NO_DEFAULT_PATH REQUIRED)
 else()

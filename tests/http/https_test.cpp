@@ -1,0 +1,125 @@
+// fibrio::http over fibrio::tls: both plug into each other by one function a side.
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "fibrio/http/server.hpp"
+#include "fibrio/http/session.hpp"
+#include "fibrio/http/websocket.hpp"
+#include "fibrio/tls.hpp"
+#include "http/server_thread.hpp"
+#include "support/net.hpp"
+#include "support/tls.hpp"
+
+using namespace fibrio;
+using namespace fibrio::tls_test;
+using http::Request;
+using http::Response;
+
+namespace {
+
+http::ServerOptions secure_server() {
+  http::ServerOptions options;
+  options.header_timeout = 300ms;
+  options.make_stream =
+      [context = tls::Context::server(server_options())](TcpStream stream) -> std::unique_ptr<ByteStream> {
+    return tls::accept(make_byte_stream(std::move(stream)), context);
+  };
+  return options;
+}
+
+http::SessionOptions secure_session() {
+  http::SessionOptions options;
+  options.make_secure = [context = tls::Context::client(client_options())](
+                            TcpStream stream, const http::Url& url) -> std::unique_ptr<ByteStream> {
+    return tls::handshake(make_byte_stream(std::move(stream)), context, url.host());
+  };
+  return options;
+}
+
+void add_routes(http::Server& server) {
+  server.route("GET", "/", [](Request&) { return Response("hello"); });
+  server.route("POST", "/echo", [](Request& request) { return Response(request.read_all()); });
+  server.route("GET", "/chat", [](Request& request) {
+    return http::websocket_response(request, [](http::WebSocket& socket) {
+      while (auto message = socket.receive()) socket.send(*message);
+    });
+  });
+}
+
+}  // namespace
+
+TEST_CASE("Requests and WebSockets go over TLS on kept connections", "[http]") {
+  on_loops([] {
+    http::Server server(secure_server());
+    add_routes(server);
+    server.listen(loopback());
+    auto serving = create_task([&] { server.serve(); });
+    const std::string authority = server.addresses()[0].to_string();
+    {
+      http::Session session(secure_session());
+      const std::string large(500'000, 'l');
+      for (int i = 0; i < 3; ++i) {
+        expect(session.get("https://" + authority + "/").read_all() == "hello", "an answer");
+        expect(session.post("https://" + authority + "/echo", large).read_all() == large,
+               "a long body both ways");
+      }
+      expect_equal(server.stats().accepted, 1, "connections");
+      const auto socket = http::connect_websocket(session, "wss://" + authority + "/chat");
+      socket->send(large);
+      expect(socket->receive()->data == large, "a message");
+      socket->close();
+      http::Session stranger(
+          {.make_secure = [](TcpStream stream, const http::Url& url) -> std::unique_ptr<ByteStream> {
+            return tls::handshake(make_byte_stream(std::move(stream)), tls::Context::client(), url.host());
+          }});
+      expect(error_of([&] { (void)stranger.get("https://" + authority + "/"); }) != 0,
+             "a certificate nobody vouches for");
+    }
+    server.shutdown(1s);
+    await(serving);
+  });
+}
+
+TEST_CASE("A TLS server answers 408, survives plain text, and ends in order", "[http]") {
+  on_loops([] {
+    http::Server server(secure_server());
+    add_routes(server);
+    server.listen(loopback());
+    auto serving = create_task([&] { server.serve(); });
+    const Address address = server.addresses()[0];
+    TcpStream plain = TcpStream::connect(address);
+    plain.write_all("GET / HTTP/1.1\r\nHost: t\r\n\r\n");
+    TcpStream silent = TcpStream::connect(address);  // its handshake never begins
+    const auto stream = tls::handshake(make_byte_stream(TcpStream::connect(address)),
+                                       tls::Context::client(client_options()), address.host());
+    const std::string half = "GET / HTTP/1.1\r\n";
+    stream->write_all(std::as_bytes(std::span(half)));
+    std::string answer(1000, '\0');
+    answer.resize(stream->read_some(bytes_of(answer)));
+    expect(answer.starts_with("HTTP/1.1 408 "), "too slow: " + answer);
+    std::byte byte{};
+    std::size_t count = 0;
+    const int error = error_of([&] { count = silent.read_some({&byte, 1}); });
+    expect(count == 0 && (error == 0 || error == ECONNRESET), "the handshake has its time");
+    wait_until([&] { return server.stats().connections == 0; }, "no connection");
+    plain.close();
+    server.shutdown(1s);
+    await(serving);
+  });
+}
+
+TEST_CASE("curl asks a server over TLS", "[http]") {
+  if (std::system("command -v curl >/dev/null 2>&1") != 0) fibrio::test::skip("curl");
+  http_test::ServerThread server(add_routes, secure_server());
+  const std::string command = "timeout 20 curl -sSk --max-time 10 --http1.1 -d abc https://127.0.0.1:" +
+                              std::to_string(server.port()) + "/echo";
+  std::FILE* pipe = ::popen(command.c_str(), "r");
+  char output[100];
+  const std::size_t count = std::fread(output, 1, sizeof output, pipe);
+  CHECK(::pclose(pipe) == 0);
+  CHECK(std::string(output, count) == "abc");
+}
