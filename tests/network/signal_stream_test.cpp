@@ -147,7 +147,7 @@ TEST_CASE("A signal whose SignalStream went before it was seen is forgotten", "[
     for (int i = 0; i < 20; ++i) {
       {
         SignalStream signals{SIGUSR1};
-        send_self(SIGUSR1);
+        ::raise(SIGUSR1);  // to this thread: it has been taken when this returns
       }
       SignalStream next{SIGUSR2};  // keeps the loop's pipe
       send_self(SIGUSR2);
