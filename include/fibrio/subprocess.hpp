@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-#include "fibrio/byte_stream.hpp"
+#include "fibrio/streams.hpp"
 
 namespace fibrio {
 
@@ -59,11 +59,13 @@ struct SubprocessOptions {
   bool start_new_session = false;                           // setsid
   std::optional<int> process_group{};                       // setpgid; 0: a new one
   std::vector<int> pass_fds{};                              // stay open, with their numbers
+  std::size_t limit = kStreamLimit;                         // of the readers of stdout and stderr
   OnDrop on_drop = OnDrop::kKill;
 };
 
 // A child process. Movable. Whatever becomes of it, no zombie is left: its end is noticed and taken by the loop
-// that started it. Destroying it closes the pipes and does what on_drop says, without waiting.
+// that started it. Destroying it closes the pipes (what stdin has not sent yet is dropped) and does what on_drop
+// says, without waiting. Do not move or destroy it while a task is inside communicate.
 class Process {
  public:
   Process(Process&&) noexcept;
@@ -75,10 +77,11 @@ class Process {
   // 255 if somebody else has taken the status (waitpid(-1), an ignored SIGCHLD): the exception handler is told.
   [[nodiscard]] std::optional<int> returncode() const noexcept;
 
-  // Our ends of the pipes. Throws: RuntimeError unless the option was PIPE.
-  [[nodiscard]] ByteStream& stdin() const;
-  [[nodiscard]] ByteStream& stdout() const;
-  [[nodiscard]] ByteStream& stderr() const;
+  // Our ends of the pipes. Assign a StreamReader() to close one that is read. Throws: RuntimeError unless the option
+  // was PIPE. asyncio: the attributes, which are None then.
+  [[nodiscard]] StreamWriter& stdin() const;
+  [[nodiscard]] StreamReader& stdout() const;
+  [[nodiscard]] StreamReader& stderr() const;
 
   // Returns the status when the child has ended. A child that writes into a pipe which nobody reads never does: use
   // communicate then. Waits: unless it has ended. Cancel: CancelledError, the child goes on. Threads: any number of

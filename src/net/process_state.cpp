@@ -14,6 +14,7 @@
 #include "net/fd_watch.hpp"
 #include "net/loop_access.hpp"
 #include "net/socket_calls.hpp"
+#include "sched/fork.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/this_worker.hpp"
 #include "task/loop_services.hpp"
@@ -38,10 +39,10 @@ int wait_for_pidfd(int pidfd, siginfo_t& info, int options) noexcept {
 }  // namespace
 
 ProcessState::ProcessState(Scheduler& scheduler, OnDrop on_drop) noexcept
-    : scheduler_(scheduler), loop_id_(scheduler.id), on_drop_(on_drop) {}
+    : scheduler_(scheduler), loop_id_(scheduler.id), on_drop_(on_drop), forks_(fork_count()) {}
 
 ProcessState::~ProcessState() {
-  if (!pidfd_.is_open()) return;
+  if (!pidfd_.is_open() || forks_ != fork_count()) return;
   siginfo_t info{};
   if (on_drop_ == OnDrop::kDetach) {
     try {
@@ -136,7 +137,7 @@ void ProcessState::send_signal(int signal) {
 }
 
 void ProcessState::drop() noexcept {
-  if (on_drop_ == OnDrop::kDetach) return;
+  if (on_drop_ == OnDrop::kDetach || forks_ != fork_count()) return;
   const std::lock_guard guard(lock_);
   if (pidfd_.is_open()) sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
 }

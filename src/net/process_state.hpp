@@ -59,6 +59,7 @@ class ProcessState : public std::enable_shared_from_this<ProcessState> {
   Scheduler& scheduler_;  // lives if loop_id_ does
   const std::uint64_t loop_id_;
   const OnDrop on_drop_;
+  const unsigned forks_;  // in a forked copy of us the child is not ours to kill
   pid_t pid_ = -1;
   mutable std::mutex lock_;  // guards pidfd_ and the change of returncode_
   sys::UniqueFd pidfd_;

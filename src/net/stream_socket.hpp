@@ -16,6 +16,7 @@
 #include "base/unique_fd.hpp"
 #include "fibrio/sockets.hpp"
 #include "net/socket.hpp"
+#include "net/socket_calls.hpp"
 
 namespace fibrio::detail {
 

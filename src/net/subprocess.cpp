@@ -22,41 +22,34 @@ using detail::fail;
 
 struct Process::Parts {
   std::shared_ptr<detail::ProcessState> state;
-  std::unique_ptr<ByteStream> in;
-  std::unique_ptr<ByteStream> out;
-  std::unique_ptr<ByteStream> err;
+  std::optional<StreamWriter> in;
+  std::optional<StreamReader> out;
+  std::optional<StreamReader> err;
+
+  void drop() noexcept {
+    if (in) in->abort();  // in the background nobody would wait for what is left
+    state->drop();
+  }
 };
 
 namespace {
 
-ByteStream& pipe_or_throw(const std::unique_ptr<ByteStream>& pipe, const char* name) {
-  if (pipe != nullptr) return *pipe;
+template <class Stream>
+Stream& pipe_or_throw(std::optional<Stream>& pipe, const char* name) {
+  if (pipe) return *pipe;
   throw RuntimeError(std::string("Process::") + name + " is no pipe: say ." + name +
                      " = PIPE in SubprocessOptions");
 }
 
-std::string read_to_end(ByteStream& stream) {
-  constexpr std::size_t kAtOnce = 64U << 10;
-  std::string text;
-  for (std::size_t filled = 0;;) {
-    text.resize(filled + kAtOnce);
-    const std::size_t count = stream.read_some(std::as_writable_bytes(std::span(text)).subspan(filled));
-    filled += count;
-    if (count == 0) {
-      text.resize(filled);
-      return text;
-    }
-  }
-}
-
-void feed(ByteStream& stream, std::string_view input) {
+void feed(StreamWriter& writer, std::string_view input) {
   try {
-    stream.write_all(std::as_bytes(std::span(input.data(), input.size())));
+    writer.write(input);
+    writer.drain();
   } catch (const std::system_error& error) {
     // It did not want to read all of it.
     if (error.code().value() != EPIPE && error.code().value() != ECONNRESET) throw;
   }
-  stream.close();
+  writer.close();
 }
 
 }  // namespace
@@ -133,14 +126,14 @@ struct Spawner {
 
     auto parts = std::make_unique<Process::Parts>();
     parts->state = std::make_shared<ProcessState>(worker->scheduler, options.on_drop);
-    const auto take = [](Ends& end, std::unique_ptr<ByteStream>& stream, auto&& connect) {
-      if (!end.ours.is_open()) return;
-      stream = connect(end.ours.get());
+    const auto take = [](Ends& end, auto&& connect) {
+      std::unique_ptr<ByteStream> stream = connect(end.ours.get());
       static_cast<void>(end.ours.take_fd());
+      return stream;
     };
-    take(ends[0], parts->in, connect_write_pipe);
-    take(ends[1], parts->out, connect_read_pipe);
-    take(ends[2], parts->err, connect_read_pipe);
+    if (ends[0].ours.is_open()) parts->in.emplace(take(ends[0], connect_write_pipe));
+    if (ends[1].ours.is_open()) parts->out.emplace(take(ends[1], connect_read_pipe), options.limit);
+    if (ends[2].ours.is_open()) parts->err.emplace(take(ends[2], connect_read_pipe), options.limit);
     parts->state->adopt(spawn(request));
     return Process(std::move(parts));
   }
@@ -152,20 +145,20 @@ Process::Process(std::unique_ptr<Parts> parts) noexcept : parts_(std::move(parts
 Process::Process(Process&&) noexcept = default;
 Process& Process::operator=(Process&& other) noexcept {
   if (this != &other) {
-    if (parts_ != nullptr) parts_->state->drop();
+    if (parts_ != nullptr) parts_->drop();
     parts_ = std::move(other.parts_);
   }
   return *this;
 }
 Process::~Process() {
-  if (parts_ != nullptr) parts_->state->drop();
+  if (parts_ != nullptr) parts_->drop();
 }
 
 int Process::pid() const noexcept { return parts_->state->pid(); }
 std::optional<int> Process::returncode() const noexcept { return parts_->state->returncode(); }
-ByteStream& Process::stdin() const { return pipe_or_throw(parts_->in, "stdin"); }
-ByteStream& Process::stdout() const { return pipe_or_throw(parts_->out, "stdout"); }
-ByteStream& Process::stderr() const { return pipe_or_throw(parts_->err, "stderr"); }
+StreamWriter& Process::stdin() const { return pipe_or_throw(parts_->in, "stdin"); }
+StreamReader& Process::stdout() const { return pipe_or_throw(parts_->out, "stdout"); }
+StreamReader& Process::stderr() const { return pipe_or_throw(parts_->err, "stderr"); }
 
 int Process::wait() {
   const std::shared_ptr<detail::ProcessState> state = parts_->state;  // the Process may move meanwhile
@@ -173,15 +166,15 @@ int Process::wait() {
 }
 
 std::pair<std::string, std::string> Process::communicate(std::optional<std::string_view> input) {
-  if (input && !input->empty() && parts_->in == nullptr) {
+  if (input && !input->empty() && !parts_->in) {
     throw std::invalid_argument("communicate: there is an input, but stdin is no pipe");
   }
   std::pair<std::string, std::string> output;
   try {
     task_group([&](TaskGroup& group) {
-      if (parts_->out != nullptr) group.create_task([&] { output.first = read_to_end(*parts_->out); });
-      if (parts_->err != nullptr) group.create_task([&] { output.second = read_to_end(*parts_->err); });
-      if (parts_->in != nullptr) feed(*parts_->in, input.value_or(std::string_view()));
+      if (parts_->out) group.create_task([&] { output.first = parts_->out->read(); });
+      if (parts_->err) group.create_task([&] { output.second = parts_->err->read(); });
+      if (parts_->in) feed(*parts_->in, input.value_or(std::string_view()));
     });
   } catch (const ExceptionGroup& failures) {
     std::rethrow_exception(failures.exceptions().front());  // asyncio: a gather

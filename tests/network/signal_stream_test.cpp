@@ -56,8 +56,9 @@ TEST_CASE("Signals that nobody asks for yet are kept, each once", "[signals]") {
   on_loops([] {
     SignalStream signals{SIGUSR1, SIGUSR2};
     SignalStream late{SIGUSR2};
-    for (int i = 0; i < 3; ++i) send_self(SIGUSR1);
-    send_self(SIGUSR2);
+    // To this thread: of signals to the process, several threads may take each its own, in any order.
+    for (int i = 0; i < 3; ++i) ::raise(SIGUSR1);
+    ::raise(SIGUSR2);
     expect_equal(late.next(), SIGUSR2, "the last one: all have come");
     expect_equal(signals.next(), SIGUSR1, "the first one");
     wait_until([&] { return signals.try_next() == SIGUSR2; }, "the other one");
@@ -147,7 +148,7 @@ TEST_CASE("A signal whose SignalStream went before it was seen is forgotten", "[
     for (int i = 0; i < 20; ++i) {
       {
         SignalStream signals{SIGUSR1};
-        send_self(SIGUSR1);
+        ::raise(SIGUSR1);  // to this thread: it has been taken when this returns
       }
       SignalStream next{SIGUSR2};  // keeps the loop's pipe
       send_self(SIGUSR2);

@@ -38,7 +38,8 @@ RawPipe connect_sockets(const Address& any) {
 }
 
 Address abstract_name(int number) {
-  return Address::from_path('\0' + ("fibrio_sock_" + std::to_string(::getpid()) + "_" + std::to_string(number)));
+  return Address::from_path('\0' +
+                            ("fibrio_sock_" + std::to_string(::getpid()) + "_" + std::to_string(number)));
 }
 
 void exchange(const Address& any) {

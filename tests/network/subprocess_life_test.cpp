@@ -332,6 +332,9 @@ TEST_CASE("A forked child of a loop may have a loop and children of its own", "[
       });
     });
     expect(result.exit_code == 0 && result.errors.empty(), "the forked one's own child");
+    const test::ChildResult copy = test::run_in_child([&] { const Process dropped = std::move(process); });
+    expect(copy.exit_code == 0, "a forked copy of the handle that is dropped");
+    let_others_wait();
     expect(!process.returncode().has_value(), "the parent's child runs");
   });
 }

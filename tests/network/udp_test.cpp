@@ -12,7 +12,9 @@ namespace {
 
 Address loopback6() { return Address::parse("::1", 0); }
 
-Address in(const test::TempFolder& folder, const std::string& name) { return Address::from_path(folder / name); }
+Address in(const test::TempFolder& folder, const std::string& name) {
+  return Address::from_path(folder / name);
+}
 
 std::string receive_text(UdpSocket& socket, std::size_t bytes = 65536) {
   std::string text(bytes, '\0');

@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -32,21 +31,18 @@ inline Process shell(const std::string& command, SubprocessOptions options = {})
   return create_subprocess_shell(command, std::move(options));
 }
 inline void write_to(Process& process, std::string_view text) {
-  process.stdin().write_all(std::as_bytes(std::span(text.data(), text.size())));
+  process.stdin().write(text);
+  process.stdin().drain();
 }
 inline void close_stdin(Process& process) { process.stdin().close(); }
-inline void close_stdout(Process& process) { process.stdout().close(); }
 // Reads so many bytes of its stdout, fewer only at the end.
 inline std::string read_from(Process& process, std::size_t bytes) {
-  std::string text(bytes, '\0');
-  std::size_t filled = 0;
-  while (filled < bytes) {
-    const std::size_t count =
-        process.stdout().read_some(std::as_writable_bytes(std::span(text)).subspan(filled));
-    if (count == 0) break;
-    filled += count;
+  std::string text;
+  while (text.size() < bytes) {
+    const std::string part = process.stdout().read(static_cast<std::ptrdiff_t>(bytes - text.size()));
+    if (part.empty()) break;
+    text += part;
   }
-  text.resize(filled);
   return text;
 }
 
