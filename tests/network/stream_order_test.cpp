@@ -107,11 +107,9 @@ TEST_CASE("Streams: cancelled reads, over and over, lose nothing", "[streams]") 
     });
     std::string received;
     while (!server.first.at_eof()) {
-      auto reading = create_task([&] {
-        const std::string some =
-            random() % 2 == 0 ? server.first.readuntil("|") : server.first.readexactly(700);
-        received += some;
-      });
+      const bool by_separator = random() % 2 == 0;
+      auto reading = create_task(
+          [&] { received += by_separator ? server.first.readuntil("|") : server.first.readexactly(700); });
       if (random() % 2 == 0) sleep(Duration(0));
       reading.cancel();
       try {

@@ -70,6 +70,49 @@ TEST_CASE("A reader that waits gets the end when its writer is closed by another
   });
 }
 
+TEST_CASE("A reader of a connection: fed data comes before what the connection has; a set error after a wait",
+          "[streams]") {
+  on_loops([] {
+    RawStreams ends = connect_raw_streams();
+    ends.reader.feed_data("fed ");
+    ends.peer.send("sent\n");
+    expect_text(ends.reader.readline(), "fed sent\n", "the line");
+    auto waiting = create_task([&] { return ends.reader.read(10); });
+    let_others_wait();
+    ends.reader.set_exception(std::make_exception_ptr(std::domain_error("made up")));
+    ends.peer.send("more");
+    thrown<std::domain_error>([&] { await(waiting); }, "the waiting read");
+    thrown<std::domain_error>([&] { ends.writer.drain(); }, "drain");
+
+    RawStreams ended = connect_raw_streams();
+    ended.reader.feed_eof();
+    expect_text(ended.reader.read(), "", "the end that was fed");
+  });
+}
+
+TEST_CASE("A reader alone closes its stream when it goes; a writer alone sends the rest", "[streams]") {
+  on_loops([] {
+    StreamPair pair = connect_pair();
+    auto [far_reader, far_writer] = make_streams(make_byte_stream(std::move(pair.client)));
+    {
+      StreamReader reader(make_byte_stream(std::move(pair.server)));
+      far_writer.write("hello\n");
+      expect_text(reader.readline(), "hello\n", "the line");
+    }
+    expect_text(far_reader.read(), "", "the end");
+    thrown<std::invalid_argument>([&] { StreamWriter(std::unique_ptr<ByteStream>()); }, "no stream");
+
+    StreamPair other = connect_pair();
+    StreamReader reader(make_byte_stream(std::move(other.client)));
+    std::string data;
+    {
+      StreamWriter writer(make_byte_stream(std::move(other.server)));
+      data = fill_up(writer);
+    }
+    expect(reader.read() == data, "all of it");
+  });
+}
+
 // asyncio: test_streams StreamTests.test_wait_closed_on_close_with_unread_data
 TEST_CASE("StreamWriter: data that nobody reads does not keep a stream from closing", "[streams]") {
   on_loops([] {
