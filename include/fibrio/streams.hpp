@@ -188,7 +188,7 @@ class StreamWriter {
   // that was written is sent. If `upgrade` throws, the connection is lost by that error.
   // Waits: until the buffer is sent, and as `upgrade` does. Cancel: CancelledError; inside of `upgrade` the
   // connection is lost. Throws: what `upgrade` throws; RuntimeError if a task is reading, or the writer is
-  // closing. Threads: tasks only; nobody else may use reader and writer meanwhile.
+  // closing. Threads: tasks only. What others write meanwhile goes over the new stream.
   void replace_stream(const StreamUpgrade& upgrade);
   // Puts TLS under reader and writer: start_tls(writer, context, arguments...) of the namespace of `context`
   // (fibrio/tls.hpp has it), which says the rest.
