@@ -12,7 +12,8 @@
 //     another one if they are still there. If the writer is closing nobody else would: the connection is lost.
 //  4. lose() is the end, once: closes the stream, drops what is to be sent, gives the reader its end or the error
 //     and wakes everybody. close() leads there, after the flusher if there is one.
-//  5. stream_ changes in replace_stream only, when nobody is inside. It is null from then to the new one.
+//  5. stream_ changes in replace_stream only, when nobody is inside, under the lock. It is null from then to the
+//     new one; what is written meanwhile waits in pending_.
 //  Nobody is waked and no user code called under the lock; the stream's calls that do not wait may be.
 //
 // Rejected: a task that reads ahead, as asyncio's transport does (two switches and a copy per read; a connection

@@ -77,7 +77,8 @@ void StreamCore::write(std::span<const std::byte> data) {
       report = ++dropped_writes_ == kReportAt;
     } else {
       try {
-        if (pending_.empty() && !is_flushing_) send_now_locked(data);
+        // Without a stream: it is being replaced, and what is written meanwhile goes over the new one.
+        if (pending_.empty() && !is_flushing_ && stream_ != nullptr) send_now_locked(data);
       } catch (...) {
         failed = std::current_exception();
       }
@@ -107,7 +108,7 @@ void StreamCore::send_now_locked(std::span<const std::byte>& data) {
 void StreamCore::start_flusher() {
   {
     const std::lock_guard guard(lock_);
-    if (is_flushing_ || pending_.empty()) return;
+    if (is_flushing_ || pending_.empty() || stream_ == nullptr) return;
     is_flushing_ = true;
   }
   static_cast<void>(spawn(Flusher(shared_from_this())));
@@ -164,16 +165,18 @@ bool StreamCore::take_chunk(std::string& chunk) {
 
 void StreamCore::stop_flush(std::string_view unsent) noexcept {
   std::vector<Future<>> waiters;
+  bool closes = false;
   {
     const std::lock_guard guard(lock_);
     if (is_lost_) return;
     is_flushing_ = false;
     sending_ = 0;
     pending_.insert(0, unsent);
-    if (!is_closing_) waiters.swap(drain_waiters_);
+    closes = is_closing_;
+    if (!closes) waiters.swap(drain_waiters_);
   }
   complete(waiters, nullptr);
-  if (is_closing()) lose(cancelled_error("sending the rest of a closed stream"), true);
+  if (closes) lose(cancelled_error("sending the rest of a closed stream"), true);
 }
 
 std::vector<Future<>> StreamCore::resume_locked() noexcept {
@@ -187,12 +190,14 @@ std::vector<Future<>> StreamCore::resume_locked() noexcept {
 void StreamCore::drain() {
   if (const std::exception_ptr error = read_error()) std::rethrow_exception(error);
   if (is_closing()) yield();
+  bool is_unattended = false;  // a flusher was cancelled, and left something
   for (;;) {
     Future<> resumed;
     {
       const std::lock_guard guard(lock_);
       if (is_lost_)
         throw std::system_error(ECONNRESET, std::system_category(), "drain: the stream is closed");
+      is_unattended = !is_flushing_ && !pending_.empty();
       if (!is_paused_) break;
       resumed = get_running_loop().create_future();
       drain_waiters_.push_back(resumed);
@@ -202,6 +207,7 @@ void StreamCore::drain() {
     const std::lock_guard guard(lock_);
     if (is_lost_) return;  // closed on purpose, while we waited: asyncio tells the next drain
   }
+  if (is_unattended) start_flusher();
   Socket::Operation::spend_budget();  // a peer that reads as fast as we write never makes us wait
 }
 
@@ -219,6 +225,7 @@ void StreamCore::write_eof() {
   {
     const std::lock_guard guard(lock_);
     if (is_closing_ || has_write_eof_) return;
+    if (stream_ == nullptr) throw RuntimeError("write_eof while the stream is being replaced");
     // A stream that cannot says so now, not to the flusher.
     if (stream_->can_shutdown_write()) {
       has_write_eof_ = true;
@@ -316,9 +323,12 @@ void StreamCore::replace_stream(const StreamUpgrade& upgrade) {
   try {
     std::unique_ptr<ByteStream> fresh = upgrade(std::move(old), buffer_.take(buffer_.size()));
     if (fresh == nullptr) throw RuntimeError("replace_stream: there is no new stream");
-    const std::lock_guard guard(lock_);
-    if (is_lost_) fresh->close();
-    stream_ = std::move(fresh);
+    {
+      const std::lock_guard guard(lock_);
+      if (is_lost_) fresh->close();
+      stream_ = std::move(fresh);
+    }
+    start_flusher();
   } catch (const CancelledError&) {
     lose(cancelled_error("replacing a stream"), true);
     throw;

@@ -70,6 +70,49 @@ TEST_CASE("A reader that waits gets the end when its writer is closed by another
   });
 }
 
+TEST_CASE("A reader of a connection: fed data comes before what the connection has; a set error after a wait",
+          "[streams]") {
+  on_loops([] {
+    RawStreams ends = connect_raw_streams();
+    ends.reader.feed_data("fed ");
+    ends.peer.send("sent\n");
+    expect_text(ends.reader.readline(), "fed sent\n", "the line");
+    auto waiting = create_task([&] { return ends.reader.read(10); });
+    let_others_wait();
+    ends.reader.set_exception(std::make_exception_ptr(std::domain_error("made up")));
+    ends.peer.send("more");
+    thrown<std::domain_error>([&] { await(waiting); }, "the waiting read");
+    thrown<std::domain_error>([&] { ends.writer.drain(); }, "drain");
+
+    RawStreams ended = connect_raw_streams();
+    ended.reader.feed_eof();
+    expect_text(ended.reader.read(), "", "the end that was fed");
+  });
+}
+
+TEST_CASE("A reader alone closes its stream when it goes; a writer alone sends the rest", "[streams]") {
+  on_loops([] {
+    StreamPair pair = connect_pair();
+    auto [far_reader, far_writer] = make_streams(make_byte_stream(std::move(pair.client)));
+    {
+      StreamReader reader(make_byte_stream(std::move(pair.server)));
+      far_writer.write("hello\n");
+      expect_text(reader.readline(), "hello\n", "the line");
+    }
+    expect_text(far_reader.read(), "", "the end");
+    thrown<std::invalid_argument>([&] { StreamWriter(std::unique_ptr<ByteStream>()); }, "no stream");
+
+    StreamPair other = connect_pair();
+    StreamReader reader(make_byte_stream(std::move(other.client)));
+    std::string data;
+    {
+      StreamWriter writer(make_byte_stream(std::move(other.server)));
+      data = fill_up(writer);
+    }
+    expect(reader.read() == data, "all of it");
+  });
+}
+
 // asyncio: test_streams StreamTests.test_wait_closed_on_close_with_unread_data
 TEST_CASE("StreamWriter: data that nobody reads does not keep a stream from closing", "[streams]") {
   on_loops([] {
@@ -366,6 +409,15 @@ TEST_CASE("A cancelled flusher loses nothing: the next drain sends the rest", "[
     client.second.set_write_buffer_limits(0);
     client.second.drain();
     expect(await(reading), "all data, in order");
+    // Less than the high mark: nobody waits, but a drain sends it all the same.
+    client.second.set_write_buffer_limits(1U << 30);
+    const std::string more = fill_up(client.second);
+    for (const AnyTask& task : all_tasks()) {
+      if (task != current_task()) task.cancel();
+    }
+    let_others_wait();
+    client.second.drain();
+    expect(server.first.readexactly(more.size()) == more, "all data again");
   });
 }
 
@@ -452,6 +504,55 @@ TEST_CASE("StreamWriter::replace_stream puts a stream over the old one, with wha
     ends.writer.write("HAL");
     ends.writer.close();
     ends.writer.wait_closed();
+  });
+}
+
+namespace cipher {
+struct Context {
+  bool works = true;
+};
+void start_tls(StreamWriter& writer, const Context& context, const std::string& host) {
+  if (!context.works) throw std::domain_error("no handshake with " + host);
+  writer.replace_stream(shift);
+}
+}  // namespace cipher
+
+TEST_CASE("StreamWriter::start_tls calls that of its context's namespace", "[streams]") {
+  on_loops([] {
+    RawStreams ends = connect_raw_streams();
+    const auto error = thrown<std::domain_error>(
+        [&] { ends.writer.start_tls(cipher::Context{.works = false}, "host"); }, "its error");
+    expect_text(error.what(), "no handshake with host", "its error");
+    ends.writer.start_tls(cipher::Context{}, "host");
+    ends.peer.send("epof");
+    expect_text(ends.reader.readexactly(4), "done", "what comes over the new stream");
+  });
+}
+
+TEST_CASE("StreamWriter: what is written while the stream is replaced goes over the new one; a close too",
+          "[streams]") {
+  on_loops([] {
+    RawStreams ends = connect_raw_streams();
+    Event begun;
+    Event go_on;
+    auto replacing = create_task([&] {
+      ends.writer.replace_stream([&](auto stream, auto read_ahead) {
+        begun.set();
+        go_on.wait();
+        return shift(std::move(stream), std::move(read_ahead));
+      });
+    });
+    begun.wait();
+    ends.writer.write("HAL");
+    thrown<RuntimeError>([&] { ends.writer.write_eof(); }, "write_eof");
+    thrown<RuntimeError>([&] { static_cast<void>(ends.writer.stream()); }, "stream");
+    expect_equal(ends.writer.native_handle(), -1, "fd");
+    ends.writer.close();
+    expect(ends.peer.receive_now().empty(), "nothing is sent yet");
+    go_on.set();
+    await(replacing);
+    ends.writer.wait_closed();
+    expect_text(ends.peer.receive_now(), "IBM", "what was written");
   });
 }
 
