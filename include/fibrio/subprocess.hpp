@@ -63,7 +63,7 @@ struct SubprocessOptions {
   OnDrop on_drop = OnDrop::kKill;
 };
 
-// A child process. Movable. Whatever becomes of it, no zombie is left: its end is noticed and taken by the loop
+// A child process. Movable; one that was moved from may only be assigned and destroyed. Whatever becomes of it, no zombie is left: its end is noticed and taken by the loop
 // that started it. Destroying it closes the pipes (what stdin has not sent yet is dropped) and does what on_drop
 // says, without waiting. Do not move or destroy it while a task is inside communicate.
 class Process {
@@ -107,7 +107,7 @@ class Process {
 };
 
 // Starts a program: its name, looked for in PATH unless it has a slash, and its arguments.
-// Waits: no; the worker stands still until the program is loaded (a millisecond, as a rule). Throws:
+// Waits: no; the worker stands still until the program is loaded (see docs/rooms/net.md). Throws:
 // std::system_error naming the step: "exec of 'nosuch'" (ENOENT), "chdir to '/x'", "pipe2" (EMFILE), "clone"
 // (EAGAIN, ENOMEM); std::invalid_argument for an empty command, a zero byte, or STDOUT where it makes no sense;
 // RuntimeError outside a running loop. Then no child and no fd is left. asyncio: the same; there it waits.
