@@ -63,9 +63,10 @@ struct SubprocessOptions {
   OnDrop on_drop = OnDrop::kKill;
 };
 
-// A child process. Movable; one that was moved from may only be assigned and destroyed. Whatever becomes of it, no zombie is left: its end is noticed and taken by the loop
-// that started it. Destroying it closes the pipes (what stdin has not sent yet is dropped) and does what on_drop
-// says, without waiting. Do not move or destroy it while a task is inside communicate.
+// A child process. Movable; one that was moved from may only be assigned and destroyed. Whatever becomes of it, no
+// zombie is left: its end is noticed and taken by the loop that started it. Destroying it closes the pipes (what stdin
+// has not sent yet is dropped) and does what on_drop says, without waiting. Do not move or destroy it while a task is
+// inside communicate.
 class Process {
  public:
   Process(Process&&) noexcept;
