@@ -43,9 +43,9 @@ class ByteStream {
     write_all(second);
   }
 
-  // Sends `count` bytes of `file`, a regular file, from `offset` on, or less if it ends before; returns how many.
-  // If anything was sent, the file's position is then behind it. This one copies, in pieces of 64 KiB; a
-  // stream that can do better does. Waits, Cancel, Throws: as TcpStream::send_file.
+  // Sends `count` bytes of `file`, a regular file, from `offset` on, or less if it ends before; returns how
+  // many. If anything was sent, the file's position is then behind it. This one copies, in pieces of 64 KiB;
+  // a stream that can do better does. Waits, Cancel, Throws: as TcpStream::send_file.
   virtual std::uint64_t send_file(int file, std::uint64_t offset = 0, std::uint64_t count = kToEndOfFile);
 
   // Whether the peer can be told that nothing more comes while reading goes on (TLS and pipes: no).

@@ -7,9 +7,9 @@
 //     server.send_to(std::span(buffer).first(query.size), query.from);
 //   }
 //
-// Every wait here can be cancelled and leaves the socket usable; so does every error. Errors of the system are
-// std::system_error whose text names the call. A socket may be used by several tasks at once: each datagram goes
-// to one of them.
+// Every wait here can be cancelled and leaves the socket usable; so does every error. Errors of the system
+// are std::system_error whose text names the call. A socket may be used by several tasks at once: each
+// datagram goes to one of them.
 #pragma once
 
 #include <cstddef>
@@ -38,8 +38,9 @@ struct Datagram {
   [[nodiscard]] bool is_truncated() const noexcept { return full_size > size; }
 };
 
-// A socket of datagrams. Movable. The destructor closes it. Do not move or destroy it while a task is inside one
-// of its operations; close() from elsewhere is fine. asyncio: create_datagram_endpoint, without the protocol.
+// A socket of datagrams. Movable. The destructor closes it. Do not move or destroy it while a task is inside
+// one of its operations; close() from elsewhere is fine. asyncio: create_datagram_endpoint, without the
+// protocol.
 class UdpSocket {
  public:
   UdpSocket() noexcept;
@@ -47,9 +48,9 @@ class UdpSocket {
   UdpSocket& operator=(UdpSocket&&) noexcept;
   ~UdpSocket();
 
-  // Receives what is sent to `local`; port 0: the system chooses one (local_address() tells). A Unix path whose
-  // socket nobody has open any more is taken over. Waits: no. Throws: std::system_error naming call and address;
-  // RuntimeError outside a running loop.
+  // Receives what is sent to `local`; port 0: the system chooses one (local_address() tells). A Unix path
+  // whose socket nobody has open any more is taken over. Waits: no. Throws: std::system_error naming call and
+  // address; RuntimeError outside a running loop.
   static UdpSocket bind(const Address& local, DatagramOptions options = {});
   // Talks to `peer` alone: send and recv need no address, datagrams of others are dropped, and the network's
   // refusals are told (see recv). The system chooses the own address, or it is `local`. Waits: no. Throws: as
@@ -58,14 +59,14 @@ class UdpSocket {
   static UdpSocket connect(const Address& peer, const Address& local, DatagramOptions options = {});
   // The first address of `host` that takes it. Waits: unless `host` is a literal. Cancel: CancelledError.
   static UdpSocket connect(const std::string& host, std::uint16_t port, DatagramOptions options = {});
-  // Takes over a datagram socket (made non-blocking, close-on-exec). Throws: std::system_error, also for what is
-  // none; then `fd` is still the caller's.
+  // Takes over a datagram socket (made non-blocking, close-on-exec). Throws: std::system_error, also for what
+  // is none; then `fd` is still the caller's.
   static UdpSocket adopt(int fd);
 
-  // Receives the next datagram, however empty. What does not fit into `buffer` is lost, and is_truncated() says
-  // so. Waits: if there is none. Cancel: CancelledError, nothing is lost. Throws: std::system_error("recvmsg");
-  // for a connected socket that is also what became of an earlier send: ECONNREFUSED if nobody listens there.
-  // The socket stays usable.
+  // Receives the next datagram, however empty. What does not fit into `buffer` is lost, and is_truncated()
+  // says so. Waits: if there is none. Cancel: CancelledError, nothing is lost. Throws:
+  // std::system_error("recvmsg"); for a connected socket that is also what became of an earlier send:
+  // ECONNREFUSED if nobody listens there. The socket stays usable.
   Datagram recv_from(std::span<std::byte> buffer);
   // The same for a connected socket: bytes in the buffer; a truncated datagram throws EMSGSIZE.
   std::size_t recv(std::span<std::byte> buffer);

@@ -1,11 +1,12 @@
-// asyncio's sock_* calls: for fds that the program made itself and owns. A TcpStream or UdpSocket is faster, as it
-// stays registered with epoll; these register the fd for each wait.
+// asyncio's sock_* calls: for fds that the program made itself and owns. A TcpStream or UdpSocket is faster,
+// as it stays registered with epoll; these register the fd for each wait.
 //
-// All of them try at once and wait only if that would block. Cancel: CancelledError, and the wait is withdrawn: the
-// same call, or another one on the same fd, may be made right away. Throws: std::system_error naming the call;
-// RuntimeError outside a task; in debug mode std::invalid_argument for an fd that is not non-blocking, and always
-// where the call would block the worker (sock_accept, sock_connect, sock_sendfile). Threads: several tasks may use
-// one fd, in one direction too. Do not close an fd that is waited on. asyncio: the methods of the loop.
+// All of them try at once and wait only if that would block. Cancel: CancelledError, and the wait is
+// withdrawn: the same call, or another one on the same fd, may be made right away. Throws: std::system_error
+// naming the call; RuntimeError outside a task; in debug mode std::invalid_argument for an fd that is not
+// non-blocking, and always where the call would block the worker (sock_accept, sock_connect, sock_sendfile).
+// Threads: several tasks may use one fd, in one direction too. Do not close an fd that is waited on. asyncio:
+// the methods of the loop.
 #pragma once
 
 #include <cstddef>
@@ -38,7 +39,8 @@ std::pair<int, Address> sock_accept(int fd);
 // Connects; by name: to the first address of the socket's family.
 void sock_connect(int fd, const Address& address);
 void sock_connect(int fd, const std::string& host, std::uint16_t port);
-// Sends a part of a file; see TcpStream::send_file. Throws: std::invalid_argument unless `fd` is a stream socket.
+// Sends a part of a file; see TcpStream::send_file. Throws: std::invalid_argument unless `fd` is a stream
+// socket.
 std::uint64_t sock_sendfile(int fd, int file, std::uint64_t offset = 0, std::uint64_t count = kToEndOfFile);
 
 }  // namespace fibrio

@@ -131,11 +131,11 @@ class TcpStream {
   // Writes all of two buffers in as few calls as possible (header and body).
   void write_all(std::span<const std::byte> first, std::span<const std::byte> second);
 
-  // Sends `count` bytes of `file`, a regular file or block device, from `offset` on, or less if it ends before;
-  // returns how many. The kernel moves them (sendfile); what it refuses is copied. If anything was sent, the file's
-  // position is then behind it, also when this throws. Waits: while the send buffer is full; for the disk the worker blocks.
-  // Cancel: CancelledError; the position tells how much was sent. Throws: std::system_error naming the call, as
-  // write_all. asyncio: loop.sendfile; there a count of 0 is an error.
+  // Sends `count` bytes of `file`, a regular file or block device, from `offset` on, or less if it ends
+  // before; returns how many. The kernel moves them (sendfile); what it refuses is copied. If anything was
+  // sent, the file's position is then behind it, also when this throws. Waits: while the send buffer is full;
+  // for the disk the worker blocks. Cancel: CancelledError; the position tells how much was sent. Throws:
+  // std::system_error naming the call, as write_all. asyncio: loop.sendfile; there a count of 0 is an error.
   std::uint64_t send_file(int file, std::uint64_t offset = 0, std::uint64_t count = kToEndOfFile);
 
   // Tells the peer that nothing more comes; reading goes on. Throws: std::system_error("shutdown").

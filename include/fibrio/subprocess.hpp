@@ -1,11 +1,13 @@
-// Child processes, as asyncio's: programs started without fork, waited for without blocking, killed without races.
+// Child processes, as asyncio's: programs started without fork, waited for without blocking, killed without
+// races.
 //
-//   auto sort = fibrio::create_subprocess_exec({"sort", "-n"}, {.stdin = fibrio::PIPE, .stdout = fibrio::PIPE});
+//   using fibrio::PIPE;
+//   auto sort = fibrio::create_subprocess_exec({"sort", "-n"}, {.stdin = PIPE, .stdout = PIPE});
 //   const auto [text, errors] = sort.communicate("3\n1\n2\n");
 //   if (sort.wait() != 0) throw ...;
 //
-// A child gets the standard streams and pass_fds, no other descriptor; default actions for the signals that are
-// handled here, and an empty signal mask. Needs Linux 5.4.
+// A child gets the standard streams and pass_fds, no other descriptor; default actions for the signals that
+// are handled here, and an empty signal mask. Needs Linux 5.4.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +28,8 @@ class ProcessState;
 struct Spawner;
 }  // namespace detail
 
-// What one of a child's standard streams is: by default ours, or one of the constants below, or a copy of an fd.
+// What one of a child's standard streams is: by default ours, or one of the constants below, or a copy of an
+// fd.
 class Redirect {
  public:
   enum class Kind { kInherit, kPipe, kStdout, kDevnull, kFd };
@@ -63,9 +66,10 @@ struct SubprocessOptions {
   OnDrop on_drop = OnDrop::kKill;
 };
 
-// A child process. Movable. Whatever becomes of it, no zombie is left: its end is noticed and taken by the loop
-// that started it. Destroying it closes the pipes (what stdin has not sent yet is dropped) and does what on_drop
-// says, without waiting. Do not move or destroy it while a task is inside communicate.
+// A child process. Movable; one that was moved from may only be assigned and destroyed. Whatever becomes of
+// it, no zombie is left: its end is noticed and taken by the loop that started it. Destroying it closes the
+// pipes (what stdin has not sent yet is dropped) and does what on_drop says, without waiting. Do not move or
+// destroy it while a task is inside communicate.
 class Process {
  public:
   Process(Process&&) noexcept;
@@ -73,28 +77,29 @@ class Process {
   ~Process();
 
   [[nodiscard]] int pid() const noexcept;
-  // The exit status; the negative number of the signal that ended it; nothing as long as the loop knows of no end.
-  // 255 if somebody else has taken the status (waitpid(-1), an ignored SIGCHLD): the exception handler is told.
+  // The exit status; the negative number of the signal that ended it; nothing as long as the loop knows of no
+  // end. 255 if somebody else has taken the status (waitpid(-1), an ignored SIGCHLD): the exception handler
+  // is told.
   [[nodiscard]] std::optional<int> returncode() const noexcept;
 
-  // Our ends of the pipes. Assign a StreamReader() to close one that is read. Throws: RuntimeError unless the option
-  // was PIPE. asyncio: the attributes, which are None then.
+  // Our ends of the pipes. Assign a StreamReader() to close one that is read. Throws: RuntimeError unless the
+  // option was PIPE. asyncio: the attributes, which are None then.
   [[nodiscard]] StreamWriter& stdin() const;
   [[nodiscard]] StreamReader& stdout() const;
   [[nodiscard]] StreamReader& stderr() const;
 
-  // Returns the status when the child has ended. A child that writes into a pipe which nobody reads never does: use
-  // communicate then. Waits: unless it has ended. Cancel: CancelledError, the child goes on. Threads: any number of
-  // tasks, and plain threads.
+  // Returns the status when the child has ended. A child that writes into a pipe which nobody reads never
+  // does: use communicate then. Waits: unless it has ended. Cancel: CancelledError, the child goes on.
+  // Threads: any number of tasks, and plain threads.
   int wait();
-  // Writes `input` to stdin and closes it, reads stdout and stderr to their ends (an empty text for what is no
-  // pipe), and waits for the end. A child that does not want all of the input is no error.
-  // Waits: yes. Cancel: CancelledError; what was read is lost, the child goes on. Throws: std::invalid_argument for
-  // an input if stdin is no pipe; std::system_error.
+  // Writes `input` to stdin and closes it, reads stdout and stderr to their ends (an empty text for what is
+  // no pipe), and waits for the end. A child that does not want all of the input is no error.
+  // Waits: yes. Cancel: CancelledError; what was read is lost, the child goes on. Throws:
+  // std::invalid_argument for an input if stdin is no pipe; std::system_error.
   std::pair<std::string, std::string> communicate(std::optional<std::string_view> input = {});
 
-  // Sends a signal, never to another process. Throws: std::system_error(ESRCH) once the child has ended and the
-  // loop knows; EINVAL for a number that is no signal. Threads: any. asyncio: ProcessLookupError.
+  // Sends a signal, never to another process. Throws: std::system_error(ESRCH) once the child has ended and
+  // the loop knows; EINVAL for a number that is no signal. Threads: any. asyncio: ProcessLookupError.
   void send_signal(int signal);
   void terminate();  // SIGTERM
   void kill();       // SIGKILL
@@ -107,10 +112,11 @@ class Process {
 };
 
 // Starts a program: its name, looked for in PATH unless it has a slash, and its arguments.
-// Waits: no; the worker stands still until the program is loaded (a millisecond, as a rule). Throws:
+// Waits: no; the worker stands still until the program is loaded (see docs/rooms/net.md). Throws:
 // std::system_error naming the step: "exec of 'nosuch'" (ENOENT), "chdir to '/x'", "pipe2" (EMFILE), "clone"
-// (EAGAIN, ENOMEM); std::invalid_argument for an empty command, a zero byte, or STDOUT where it makes no sense;
-// RuntimeError outside a running loop. Then no child and no fd is left. asyncio: the same; there it waits.
+// (EAGAIN, ENOMEM); std::invalid_argument for an empty command, a zero byte, or STDOUT where it makes no
+// sense; RuntimeError outside a running loop. Then no child and no fd is left. asyncio: the same; there it
+// waits.
 [[nodiscard]] Process create_subprocess_exec(const std::vector<std::string>& command,
                                              SubprocessOptions options = {});
 // Starts /bin/sh -c `command`. Never put text of others into it.

@@ -1,10 +1,10 @@
-// What: writing to what may have nobody at the other end, without the SIGPIPE that would end the process. For calls
-// that have no MSG_NOSIGNAL: write and writev to a pipe, sendfile.
+// What: writing to what may have nobody at the other end, without the SIGPIPE that would end the process. For
+// calls that have no MSG_NOSIGNAL: write and writev to a pipe, sendfile.
 // Threads: any; the call must not leave the thread (suspend).
-// Protocol: SIGPIPE of a write goes to the writing thread. It is blocked over the call; if the call says EPIPE, the
-// one that is pending now is taken back, unless one was pending before (then it is the user's).
-// Rejected: ignoring SIGPIPE for the whole process (a library must not); checking the disposition first (a system
-// call as well, and it may change).
+// Protocol: SIGPIPE of a write goes to the writing thread. It is blocked over the call; if the call says
+// EPIPE, the one that is pending now is taken back, unless one was pending before (then it is the user's).
+// Rejected: ignoring SIGPIPE for the whole process (a library must not); checking the disposition first (a
+// system call as well, and it may change).
 #pragma once
 
 #include <errno.h>

@@ -99,8 +99,8 @@ struct Syscalls {
   int (*getrlimit)(int resource, rlimit* limit);
 
   // child processes
-  // Runs `child` on its own stack in a new process, which shares the memory until it execs or exits; the calling
-  // thread stands still so long (see clone(2): `flags` may hold CLONE_PIDFD, which sets `pidfd`).
+  // Runs `child` on its own stack in a new process, which shares the memory until it execs or exits; the
+  // calling thread stands still so long (see clone(2): `flags` may hold CLONE_PIDFD, which sets `pidfd`).
   int (*clone_child)(int (*child)(void*), void* stack_top, int flags, void* argument, int* pidfd);
   int (*waitid)(idtype_t type, id_t id, siginfo_t* info, int options);
   int (*pidfd_send_signal)(int pidfd, int signal, siginfo_t* info, unsigned flags);

@@ -1,8 +1,8 @@
 // What: what one SignalStream has got and not been asked for yet.
 //
-// Threads: any. Protocol. `deliver` adds under the lock and sets the event after it; who finds nothing clears the
-// event under the lock before he waits: so what is added later always ends his wait. At most one of each signal is
-// kept, in room made at the start: `deliver` allocates nothing.
+// Threads: any. Protocol. `deliver` adds under the lock and sets the event after it; who finds nothing clears
+// the event under the lock before he waits: so what is added later always ends his wait. At most one of each
+// signal is kept, in room made at the start: `deliver` allocates nothing.
 #pragma once
 
 #include <algorithm>

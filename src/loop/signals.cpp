@@ -5,10 +5,11 @@
 // Protocol. Signal dispositions belong to the process, so there is one table of the process: which loop has a
 // signal, and the write end of that loop's pipe. The handler writes the signal's number into the pipe (a full
 // pipe has enough of it already); the read end is in worker 0's reactor, whose poller, or a claimer, queues
-// the callback and tells the streams. A loop has a signal while it has a callback or a stream for it. A slot's fd is published last and withdrawn first; pipes are closed only after the old
-// disposition is back. For SIGINT of run() a second signal before the first was handled to its end restores
-// the default action and raises it again: the process dies even if the program hangs. While there are
-// streams for it, run() leaves SIGINT to them.
+// the callback and tells the streams. A loop has a signal while it has a callback or a stream for it. A
+// slot's fd is published last and withdrawn first; pipes are closed only after the old disposition is back.
+// For SIGINT of run() a second signal before the first was handled to its end restores the default action and
+// raises it again: the process dies even if the program hangs. While there are streams for it, run() leaves
+// SIGINT to them.
 //
 // Rejected: signalfd (needs the signal blocked in every thread, also those the user started before).
 #include <fcntl.h>

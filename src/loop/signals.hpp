@@ -22,7 +22,8 @@ void install_signal_handler(LoopImpl& impl, int signal, std::function<void()> ca
                             bool dies_at_second = false);
 bool uninstall_signal_handler(LoopImpl& impl, int signal);
 void uninstall_all_signal_handlers(LoopImpl& impl) noexcept;
-// From now on the queue gets its signals, until the second. Throws as SignalStream; then nothing is subscribed.
+// From now on the queue gets its signals, until the second. Throws as SignalStream; then nothing is
+// subscribed.
 void subscribe_to_signals(const std::shared_ptr<SignalQueue>& queue);
 void unsubscribe_from_signals(const std::shared_ptr<SignalQueue>& queue) noexcept;
 [[nodiscard]] bool signal_has_default_action(int signal) noexcept;

@@ -3,8 +3,8 @@
 // Protocol. A datagram socket never says how much more there is: a direction counts as not ready only after
 // EAGAIN. Errors that the network reports (ICMP) come out of the next call of either direction, once.
 //
-// A Unix socket that is not connected hears nothing when the queue of who it sends to has room again (epoll says
-// "writable" all the time, and an edge never comes): send_to tries again after a short sleep.
+// A Unix socket that is not connected hears nothing when the queue of who it sends to has room again (epoll
+// says "writable" all the time, and an edge never comes): send_to tries again after a short sleep.
 #include <netinet/in.h>
 
 #include <algorithm>

@@ -1,6 +1,6 @@
-// What: sock_*: calls on fds that are not fibrio's, over wait_readable and wait_writable. Whatever those promise
-// (several waiters, cancelling, fds that are closed and opened again) holds here. Calls that take a flag never
-// block, whatever the fd's own flags say.
+// What: sock_*: calls on fds that are not fibrio's, over wait_readable and wait_writable. Whatever those
+// promise (several waiters, cancelling, fds that are closed and opened again) holds here. Calls that take a
+// flag never block, whatever the fd's own flags say.
 #include "fibrio/low_level_sockets.hpp"
 
 #include <cerrno>
@@ -19,7 +19,8 @@ using detail::fail;
 
 namespace {
 
-// epoll has no event for the moment when a Unix listener, or who is sent to without a connection, has room again.
+// epoll has no event for the moment when a Unix listener, or who is sent to without a connection, has room
+// again.
 constexpr Duration kUnixPeerIsFull = std::chrono::milliseconds(1);
 
 void require_non_blocking(int fd, const char* call) {

@@ -1,11 +1,13 @@
 // What: one child process: its end, once, and signals to it.
 //
 // Threads: any. Protocol.
-//  1. The loop that started it watches the pidfd (fd_watch.hpp) by a callback that holds this state; the callback, or
-//     who is about to wait, takes the status (reap) under the lock, publishes it, and ends the watch.
+//  1. The loop that started it watches the pidfd (fd_watch.hpp) by a callback that holds this state; the
+//     callback, or who is about to wait, takes the status (reap) under the lock, publishes it, and ends the
+//     watch.
 //  2. Signals go through the pidfd under the same lock: never to a pid that is another's by now.
-//  3. The last reference goes with the callback (the loop was closed) or with the Process. A child that was not reaped
-//     by then is killed and reaped here, or given to a thread that waits for it (OnDrop::kDetach): no zombie stays.
+//  3. The last reference goes with the callback (the loop was closed) or with the Process. A child that was
+//     not reaped by then is killed and reaped here, or given to a thread that waits for it (OnDrop::kDetach):
+//     no zombie stays.
 //
 // Rejected: SIGCHLD (one handler per process, and other code has children too); a thread per child.
 #pragma once
@@ -34,7 +36,8 @@ class ProcessState : public std::enable_shared_from_this<ProcessState> {
   ProcessState& operator=(const ProcessState&) = delete;
   ~ProcessState();
 
-  // Takes over a child that runs, and has the running loop watch it. Throws if it cannot: destroy the state then.
+  // Takes over a child that runs, and has the running loop watch it. Throws if it cannot: destroy the state
+  // then.
   void adopt(Child child);
 
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }

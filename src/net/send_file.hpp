@@ -16,7 +16,8 @@
 
 namespace fibrio::detail {
 
-// Which part of a file is sent, and how far it has got; leaves the file's position behind that, if anything was sent (asyncio's rule).
+// Which part of a file is sent, and how far it has got; leaves the file's position behind that, if anything
+// was sent (asyncio's rule).
 class FilePart {
  public:
   FilePart(int file, std::uint64_t offset, std::uint64_t count) noexcept
@@ -31,7 +32,8 @@ class FilePart {
   [[nodiscard]] std::uint64_t sent() const noexcept { return sent_; }
   void add_sent(std::size_t bytes) noexcept { sent_ += bytes; }
 
-  // One sendfile; 0 at the end of the file. Bounded: a peer that reads as fast as we send would keep the worker.
+  // One sendfile; 0 at the end of the file. Bounded: a peer that reads as fast as we send would keep the
+  // worker.
   [[nodiscard]] ssize_t send_to(int socket) noexcept {
     constexpr std::uint64_t kAtOnce = 1U << 20;
     off_t at = position();

@@ -151,7 +151,8 @@ FIBRIO_IN_CHILD int run_child(void* argument) noexcept {
   return 127;
 }
 
-// --- the parent ---------------------------------------------------------------------------------------------
+// --- the parent
+// ---------------------------------------------------------------------------------------------
 
 void require_text(const std::string& text, const char* what) {
   if (text.find('\0') != std::string::npos) {

@@ -2,18 +2,21 @@
 //
 // Threads: any; the calling one stands still until the program is loaded.
 //
-// Protocol. clone(CLONE_VM | CLONE_VFORK | CLONE_PIDFD), as glibc's posix_spawn: the child runs in our memory, on a
-// stack of its own, until it execs; so nothing is copied, no lock can be held for ever, and the child leaves its
-// error in the plan. All that allocates is done before; the child makes raw system calls only.
-//  1. All signals are blocked from before the clone until the child has made its handlers the default ones: none of
-//     ours may run there.
-//  2. Descriptors below 3 that are a source are moved out of the way, then put in place; everything above 2 is
-//     closed, but for pass_fds.
-//  3. Signals that were ignored stay ignored, except SIGPIPE and SIGXFSZ (as Python's subprocess); the mask is empty.
+// Protocol. clone(CLONE_VM | CLONE_VFORK | CLONE_PIDFD), as glibc's posix_spawn: the child runs in our
+// memory, on a stack of its own, until it execs; so nothing is copied, no lock can be held for ever, and the
+// child leaves its error in the plan. All that allocates is done before; the child makes raw system calls
+// only.
+//  1. All signals are blocked from before the clone until the child has made its handlers the default ones:
+//     none of ours may run there.
+//  2. Descriptors below 3 that are a source are moved out of the way, then put in place; everything above 2
+//     is closed, but for pass_fds.
+//  3. Signals that were ignored stay ignored, except SIGPIPE and SIGXFSZ (as Python's subprocess); the mask
+//     is empty.
 //  4. The program is looked for in the PATH of the environment that it gets.
 //
-// Rejected: fork (copies page tables; other threads' locks stay closed in the child); posix_spawn (no pidfd: the number
-// may be another's by the time it is opened; its errors do not say which step failed; it cannot keep single fds).
+// Rejected: fork (copies page tables; other threads' locks stay closed in the child); posix_spawn (no pidfd:
+// the number may be another's by the time it is opened; its errors do not say which step failed; it cannot
+// keep single fds).
 #pragma once
 
 #include <sys/types.h>
@@ -43,7 +46,8 @@ struct Child {
   sys::UniqueFd pidfd;
 };
 
-// Throws std::system_error naming the step ("exec of 'prog'", "chdir to '/x'", "clone"); then there is no child.
+// Throws std::system_error naming the step ("exec of 'prog'", "chdir to '/x'", "clone"); then there is no
+// child.
 [[nodiscard]] Child spawn(const SpawnRequest& request);
 
 }  // namespace fibrio::detail

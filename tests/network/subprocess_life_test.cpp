@@ -1,4 +1,5 @@
-// How a child ends: statuses, signals, cancelled waits, dropped handles, closed loops. None stays as a zombie.
+// How a child ends: statuses, signals, cancelled waits, dropped handles, closed loops. None stays as a
+// zombie.
 #include <fcntl.h>
 #include <unistd.h>
 

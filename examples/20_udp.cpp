@@ -1,6 +1,6 @@
-// Teaches: datagrams: a time server that answers each query to where it came from, and a client that asks again
-// when no answer comes in time. asyncio: create_datagram_endpoint, without a protocol class. One worker: the
-// client and the server take turns.
+// Teaches: datagrams: a time server that answers each query to where it came from, and a client that asks
+// again when no answer comes in time. asyncio: create_datagram_endpoint, without a protocol class. One
+// worker: the client and the server take turns.
 #include <array>
 #include <chrono>
 #include <iostream>

@@ -1,6 +1,6 @@
-// Teaches: child processes joined by pipes of the system's, as a shell's "sort | uniq -c": data flows between them
-// without passing through here. The ends are fds, given with Redirect; PIPE is an end that we keep. asyncio:
-// create_subprocess_exec with os.pipe().
+// Teaches: child processes joined by pipes of the system's, as a shell's "sort | uniq -c": data flows between
+// them without passing through here. The ends are fds, given with Redirect; PIPE is an end that we keep.
+// asyncio: create_subprocess_exec with os.pipe().
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -12,8 +12,8 @@
 
 #include <fibrio/fibrio.hpp>
 
-// Starts all of the commands, each reading what the one before it writes; the first reads what we write, the last
-// one's output is ours.
+// Starts all of the commands, each reading what the one before it writes; the first reads what we write, the
+// last one's output is ours.
 std::vector<fibrio::Process> start_pipeline(const std::vector<std::vector<std::string>>& commands) {
   std::vector<fibrio::Process> processes;
   fibrio::Redirect input = fibrio::PIPE;
