@@ -37,6 +37,11 @@ namespace fibrio {
 namespace detail {
 class StreamCore;
 struct StreamCoreAccess;
+// Where no member hides the function.
+template <class Writer, class Context, class... Arguments>
+void call_start_tls(Writer& writer, const Context& context, Arguments&&... arguments) {
+  start_tls(writer, context, std::forward<Arguments>(arguments)...);
+}
 }  // namespace detail
 
 // How long a line may be, if nothing else is said.
@@ -185,6 +190,12 @@ class StreamWriter {
   // connection is lost. Throws: what `upgrade` throws; RuntimeError if a task is reading, or the writer is
   // closing. Threads: tasks only; nobody else may use reader and writer meanwhile.
   void replace_stream(const StreamUpgrade& upgrade);
+  // Puts TLS under reader and writer: start_tls(writer, context, arguments...) of the namespace of `context`
+  // (fibrio/tls.hpp has it), which says the rest.
+  template <class Context, class... Arguments>
+  void start_tls(const Context& context, Arguments&&... arguments) {
+    detail::call_start_tls(*this, context, std::forward<Arguments>(arguments)...);
+  }
 
  private:
   friend struct detail::StreamCoreAccess;

@@ -7,11 +7,6 @@
 //
 // Rejected: racing the look-ups too (getaddrinfo asks for both families at once, and answers once).
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-
-#include <algorithm>
-#include <cerrno>
 #include <functional>
 #include <optional>
 #include <string>
@@ -27,8 +22,6 @@
 #include "structured/timeout_scope.hpp"
 
 namespace fibrio {
-
-using detail::Socket;
 
 namespace {
 
@@ -46,27 +39,10 @@ TcpStream within(const ConnectOptions& options, Body body) {
   }
 }
 
-TcpStream connect_from_any(const Address& to, const ConnectOptions& options) {
-  const auto finish = [&](std::shared_ptr<Socket> socket) {
-    TcpStream stream = detail::SocketAccess::stream(std::move(socket));
-    if (options.no_delay) stream.set_no_delay(true);
-    return stream;
-  };
-  if (options.local_addresses.empty()) return finish(detail::connect_socket(to, nullptr));
-  std::exception_ptr failed;
-  for (const Address& from : options.local_addresses) {
-    if (from.family() != to.family()) continue;
-    try {
-      return finish(detail::connect_socket(to, &from));
-    } catch (const std::system_error& error) {
-      // One that cannot be bound is not the end; one that the peer refuses is.
-      if (!std::string_view(error.what()).starts_with("bind")) throw;
-      failed = std::current_exception();
-    }
-  }
-  if (failed != nullptr) std::rethrow_exception(failed);
-  throw std::system_error(EADDRNOTAVAIL, std::system_category(),
-                          "connect to " + to.to_string() + ": no local address of its family");
+TcpStream connect_to(const Address& to, const ConnectOptions& options) {
+  TcpStream stream = detail::SocketAccess::stream(detail::connect_socket(to, options.local_addresses));
+  if (options.no_delay) stream.set_no_delay(true);
+  return stream;
 }
 
 [[noreturn]] void throw_all(const std::string& host, bool as_group, std::vector<std::exception_ptr> errors) {
@@ -88,28 +64,28 @@ TcpStream connect_from_any(const Address& to, const ConnectOptions& options) {
 }  // namespace
 
 TcpStream TcpStream::connect(const Address& address, ConnectOptions options) {
-  return within(options, [&] { return connect_from_any(address, options); });
+  return within(options, [&] { return connect_to(address, options); });
 }
 
 std::vector<Address> detail::take_turns(std::vector<Address> addresses, std::size_t first_count) {
   if (first_count == 0 || addresses.empty()) return addresses;
-  const int first_family = addresses.front().family();
-  const auto others = std::stable_partition(
-      addresses.begin(), addresses.end(), [&](const Address& each) { return each.family() == first_family; });
+  std::vector<Address> turns[2];
+  for (const Address& each : addresses)
+    turns[each.family() == addresses.front().family() ? 0 : 1].push_back(each);
   std::vector<Address> ordered;
-  auto first = addresses.begin();
-  auto other = others;
-  for (std::size_t i = 1; i < first_count && first != others; ++i) ordered.push_back(*first++);
-  while (first != others || other != addresses.end()) {
-    if (first != others) ordered.push_back(*first++);
-    if (other != addresses.end()) ordered.push_back(*other++);
+  auto first = turns[0].begin();
+  auto other = turns[1].begin();
+  for (std::size_t i = 1; i < first_count && first != turns[0].end(); ++i) ordered.push_back(*first++);
+  while (first != turns[0].end() || other != turns[1].end()) {
+    if (first != turns[0].end()) ordered.push_back(*first++);
+    if (other != turns[1].end()) ordered.push_back(*other++);
   }
   return ordered;
 }
 
 TcpStream detail::connect_to_any(const std::string& host, std::vector<Address> addresses,
                                  const ConnectOptions& options) {
-  if (addresses.size() == 1 && !options.all_errors) return connect_from_any(addresses.front(), options);
+  if (addresses.size() == 1 && !options.all_errors) return connect_to(addresses.front(), options);
   std::optional<Duration> delay;
   if (options.happy_eyeballs_delay >= Duration::zero()) {
     delay = options.happy_eyeballs_delay;
@@ -117,7 +93,7 @@ TcpStream detail::connect_to_any(const std::string& host, std::vector<Address> a
   }
   std::vector<std::function<TcpStream()>> ways;
   for (const Address& address : addresses) {
-    ways.emplace_back([&] { return connect_from_any(address, options); });
+    ways.emplace_back([&] { return connect_to(address, options); });
   }
   RaceResult<TcpStream> race = staggered_race(ways, delay);
   if (!race.value) throw_all(host, options.all_errors, std::move(race.exceptions));

@@ -268,9 +268,17 @@ std::size_t StreamReader::limit() const noexcept { return core_->limit(); }
 std::exception_ptr StreamReader::exception() const { return core_->read_error(); }
 void StreamReader::set_exception(std::exception_ptr exception) {
   if (exception == nullptr) throw std::invalid_argument("StreamReader::set_exception: the exception is null");
-  core_->set_read_error(std::move(exception));
+  // Who waits for this may destroy the reader before the call is over: so here and below.
+  const std::shared_ptr<StreamCore> core = core_;
+  core->set_read_error(std::move(exception));
 }
-void StreamReader::feed_data(std::string_view data) { core_->feed(data); }
-void StreamReader::feed_eof() { core_->feed_eof(); }
+void StreamReader::feed_data(std::string_view data) {
+  const std::shared_ptr<StreamCore> core = core_;
+  core->feed(data);
+}
+void StreamReader::feed_eof() {
+  const std::shared_ptr<StreamCore> core = core_;
+  core->feed_eof();
+}
 
 }  // namespace fibrio

@@ -51,13 +51,27 @@ void bind_to(int fd, const Address& address) {
   }
 }
 
+void bind_to_any(int fd, std::span<const Address> from, const Address& to) {
+  std::exception_ptr failed;
+  for (const Address& address : from) {
+    if (address.family() != to.family()) continue;
+    try {
+      return bind_to(fd, address);
+    } catch (const std::system_error&) {  // the next one may be free
+      failed = std::current_exception();
+    }
+  }
+  if (failed != nullptr) std::rethrow_exception(failed);
+  fail(-EADDRNOTAVAIL, "connect to " + to.to_string() + ": no local address of its family");
+}
+
 }  // namespace
 
-std::shared_ptr<Socket> connect_socket(const Address& to, const Address* from) {
+std::shared_ptr<Socket> connect_socket(const Address& to, std::span<const Address> from) {
   const std::string call = "connect to " + to.to_string();
   auto socket = std::make_shared<Socket>(make_socket(to), to.family() != AF_UNIX);
   Socket::Operation operation(*socket, "connect");
-  if (from != nullptr) bind_to(operation.fd(), *from);
+  if (!from.empty()) bind_to_any(operation.fd(), from, to);
   // A Unix listener's full queue is told by EAGAIN, and by no event.
   constexpr Duration kFirstPause = std::chrono::milliseconds(1);
   constexpr Duration kLongestPause = std::chrono::milliseconds(50);

@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -32,8 +33,9 @@ struct SocketAccess {
   }
 };
 
-// Connects; `from` (of the same family) is where to connect from, or null. Waits. Throws std::system_error.
-[[nodiscard]] std::shared_ptr<Socket> connect_socket(const Address& to, const Address* from);
+// Connects, if there are addresses in `from` from the first of its family that can be had. Waits. Throws
+// std::system_error.
+[[nodiscard]] std::shared_ptr<Socket> connect_socket(const Address& to, std::span<const Address> from = {});
 
 // A bound socket that does not listen yet. A Unix path with a socket is freed before: nobody else can be told
 // from a stale one.

@@ -22,7 +22,7 @@ using detail::SocketFile;
 UnixStream UnixStream::connect(std::string_view path, ConnectOptions options) {
   const Address address = Address::from_path(path);
   const auto connect = [&] {
-    return UnixStream(detail::SocketAccess::stream(detail::connect_socket(address, nullptr)));
+    return UnixStream(detail::SocketAccess::stream(detail::connect_socket(address)));
   };
   return options.timeout < Duration::zero() ? connect() : timeout(options.timeout, connect);
 }

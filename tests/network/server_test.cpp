@@ -304,8 +304,8 @@ TEST_CASE("Server: connections over max_connections_per_peer are reset at once",
     std::vector<Streams> clients;
     for (const char* ip : {"127.0.0.2", "127.0.0.2", "127.0.0.3"}) clients.push_back(from(ip));
     wait_until([&] { return server.connections() == 3; }, "three connections");
-    auto refused = from("127.0.0.2");
-    expect_equal(error_of([&] { refused.first.read(); }), ECONNRESET, "errno");
+    // The reset may be faster than the end of connect.
+    expect_equal(error_of([&] { from("127.0.0.2").first.read(); }), ECONNRESET, "errno");
     clients[0].second.close();
     wait_until([&] { return server.connections() == 2; }, "one less");
     auto accepted = from("127.0.0.2");
@@ -475,6 +475,7 @@ TEST_CASE("Dropping a Server stops listening; its connections live on", "[server
 }
 
 // asyncio: test_base_events BaseEventLoopWithSelectorTests.test_accept_connection_exception
+// asyncio: test_selector_events BaseSelectorEventLoopTests.test_accept_connection_skip_connectionabortederror
 TEST_CASE("Server: out of fds, it is reported once, and all who connected are served later", "[server]") {
   test::ScopedSyscalls scoped;
   test::Fault<&sys::Syscalls::accept4> accept;

@@ -25,6 +25,9 @@ std::string fill_up(StreamWriter& writer, std::size_t bytes = 16U << 20) {
 // asyncio: test_transports TransportTests.test_writelines
 // asyncio: test_streams StreamTests.test_wait_closed_on_close
 // asyncio: test_streams StreamTests.test_eof_feed_when_closing_writer
+// asyncio: test_selector_events SelectorSocketTransportTests.test_write
+// asyncio: test_selector_events SelectorSocketTransportTests.test_read_ready
+// asyncio: test_selector_events SelectorSocketTransportTests.test_writelines_send_full
 TEST_CASE("StreamWriter: request and answer, then close: is_closing, wait_closed, the reader's end",
           "[streams]") {
   on_loops([] {
@@ -67,6 +70,49 @@ TEST_CASE("A reader that waits gets the end when its writer is closed by another
   });
 }
 
+TEST_CASE("A reader of a connection: fed data comes before what the connection has; a set error after a wait",
+          "[streams]") {
+  on_loops([] {
+    RawStreams ends = connect_raw_streams();
+    ends.reader.feed_data("fed ");
+    ends.peer.send("sent\n");
+    expect_text(ends.reader.readline(), "fed sent\n", "the line");
+    auto waiting = create_task([&] { return ends.reader.read(10); });
+    let_others_wait();
+    ends.reader.set_exception(std::make_exception_ptr(std::domain_error("made up")));
+    ends.peer.send("more");
+    thrown<std::domain_error>([&] { await(waiting); }, "the waiting read");
+    thrown<std::domain_error>([&] { ends.writer.drain(); }, "drain");
+
+    RawStreams ended = connect_raw_streams();
+    ended.reader.feed_eof();
+    expect_text(ended.reader.read(), "", "the end that was fed");
+  });
+}
+
+TEST_CASE("A reader alone closes its stream when it goes; a writer alone sends the rest", "[streams]") {
+  on_loops([] {
+    StreamPair pair = connect_pair();
+    auto [far_reader, far_writer] = make_streams(make_byte_stream(std::move(pair.client)));
+    {
+      StreamReader reader(make_byte_stream(std::move(pair.server)));
+      far_writer.write("hello\n");
+      expect_text(reader.readline(), "hello\n", "the line");
+    }
+    expect_text(far_reader.read(), "", "the end");
+    thrown<std::invalid_argument>([&] { StreamWriter(std::unique_ptr<ByteStream>()); }, "no stream");
+
+    StreamPair other = connect_pair();
+    StreamReader reader(make_byte_stream(std::move(other.client)));
+    std::string data;
+    {
+      StreamWriter writer(make_byte_stream(std::move(other.server)));
+      data = fill_up(writer);
+    }
+    expect(reader.read() == data, "all of it");
+  });
+}
+
 // asyncio: test_streams StreamTests.test_wait_closed_on_close_with_unread_data
 TEST_CASE("StreamWriter: data that nobody reads does not keep a stream from closing", "[streams]") {
   on_loops([] {
@@ -78,6 +124,8 @@ TEST_CASE("StreamWriter: data that nobody reads does not keep a stream from clos
   });
 }
 
+// asyncio: test_selector_events SelectorSocketTransportTests.test_read_ready_tryagain
+// asyncio: test_selector_events SelectorSocketTransportTests.test_read_ready_eof_keep_open
 TEST_CASE("StreamWriter: write never waits, and what the system does not take is sent in the background",
           "[streams]") {
   on_loops([] {
@@ -91,6 +139,8 @@ TEST_CASE("StreamWriter: write never waits, and what the system does not take is
   });
 }
 
+// asyncio: test_selector_events SelectorSocketTransportTests.test_write_closing
+// asyncio: test_selector_events SelectorSocketTransportTests.test_read_ready_eof
 TEST_CASE("StreamWriter: close sends the rest in the background, also if the writer is gone", "[streams]") {
   on_loops([] {
     auto [client, server] = connect_streams();
@@ -105,6 +155,7 @@ TEST_CASE("StreamWriter: close sends the rest in the background, also if the wri
   });
 }
 
+// asyncio: test_selector_events SelectorTransportTests.test_abort
 TEST_CASE("StreamWriter: abort drops what is buffered, and resets the connection", "[streams]") {
   on_loops([] {
     auto [client, server] = connect_streams();
@@ -121,6 +172,7 @@ TEST_CASE("StreamWriter: abort drops what is buffered, and resets the connection
 }
 
 // asyncio: test_streams StreamTests.test_multiple_drain
+// asyncio: test_selector_events SelectorSocketTransportTests.test_writelines_pauses_protocol
 TEST_CASE("StreamWriter::drain waits above the high mark, for several tasks, until the low one",
           "[streams]") {
   on_loops([] {
@@ -278,6 +330,39 @@ TEST_CASE("StreamWriter: addresses, fd and stream; addresses that were asked for
     expect(client.second.peer_address() == peer, "still known");
     expect(client.second.local_address() == Address(), "asked for too late");
     expect_equal(client.second.native_handle(), -1, "no fd");
+  });
+}
+
+// asyncio: test_selector_events SelectorTransportTests.test_fatal_error_custom_exception
+TEST_CASE("StreamWriter: an error of a stream that is none of the system is reported, too", "[streams]") {
+  class Broken final : public ByteStream {
+   public:
+    std::size_t read_some(std::span<std::byte>) override { return 0; }
+    std::size_t write_some(std::span<const std::byte>) override { throw std::domain_error("write_some"); }
+    std::size_t try_write_some(std::span<const std::byte> data) override {
+      if (data.size() == 1) return 0;
+      throw std::domain_error("try_write_some");
+    }
+    [[nodiscard]] bool can_shutdown_write() const noexcept override { return false; }
+    void shutdown_write() override {}
+    void close() noexcept override {}
+    void abort() noexcept override {}
+    [[nodiscard]] bool is_open() const noexcept override { return true; }
+    [[nodiscard]] int native_handle() const noexcept override { return -1; }
+  };
+  on_loop({1, false}, [] {
+    std::vector<std::string> reports;
+    const auto handler = get_running_loop().get_exception_handler();
+    get_running_loop().set_exception_handler(
+        [&](EventLoop&, const ExceptionContext& context) { reports.push_back(describe(context.exception)); });
+    for (const std::string data : {"direct", "x"}) {
+      StreamWriter writer(std::make_unique<Broken>());
+      writer.write(data);
+      thrown<std::domain_error>([&] { writer.wait_closed(); }, "the error");
+    }
+    expect_equal(reports.size(), 2, "reports");
+    expect_text(reports[0] + " " + reports[1], "try_write_some write_some", "reports");
+    get_running_loop().set_exception_handler(handler);
   });
 }
 
