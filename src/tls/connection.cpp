@@ -204,7 +204,8 @@ void Connection::write_all(std::span<const std::byte> first, std::span<const std
 bool Connection::start_sender() noexcept {
   {
     const std::lock_guard guard(flags_);
-    if (std::exchange(has_sender_, true)) return true;
+    if (has_sender_) return sender_again_ = true;
+    has_sender_ = true;
   }
   return spawn_sender();
 }
@@ -222,33 +223,32 @@ bool Connection::spawn_sender() noexcept {
 
 void Connection::run_sender() {
   bool closes = false;
-  bool is_sent = false;
-  // True: somebody else may be the sender from now on.
-  const auto resign = [&](bool is_over) {
-    const std::lock_guard guard(flags_);
-    if (sender_closes_ && !closes) {
-      closes = true;
-      if (!is_over) engine_.say_end();
-    }
-    if (!is_over && engine_.output_size() > 0) return false;
-    has_sender_ = false;
-    return true;
-  };
-  try {
-    {
+  bool has_failed = false;
+  for (bool is_over = false; !is_over;) {
+    try {
       const std::lock_guard guard(write_lock_);
-      do {
-        send_all_locked();
-      } while (!resign(false));
+      send_all_locked();
+    } catch (const std::exception&) {  // the next write fails as well, and says so
+      has_failed = true;
+    } catch (const CancelledError&) {  // the loop ends
+      has_failed = true;
     }
-    is_sent = true;
-    if (closes) drop_input();
-  } catch (const std::exception&) {  // the next write fails as well, and says so
-    if (!is_sent) resign(true);
-  } catch (const CancelledError&) {
-    if (!is_sent) resign(true);
+    // With the lock given back: who finds it taken and no sender has met a writer.
+    const std::lock_guard guard(flags_);
+    bool again = std::exchange(sender_again_, false);
+    if (sender_closes_ && !closes) {
+      closes = again = true;
+      engine_.say_end();
+    }
+    is_over = has_failed || !again;
+    if (is_over) has_sender_ = false;
   }
   if (!closes) return;
+  try {
+    if (!has_failed) drop_input();
+  } catch (const std::exception&) {  // nothing more comes
+  } catch (const CancelledError&) {
+  }
   close_limit_.cancel();
   transport_->close();
 }

@@ -89,7 +89,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::size_t sent_ = 0;            // of sending_
 
   std::mutex flags_;
-  bool has_sender_ = false;  // a task that is to send, or is sending
+  bool has_sender_ = false;    // a task that is to send, or is sending
+  bool sender_again_ = false;  // something was left to it while it was sending
   bool sender_closes_ = false;
   TimerHandle close_limit_;  // written before sender_closes_ is seen
   std::atomic<bool> is_closed_{false};

@@ -75,7 +75,7 @@ int give_password(char* buffer, int size, int, void* password) {
 
 int number_of(Version version) { return version == Version::kTls12 ? TLS1_2_VERSION : TLS1_3_VERSION; }
 
-void require(int done, const std::string& what) {
+void require(long done, const std::string& what) {
   if (done != 1) throw take_error(what);
 }
 
@@ -110,8 +110,7 @@ void ContextImpl::set_common(const Options& options) {
   if (!options.cipher_suites.empty()) {
     require(SSL_CTX_set_ciphersuites(context, options.cipher_suites.c_str()), "cipher_suites");
   }
-  if (!options.groups.empty())
-    require(static_cast<int>(SSL_CTX_set1_groups_list(context, options.groups.c_str())), "groups");
+  if (!options.groups.empty()) require(SSL_CTX_set1_groups_list(context, options.groups.c_str()), "groups");
   // As ssl.create_default_context: whoever is in the list of authorities is trusted, the root or not.
   X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(context),
                               X509_V_FLAG_PARTIAL_CHAIN | X509_V_FLAG_X509_STRICT);
@@ -188,8 +187,8 @@ ContextImpl::ContextImpl(std::shared_ptr<ContextImpl> fallback, const std::map<s
 void ContextImpl::set_own_certificate(const Pem& certificates, const Pem& key, const std::string& password) {
   SSL_CTX* const context = context_.get();
   for_certificates(certificates, "certificates", [&](X509& certificate, bool is_first) {
-    const int done = is_first ? SSL_CTX_use_certificate(context, &certificate)
-                              : static_cast<int>(SSL_CTX_add1_chain_cert(context, &certificate));
+    const long done = is_first ? SSL_CTX_use_certificate(context, &certificate)
+                               : SSL_CTX_add1_chain_cert(context, &certificate);
     require(done, described(certificates, "certificates"));
   });
   const Pem& source = key.empty() ? certificates : key;

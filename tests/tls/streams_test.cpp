@@ -197,6 +197,30 @@ TEST_CASE("A server survives clients that refuse it, stall, send garbage or leav
   });
 }
 
+TEST_CASE("A hundred clients at once each get their lines back", "[tls]") {
+  on_loops([] {
+    auto server = tls::start_server(echo_lines, "127.0.0.1", 0, tls::Context::server(server_options()));
+    const std::uint16_t port = server.sockets().front().port();
+    const tls::Context context = tls::Context::client(client_options());
+    std::vector<Task<>> clients;
+    for (int i = 0; i < 100 / kSlowdown; ++i) {
+      clients.push_back(create_task([&, i] {
+        auto [reader, writer] = tls::open_connection("127.0.0.1", port, context);
+        for (int k = 0; k < 5; ++k) {
+          const std::string line = std::to_string(i * 1000 + k) + "\n";
+          writer.write(line);
+          expect(reader.readline() == line, "the line");
+        }
+        writer.close();
+        writer.wait_closed();
+      }));
+    }
+    for (auto& client : clients) await(client);
+    server.close();
+    server.wait_closed();
+  });
+}
+
 TEST_CASE("Options that make no sense for a TLS server are refused", "[tls]") {
   on_loops([] {
     const auto refused = [](const tls::Context& context, const fibrio::ServerOptions& options,
