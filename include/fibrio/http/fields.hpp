@@ -32,6 +32,8 @@ class Fields {
   void add(std::string_view name, std::string_view value);
   // Puts one field in place of all of that name.
   void set(std::string_view name, std::string_view value);
+  // set("Content-Type", value), which most responses need, for less.
+  void set_content_type(std::string_view value);
   // Returns how many there were.
   std::size_t erase(std::string_view name);
   void clear() noexcept {
