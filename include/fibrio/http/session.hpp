@@ -40,6 +40,9 @@ struct SessionOptions {
   Duration read_timeout = Duration(-1);                 // of any wait for bytes
   Duration keep_alive = std::chrono::seconds(15);       // how long an idle connection is used again
   // Makes what is spoken over for https and wss: a TLS handshake for url.host(). None: such URLs are refused.
+  //   [context](TcpStream stream, const Url& url) {
+  //     return tls::handshake(make_byte_stream(std::move(stream)), context, url.host());
+  //   }
   std::function<std::unique_ptr<ByteStream>(TcpStream, const Url& url)> make_secure = {};
 };
 
