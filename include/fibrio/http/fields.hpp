@@ -54,8 +54,8 @@ class Fields {
 
   // For parsers, which have looked at both: adds without a check.
   void add_parsed(std::string_view name, std::string_view value);
-  // True if one of them may say where a message ends, when it was made, or what becomes of its connection, which
-  // is for who sends it to say.
+  // True if one of them may say where a message ends, when it was made, or what becomes of its connection,
+  // which is for who sends it to say.
   [[nodiscard]] bool may_frame() const noexcept { return may_frame_; }
   [[nodiscard]] static bool is_framing(std::string_view name) noexcept;
 
