@@ -1,5 +1,5 @@
-// Many URLs at once: each is fetched by a task of its own over one session, and the answers, which are JSON, become
-// one document. The server is here too, so that the program needs no network.
+// Many URLs at once: each is fetched by a task of its own over one session, and the answers, which are JSON,
+// become one document. The server is here too, so that the program needs no network.
 #include <chrono>
 #include <cstdio>
 #include <fibrio/fibrio.hpp>

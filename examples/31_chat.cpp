@@ -1,4 +1,5 @@
-// A chat over WebSockets. Each guest has two tasks: one receives and passes on to all, one sends what has come for it.
+// A chat over WebSockets. Each guest has two tasks: one receives and passes on to all, one sends what has
+// come for it.
 //
 //   31_chat 8080     serves http://127.0.0.1:8080/ until Ctrl-C: open it in two windows of a browser
 //   31_chat          lets three guests talk, and prints what one of them hears

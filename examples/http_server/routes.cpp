@@ -18,7 +18,8 @@ using std::chrono::milliseconds;
 constexpr std::uint64_t kMaxMilliseconds = 60'000;
 constexpr std::uint64_t kMaxMicroseconds = 10'000'000;
 
-// The number that `name` has in the query. Throws the answer 400 unless it is there, decimal, and at most `max`.
+// The number that `name` has in the query. Throws the answer 400 unless it is there, decimal, and at most
+// `max`.
 std::uint64_t number_of(const Request& request, std::string_view name, std::uint64_t max) {
   const std::string text = request.query(name).value_or("");
   std::uint64_t number = 0;

@@ -9,10 +9,10 @@
 //
 // Needs Boost's headers (Debian: libboost-dev) and nothing of them to link; `Boost::headers` in CMake. Only
 // synchronous functions work on it. A library that makes a timer for its executor (Beast's websocket::stream)
-// costs three fds, once per process. What is inlined from a library into code that waits must keep nothing in a
-// thread_local, whose address the compiler may keep over a wait that ends on another thread: Beast's WebSocket
-// client has its masks from one, so it is for loops of one worker (fibrio::http has WebSockets for all).
-// fibrio.hpp does not include this.
+// costs three fds, once per process. What is inlined from a library into code that waits must keep nothing in
+// a thread_local, whose address the compiler may keep over a wait that ends on another thread: Beast's
+// WebSocket client has its masks from one, so it is for loops of one worker (fibrio::http has WebSockets for
+// all). fibrio.hpp does not include this.
 #pragma once
 
 #include <algorithm>

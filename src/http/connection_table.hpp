@@ -1,7 +1,8 @@
 // What: who is connected, and until when.
 // Threads: any; an Entry's enter() is its connection's alone.
-// Protocol: a word per connection, deadline and phase, which its task writes and the sweeper reads; both relaxed,
-//   because a look at the old one is a tick late and no more. Under a shard's lock a connection cannot leave it.
+// Protocol: a word per connection, deadline and phase, which its task writes and the sweeper reads; both
+//   relaxed, because a look at the old one is a tick late and no more. Under a shard's lock a connection
+//   cannot leave it.
 //
 // Every connection has one deadline at a time: for a header, for a body, for the next request, for the peer
 // to take an answer. Instead of a timer per read, the table keeps a coarse clock and one task sweeps over all

@@ -1,8 +1,8 @@
 // What: one request and its response on one connection of a session.
 // Threads: the task that has it. A body that is long or streamed is sent by a task of its own; what that uses
 //   it shares with the exchange, so that nobody has to wait for it.
-// Protocol: 1. send(). 2. receive_header(). 3. read_body() until it returns 0: then the connection goes back to
-//   the pool, if both sides may go on. An exchange that ends before closes its connection.
+// Protocol: 1. send(). 2. receive_header(). 3. read_body() until it returns 0: then the connection goes back
+//   to the pool, if both sides may go on. An exchange that ends before closes its connection.
 #pragma once
 
 #include <memory>

@@ -9,12 +9,19 @@ namespace fibrio::http {
 
 namespace {
 
-void check(std::string_view name, std::string_view value) {
+void check_name(std::string_view name) {
   if (!is_token(name)) throw std::invalid_argument("http: no name of a field: '" + std::string(name) + "'");
-  const auto is_control = [](char c) { return (c >= 0 && c < ' ' && c != '\t') || c == '\x7f'; };
-  if (std::any_of(value.begin(), value.end(), is_control)) {
-    throw std::invalid_argument("http: a control character in the value of " + std::string(name));
+}
+
+void check_value(std::string_view name, std::string_view value) {
+  unsigned found = 0;  // summed up, not looked for: the loop has no branches, and there seldom is one
+  for (const char c : value) {
+    const auto byte = static_cast<unsigned char>(c);
+    found |= static_cast<unsigned>(byte < ' ') & static_cast<unsigned>(byte != '\t');
+    found |= static_cast<unsigned>(byte == 0x7f);
   }
+  if (found != 0)
+    throw std::invalid_argument("http: a control character in the value of " + std::string(name));
 }
 
 }  // namespace
@@ -32,7 +39,8 @@ Fields::Fields(std::initializer_list<std::pair<std::string_view, std::string_vie
 }
 
 void Fields::add(std::string_view name, std::string_view value) {
-  check(name, value);
+  check_name(name);
+  check_value(name, value);
   add_parsed(name, trim(value));
 }
 
@@ -63,8 +71,18 @@ bool Fields::is_framing(std::string_view name) noexcept {
   }
 }
 
+void Fields::set_content_type(std::string_view value) {
+  check_value("Content-Type", value);
+  if (empty()) {
+    add_parsed("Content-Type", value);
+  } else {
+    set("Content-Type", value);
+  }
+}
+
 void Fields::set(std::string_view name, std::string_view value) {
-  check(name, value);
+  check_name(name);
+  check_value(name, value);
   std::string others;  // `name` or `value` may be views into our own text
   for (const Field& field : *this) {
     if (!equals_without_case(field.name, name)) {

@@ -72,7 +72,7 @@ std::string Request::read_all() {
 
 Response::Response(std::string text, std::string_view content_type, unsigned status_code)
     : status(status_code), body(std::move(text)) {
-  fields.add("Content-Type", content_type);
+  fields.set_content_type(content_type);
 }
 
 Response error_response(unsigned status, std::string_view detail) {

@@ -1,11 +1,12 @@
 // What: WebSockets: messages over frames, the closing handshake, and the handshake by HTTP.
 // Threads: one task in receive(), any number in send(); see Protocol.
-// Protocol: 1. `write_lock_` is held for whole frames, also for those that receive() sends (pongs, the answer to a
-//   close); after our close nothing is sent. 2. What is received belongs to the task in receive(), or, if there is
-//   none, to close(). All of a half-read message is kept in members, so that a cancelled receive() loses nothing.
+// Protocol: 1. `write_lock_` is held for whole frames, also for those that receive() sends (pongs, the answer
+//   to a close); after our close nothing is sent. 2. What is received belongs to the task in receive(), or,
+//   if there is none, to close(). All of a half-read message is kept in members, so that a cancelled
+//   receive() loses nothing.
 // Rejected: Boost.Beast's websocket::stream. Its synchronous functions allow no writer beside a reader, which
-//   answers pings by itself, and its close() reads: with a task for each direction, which is what fibers are for,
-//   its state would be used by two at once. The tests have it as the peer.
+//   answers pings by itself, and its close() reads: with a task for each direction, which is what fibers are
+//   for, its state would be used by two at once. The tests have it as the peer.
 #include "fibrio/http/websocket.hpp"
 
 #include <algorithm>

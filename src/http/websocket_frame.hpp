@@ -31,8 +31,8 @@ struct FrameHeader {
   [[nodiscard]] bool is_control() const { return static_cast<std::uint8_t>(opcode) >= 8; }
 };
 
-// Reads a header from the begin of `input`; `used` is 0 if it is not all there. Throws: WebSocketError(1002) for
-// one that no endpoint may send, whatever its role.
+// Reads a header from the begin of `input`; `used` is 0 if it is not all there. Throws: WebSocketError(1002)
+// for one that no endpoint may send, whatever its role.
 FrameHeader parse_frame_header(std::span<const char> input, std::size_t& used);
 [[nodiscard]] std::string make_frame_header(const FrameHeader& header);
 

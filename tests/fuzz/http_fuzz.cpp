@@ -1,5 +1,5 @@
-// libFuzzer: what parses bytes from strangers. The first byte chooses the parser, the second one how the rest is split:
-// however it comes, the same requests, responses or frames must come out, with the same bodies.
+// libFuzzer: what parses bytes from strangers. The first byte chooses the parser, the second one how the rest
+// is split: however it comes, the same requests, responses or frames must come out, with the same bodies.
 #include <cstdio>
 #include <cstdlib>
 #include <span>

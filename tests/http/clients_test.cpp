@@ -1,5 +1,5 @@
-// Other people's programs: curl and Python's http.client ask our server; our session asks Python's http.server and
-// nginx. Each is skipped where it is not installed.
+// Other people's programs: curl and Python's http.client ask our server; our session asks Python's
+// http.server and nginx. Each is skipped where it is not installed.
 #include <sys/wait.h>
 #include <unistd.h>
 

@@ -17,7 +17,8 @@ namespace fs = std::filesystem;
 namespace {
 
 // A directory of files, gone when the test ends:
-//   secret.txt, root/{small.txt, large.bin, empty, index.html, sub/page.HTML, sub/index.html, out -> .., in -> small.txt, pipe}
+//   secret.txt, root/{small.txt, large.bin, empty, index.html, sub/page.HTML, sub/index.html, out -> .., in
+//   -> small.txt, pipe}
 class Folder {
  public:
   Folder() {

@@ -32,6 +32,8 @@ class Fields {
   void add(std::string_view name, std::string_view value);
   // Puts one field in place of all of that name.
   void set(std::string_view name, std::string_view value);
+  // set("Content-Type", value), which most responses need, for less.
+  void set_content_type(std::string_view value);
   // Returns how many there were.
   std::size_t erase(std::string_view name);
   void clear() noexcept {
@@ -52,8 +54,8 @@ class Fields {
 
   // For parsers, which have looked at both: adds without a check.
   void add_parsed(std::string_view name, std::string_view value);
-  // True if one of them may say where a message ends, when it was made, or what becomes of its connection, which
-  // is for who sends it to say.
+  // True if one of them may say where a message ends, when it was made, or what becomes of its connection,
+  // which is for who sends it to say.
   [[nodiscard]] bool may_frame() const noexcept { return may_frame_; }
   [[nodiscard]] static bool is_framing(std::string_view name) noexcept;
 

@@ -46,6 +46,7 @@ struct ServerOptions {
 
   // Makes what is spoken over out of an accepted connection, in the connection's own task: a TLS handshake,
   // for which header_timeout is the limit too. None: plain TCP. What it throws ends the connection, unheard.
+  //   [context](TcpStream stream) { return tls::accept(make_byte_stream(std::move(stream)), context); }
   std::function<std::unique_ptr<ByteStream>(TcpStream)> make_stream = {};
 };
 

@@ -40,6 +40,9 @@ struct SessionOptions {
   Duration read_timeout = Duration(-1);                 // of any wait for bytes
   Duration keep_alive = std::chrono::seconds(15);       // how long an idle connection is used again
   // Makes what is spoken over for https and wss: a TLS handshake for url.host(). None: such URLs are refused.
+  //   [context](TcpStream stream, const Url& url) {
+  //     return tls::handshake(make_byte_stream(std::move(stream)), context, url.host());
+  //   }
   std::function<std::unique_ptr<ByteStream>(TcpStream, const Url& url)> make_secure = {};
 };
 
@@ -47,12 +50,13 @@ struct RequestOptions {
   Fields fields = {};
   std::vector<std::pair<std::string, std::string>> query = {};  // added to the URL's, encoded
   std::string body = {};
-  // Instead of `body`: writes it while it is sent, in a task of its own. In chunks unless stream_length is set.
+  // Instead of `body`: writes it while it is sent, in a task of its own. In chunks unless stream_length is
+  // set.
   std::function<void(BodyWriter&)> stream = {};
   std::optional<std::uint64_t> stream_length = {};
   std::optional<Duration> timeout = {};  // instead of the session's
-  // 301, 302 and 303 are followed by GET (HEAD stays HEAD), 307 and 308 by the same request unless its body was
-  // a stream. Authorization, Cookie and Proxy-Authorization do not go to another origin.
+  // 301, 302 and 303 are followed by GET (HEAD stays HEAD), 307 and 308 by the same request unless its body
+  // was a stream. Authorization, Cookie and Proxy-Authorization do not go to another origin.
   bool follow_redirects = true;
 };
 

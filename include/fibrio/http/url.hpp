@@ -7,8 +7,8 @@
 
 namespace fibrio::http {
 
-// Strict and small: a scheme, a host, perhaps a port, and the target. What belongs into it percent-encoded must
-// come so; a user name or password is refused (use a field), a fragment is dropped.
+// Strict and small: a scheme, a host, perhaps a port, and the target. What belongs into it percent-encoded
+// must come so; a user name or password is refused (use a field), a fragment is dropped.
 class Url {
  public:
   // Throws: std::invalid_argument, which says what is wrong.

@@ -56,8 +56,8 @@ namespace detail {
 class WebSocketImpl;
 }
 
-// One end of a WebSocket. One task may receive while others send; pings are answered by receive(), so some task
-// should always be in it.
+// One end of a WebSocket. One task may receive while others send; pings are answered by receive(), so some
+// task should always be in it.
 class WebSocket {
  public:
   enum class Role { kServer, kClient };
@@ -72,12 +72,12 @@ class WebSocket {
   WebSocket& operator=(const WebSocket&) = delete;
 
   // Returns the next message; nothing once the peer has closed in order (its close is answered here).
-  // Waits: yes. Cancel: CancelledError, nothing is lost. Throws: WebSocketError, std::system_error; RuntimeError
-  // if another task is in it.
+  // Waits: yes. Cancel: CancelledError, nothing is lost. Throws: WebSocketError, std::system_error;
+  // RuntimeError if another task is in it.
   std::optional<WebSocketMessage> receive();
   // Sends a message; several tasks take turns. Text must be UTF-8, which is not checked.
-  // Waits: while the peer does not take it. Cancel: CancelledError; if a part was sent the connection is of no
-  // use for sending any more. Throws: WebSocketError(1006) once it is closed; std::system_error.
+  // Waits: while the peer does not take it. Cancel: CancelledError; if a part was sent the connection is of
+  // no use for sending any more. Throws: WebSocketError(1006) once it is closed; std::system_error.
   void send(std::string_view text);
   void send_binary(std::span<const std::byte> data);
   void send(const WebSocketMessage& message);
@@ -100,9 +100,9 @@ class WebSocket {
   std::unique_ptr<detail::WebSocketImpl> impl_;
 };
 
-// The answer to a request for a WebSocket: `serve` is called with it, and when it returns the socket is closed
-// with 1000 (1011 if it throws, which is reported; 1001 if the server stops). 400 or 426 for what is no such
-// request. Whether to trust its Origin is the handler's affair.
+// The answer to a request for a WebSocket: `serve` is called with it, and when it returns the socket is
+// closed with 1000 (1011 if it throws, which is reported; 1001 if the server stops). 400 or 426 for what is
+// no such request. Whether to trust its Origin is the handler's affair.
 [[nodiscard]] Response websocket_response(const Request& request, std::function<void(WebSocket&)> serve,
                                           WebSocketOptions options = {});
 
