@@ -21,8 +21,8 @@
 #include <cstring>
 #include <ctime>
 #include <memory>
-#include <string>
 
+#include "arguments.hpp"
 #include "fibrio/fibrio.hpp"
 
 namespace {
@@ -99,12 +99,21 @@ int main(int argc, char** argv) {
   double seconds = 3;
   std::size_t connections = 10'000;
   std::size_t timers = 10'000;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string name = argv[i];
-    if (name == "--workers") config.workers = static_cast<std::size_t>(std::atoi(argv[i + 1]));
-    if (name == "--seconds") seconds = std::atof(argv[i + 1]);
-    if (name == "--connections") connections = static_cast<std::size_t>(std::atoi(argv[i + 1]));
-    if (name == "--timers") timers = static_cast<std::size_t>(std::atoi(argv[i + 1]));
+  constexpr std::size_t kMost = 100'000'000;
+  bench::Arguments arguments(
+      argc, argv, "bench_idle_cpu [--workers N] [--seconds S] [--connections 10000] [--timers 10000]");
+  while (arguments.next()) {
+    if (arguments.is("--workers")) {
+      config.workers = arguments.value<std::size_t>(1, 1024);
+    } else if (arguments.is("--seconds")) {
+      seconds = arguments.value(0.1, 86'400.0);
+    } else if (arguments.is("--connections")) {
+      connections = arguments.value<std::size_t>(0, kMost);
+    } else if (arguments.is("--timers")) {
+      timers = arguments.value<std::size_t>(0, kMost);
+    } else {
+      arguments.refuse_unknown();
+    }
   }
   allow_files(connections + 64);
   int ends[2];

@@ -1,16 +1,21 @@
 #!/usr/bin/env python3
-"""Runs the comparison and writes its figures to a JSON file; run.sh installs and builds what it needs, report.py makes
-the page of it.
+"""Runs the comparison, writes its figures to a JSON file and makes the page of them; run.sh installs and builds what it
+needs first.
 
-  python3 bench/compare/compare.py [--build build/release] [--rounds 5] [--only W1,W5] [--peers fibrio,Go]
-                                   [--quick] [--update] [--out FILE]
+  bench/compare/run.sh                       everything; rewrites docs/benchmarks.md and docs/benchmarks/results.json
+  bench/compare/run.sh --update --only W1,W4 these again; the page keeps the rest
+  bench/compare/run.sh --quick               little work, one round: does everything work?
+  bench/compare/run.sh --only W1 --peers "fibrio;fibrio, eager" --rounds 9
+
+Only a whole run and --update rewrite the page; others leave it alone and say where their figures are.
 
 Rivals take turns, A B C A B C, so that drift of the machine meets all alike. With one worker a program has one CPU,
-with two it has two (taskset). What each run came to is checked. --quick: little work, one round, to see that everything
-works. --update: what was not measured stays in the file as it is.
+with two it has two (taskset). What each run came to is checked; it ends with 1 if something of fibrio's could not be
+measured, or requests failed.
 
-The file: {"machine": {name: text}, "versions": {peer: text}, "dates": {question: text}, "noise": {question: share of
-the machine's CPU time that others took while it was measured}, "rows": [...]}, a row being
+The file: {"machine": {name: text}, "versions": {peer: text}, "measured": {question: {"date", "fibrio": its version,
+"machine": CPUs and system, "rounds", "noise": share of the CPUs' time that others took meanwhile}}, "quick": bool,
+"rows": [...]}, a row being
   {"question": "W1", "peer": "Go", "workers": 1, "variant": "", "unit": "ns per task", "values": [one per round],
    "extra": {name: [one per round]}}
 or, if it could not be measured, the same with "skipped": reason and no values. "scaled": 10 says that the peer did a
@@ -30,10 +35,14 @@ import tempfile
 import threading
 import time
 
-from peers import HERE, PEERS, Missing
+import network
+import report
+from asked import at_least, names_among
+from peers import PEERS, Fibrio, Missing
 from questions import PYTHON, QUESTIONS
 
 RUN_LIMIT_S = 120
+PAGE_RESULTS = report.PAGE.parent / "benchmarks" / "results.json"
 
 
 def log(text):
@@ -102,9 +111,11 @@ def available_gib():
 class Rivals:
     """The peers that are asked for, built: their commands, or why they are left out."""
 
-    def __init__(self, build, peers_build, wanted):
+    def __init__(self, build, peers_build, questions, wanted):
         self.commands, self.missing, self.versions = {}, {}, {}
-        for peer in (kind(build, peers_build) for kind in PEERS if not wanted or kind.name in wanted):
+        names = {name for question in questions if question.works for name in question.peers
+                 if not wanted or name in wanted}
+        for peer in (kind(build, peers_build) for kind in PEERS if kind.name in names):
             try:
                 self.commands[peer.name] = peer.command()
                 self.versions[peer.name] = peer.version()
@@ -172,14 +183,11 @@ def measure_compute(question, rivals, rounds, quick, noise):
     return rows
 
 
-def measure_network(wanted, options):
-    """The rows, and the versions of what they are about."""
-    import network
-    context = {"build": str(options.build.resolve()), "peers_build": str(options.peers_build.resolve() / "network"),
-               "rounds": options.rounds, "seconds": options.seconds, "quick": options.quick, "log": log, "only": wanted,
-               "peers": options.peers}
-    versions = "; ".join(f"{name} {version}" for name, version in network.net_servers.versions().items())
-    return network.measure(context), versions
+def measure_network(question, options):
+    return network.measure({
+        "build": str(options.build.resolve()), "peers_build": str(options.peers_build.resolve() / "network"),
+        "rounds": options.rounds, "seconds": options.seconds, "quick": options.quick, "log": log,
+        "only": {question.id}, "peers": options.peers})
 
 
 def machine_facts():
@@ -200,71 +208,102 @@ def machine_facts():
                   f"{word('/sys/kernel/mm/transparent_hugepage/enabled')}",
         "system": f"{names[0] if names else 'unknown'}, Linux {os.uname().release}, "
                   f"clock {word('/sys/devices/system/clocksource/clocksource0/current_clocksource')}",
-        "load average before": f"{os.getloadavg()[0]:.2f}",
     }
 
 
 def parse_options():
-    def names(text):
-        return set(text.split(","))
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", type=pathlib.Path, default="build/release", help="CMake build folder (Release)")
-    parser.add_argument("--peers-build", type=pathlib.Path, default="build/compare", help="where Go and Rust are built")
-    parser.add_argument("--rounds", type=int)
-    parser.add_argument("--seconds", type=float, help="per network measurement")
-    parser.add_argument("--only", type=names, help="questions, comma-separated")
-    parser.add_argument("--peers", type=names, help="peers, comma-separated")
+    every_peer = tuple(dict.fromkeys([kind.name for kind in PEERS] + list(network.PEERS)))
+    parser = argparse.ArgumentParser(prog="run.sh", description=__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=pathlib.Path, default=report.ROOT / "build/release", help="built by CMake (Release)")
+    parser.add_argument("--peers-build", type=pathlib.Path, default=report.ROOT / "build/compare",
+                        help="where Go and Rust are built")
+    parser.add_argument("--rounds", type=at_least(1, int), help="5 if not said")
+    parser.add_argument("--seconds", type=at_least(0.1, float), help="per network measurement; 3 if not said")
+    parser.add_argument("--only", type=names_among(QUESTIONS, ","), help="questions, separated by commas")
+    parser.add_argument("--peers", type=names_among(every_peer, ";"), help="peers, separated by semicolons")
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--update", action="store_true")
-    parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--update", action="store_true", help="keep what the page shows of other questions")
+    parser.add_argument("--out", type=pathlib.Path, help="the JSON file; leaves the page alone")
+    parser.add_argument("--check-only", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if unknown := (options.only or set()) - set(QUESTIONS):
-        parser.error(f"no such question: {', '.join(sorted(unknown))}")
+    if options.update and (options.quick or options.out or options.peers):
+        parser.error("--update goes without --quick, --out and --peers: the page shows whole questions, of whole rounds")
+    if options.update and not PAGE_RESULTS.exists():
+        parser.error(f"--update: what is to be kept is not there: {PAGE_RESULTS}")
+    options.rewrites_page = options.update or not (options.quick or options.out or options.peers or options.only)
     options.rounds = options.rounds or (1 if options.quick else 5)
     options.seconds = options.seconds or (1 if options.quick else 3)
-    options.out = options.out or options.peers_build / ("quick.json" if options.quick else "results.json")
+    name = "quick.json" if options.quick else "results.json" if options.rewrites_page else "part.json"
+    options.out = options.out or options.peers_build / name
+    if not options.out.resolve().parent.is_dir() and options.out.parent != options.peers_build:
+        parser.error(f"--out: there is no folder {options.out.parent}")
     return options
+
+
+def write_results(results, path):
+    """A row per line, its numbers with eight digits."""
+
+    def rounded(value):
+        if isinstance(value, float):
+            return float(f"{value:.8g}")
+        if isinstance(value, list):
+            return [rounded(item) for item in value]
+        return {name: rounded(item) for name, item in value.items()} if isinstance(value, dict) else value
+
+    head = json.dumps({name: value for name, value in results.items() if name != "rows"}, indent=1)[:-2]
+    rows = ",\n".join(f"  {json.dumps(rounded(row))}" for row in results["rows"])
+    path.write_text(f'{head},\n "rows": [\n{rows}\n ]\n}}\n')
 
 
 def main():
     options = parse_options()
+    if options.check_only:
+        return 0
     options.peers_build.mkdir(parents=True, exist_ok=True)
     wanted = [question for question in QUESTIONS.values() if not options.only or question.id in options.only]
-    results = {"versions": {}, "dates": {}, "noise": {}, "rows": []}
-    if options.update and options.out.exists():
-        results = json.loads(options.out.read_text())
-    results["machine"] = machine_facts()
-    results["rounds"], results["quick"] = options.rounds, options.quick
-
-    def store(rows):
-        """After each question, so that an interrupted run keeps what it has."""
-        measured = {row["question"] for row in rows}
-        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-        results["dates"].update({question: now for question in measured})
-        results["machine"]["load average after"] = f"{os.getloadavg()[0]:.2f}"
-        results["rows"] = [row for row in results["rows"] if row["question"] not in measured] + rows
-        options.out.write_text(json.dumps(results, indent=1) + "\n")
-
-    rivals = Rivals(options.build, options.peers_build, options.peers)
+    results = {"versions": {}, "measured": {}, "rows": []}
+    if options.update:
+        results = json.loads(PAGE_RESULTS.read_text())
+    results["machine"], results["quick"] = machine_facts(), options.quick
+    rivals = Rivals(options.build, options.peers_build, wanted, options.peers)
     results["versions"].update(rivals.versions)
-    failed = False
-    for question in (question for question in wanted if question.works):
-        started, noise = time.monotonic(), Noise()
-        rows = measure_compute(question, rivals, options.rounds, options.quick, noise)
-        failed |= any("skipped" in row for row in rows if row["peer"] == "fibrio")
-        results["noise"][question.id] = noise.share()
-        log(f"{question.id}: {time.monotonic() - started:.0f} s, others took {noise.share():.0%} of the CPUs")
-        store(rows)
-    network = {question.id for question in wanted if not question.works}
-    if network and (HERE / "network.py").exists():
-        noise, spent = Noise(), children_cpu_s()
-        rows, results["versions"]["network questions"] = measure_network(network, options)
-        noise.ours = children_cpu_s() - spent
-        results["noise"].update({question: noise.share() for question in network})
-        store(rows)
-    log(f"written: {options.out}")
-    return 1 if failed else 0
+    if any(not question.works for question in wanted):
+        versions = network.net_servers.versions().items()
+        results["versions"]["network questions"] = "; ".join(f"{name} {version}" for name, version in versions)
+    failures = []
+    for question in wanted:
+        started, noise, spent = time.monotonic(), Noise(), children_cpu_s()
+        if question.works:
+            rows = measure_compute(question, rivals, options.rounds, options.quick, noise)
+        else:
+            rows = measure_network(question, options)
+            noise.ours = children_cpu_s() - spent
+        failures += network.failures(rows)
+        others = noise.share()
+        log(f"{question.id}: {time.monotonic() - started:.0f} s, others took {others:.0%} of the CPUs")
+        if not rows:
+            continue
+        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+        results["measured"][question.id] = {
+            "date": now, "fibrio": Fibrio(options.build, options.peers_build).version().split(",")[0],
+            "machine": report.machine_line(results["machine"]), "rounds": options.rounds, "noise": round(others, 4)}
+        results["rows"] = [row for row in results["rows"] if row["question"] != question.id] + rows
+        write_results(results, options.out)  # after each question, so that an interrupted run keeps what it has
+    if not results["measured"]:
+        log("nothing was measured")
+        return 1
+    log(f"figures: {options.out.resolve()}")
+    if options.rewrites_page:
+        shutil.copyfile(options.out, PAGE_RESULTS)
+        report.write_page(results, report.PAGE)
+    else:
+        if options.quick:
+            report.write_page(results, options.out.parent / "quick" / "benchmarks.md")
+        log(f"{report.PAGE} was left alone: only a whole run, or --update, rewrites it")
+    for line in failures:
+        log(f"failed: {line}")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

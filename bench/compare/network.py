@@ -2,7 +2,7 @@
 """The network questions side by side: echo (W8), HTTP keep-alive (W9), echo beside requests that compute (W15), an idle
 loop (W16).
 
-  python3 bench/compare/network.py --build build/release [--rounds 5] [--seconds 3] [--only W8,W15] [--peers fibrio,...]
+  python3 bench/compare/network.py --build build/release [--rounds 5] [--seconds 3] [--only W8,W15] [--peers "fibrio;..."]
 
 Servers are up all the time, idle but for the one that is measured, and take turns, so that drift meets all alike. With
 one worker the server has one CPU and the load generator another; with two workers all three share the machine, and
@@ -16,9 +16,11 @@ import os
 import re
 import shutil
 import statistics
+import subprocess
 import sys
 
 import net_servers
+from asked import at_least, names_among
 from net_servers import Server, Unavailable, build_go, build_rust, find_program, python_server
 
 W15_MIXES = {"2 % x 1 ms": (0.02, 1_000_000), "0.5 % x 5 ms": (0.005, 5_000_000), "5 % x 1 ms": (0.05, 1_000_000)}
@@ -158,8 +160,7 @@ def measure_stalls(context, rows):
         command += ["--rate", W15_RATE, "--seconds", seconds, "--share", share, "--burn-ns", burn_ns]
         text = net_servers.run_load([str(part) for part in command], cpu, seconds, GENERATOR_PRIORITY)
         seen = net_servers.parse_load(text)
-        if seen["sent"] != seen["answered"]:
-            context["log"](f"W15: {server.peer} answered {seen['answered']} of {seen['sent']} requests")
+        seen["errors"] += abs(seen["sent"] - seen["answered"])
         rows.add("W15", server.peer, server.workers, mix, "us p99 of clean requests", seen["p99_us"], seen)
 
     side_by_side(context, rows, "W15", ECHO, (2,), W15_MIXES, measure_one, SERVER_PRIORITY)
@@ -178,6 +179,9 @@ def measure_idle(context, rows):
 QUESTIONS = {"W8": measure_echo, "W9": measure_http, "W15": measure_stalls, "W16": measure_idle}
 
 
+PEERS = tuple(dict.fromkeys((*HTTP, *ECHO)))
+
+
 def measure(context):
     """The rows of the network questions. `context`: build, peers_build, rounds, seconds, quick, log; optional: only (a
     set of questions), peers (a set of names)."""
@@ -187,9 +191,22 @@ def measure(context):
             continue
         try:
             measure_question(context, rows)
-        except Unavailable as reason:
+        except (Unavailable, RuntimeError, OSError, subprocess.SubprocessError) as reason:
             rows.skip(question, "all", str(reason))
     return list(rows.rows.values())
+
+
+def failures(rows):
+    """What went wrong, a line each: requests without their answer, and what of fibrio's could not be measured."""
+    lines = []
+    for row in rows:
+        where = ", ".join([row["peer"], *([row["variant"]] if row["variant"] else []),
+                           *([f"{row['workers']} worker(s)"] if row["workers"] else [])])
+        if errors := sum(row["extra"].get("errors", [])):
+            lines.append(f"{row['question']} {where}: {errors} requests failed")
+        if "skipped" in row and (row["peer"] == "all" or row["peer"].startswith("fibrio")):
+            lines.append(f"{row['question']} {where}: {row['skipped']}")
+    return lines
 
 
 def show(rows):
@@ -214,13 +231,14 @@ def show(rows):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     allow_abbrev=False)
     parser.add_argument("--build", required=True, help="CMake build folder with our programs (Release)")
     parser.add_argument("--peers-build", help="where Go's and Rust's programs are built (default: peers in --build)")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--only", help="questions, comma-separated")
-    parser.add_argument("--peers", help="names of servers, separated by semicolons")
+    parser.add_argument("--rounds", type=at_least(1, int), default=5)
+    parser.add_argument("--seconds", type=at_least(0.1, float), default=3)
+    parser.add_argument("--only", type=names_among(QUESTIONS, ","), help="questions, comma-separated")
+    parser.add_argument("--peers", type=names_among(PEERS, ";"), help="names of servers, separated by semicolons")
     parser.add_argument("--quick", action="store_true", help="64 connections only")
     options = parser.parse_args()
     context = {
@@ -229,8 +247,8 @@ def main():
         "rounds": options.rounds,
         "seconds": options.seconds,
         "quick": options.quick,
-        "only": set(options.only.split(",")) if options.only else None,
-        "peers": set(options.peers.split(";")) if options.peers else None,
+        "only": options.only,
+        "peers": options.peers,
         "log": lambda text: print(text, file=sys.stderr, flush=True),
     }
     print(f"{os.cpu_count()} CPUs, Linux {os.uname().release}, {net_servers.versions()}, {options.rounds} rounds of "
@@ -238,7 +256,9 @@ def main():
     rows = measure(context)
     show(rows)
     print(f"\nload average {os.getloadavg()[0]:.1f}")
-    return 1 if any(sum(row["extra"].get("errors", [])) for row in rows) else 0
+    for line in (failed := failures(rows)):
+        print(f"failed: {line}")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

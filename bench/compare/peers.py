@@ -61,8 +61,7 @@ class Fibrio(Peer):
     def version(self):
         header = (HERE.parent.parent / "include/fibrio/version.hpp").read_text()
         number = ".".join(re.findall(r"kVersion(?:Major|Minor|Patch) = (\d+)", header))
-        commit = output_of("git", "-C", str(HERE), "describe", "--always", "--dirty", "--exclude=*")
-        return f"{number} ({commit or 'no commit'}), {compiler(self.build)}, stacks of 256 KiB with guards"
+        return f"{number} ({commit()}), {compiler(self.build)}, stacks of 256 KiB with guards"
 
 
 class FibrioEager(Fibrio):
@@ -171,6 +170,15 @@ class PlainThreads(Peer):
 
 
 PEERS = (Fibrio, FibrioEager, BoostFiber, Go, Tokio, Asyncio, Uvloop, OneTbb, PlainThreads)
+
+
+def commit():
+    """The commit that the sources are of, or are based on."""
+    git = ("git", "-C", str(HERE.parent.parent))
+    sources = ("CMakeLists.txt", "bench", "examples", "include", "src")
+    name = output_of(*git, "rev-parse", "--short", "HEAD")
+    changed = name and output_of(*git, "status", "--porcelain", "--", *sources)
+    return (name or "no commit") + (" with uncommitted changes" if changed else "")
 
 
 def compiler(build):

@@ -58,7 +58,7 @@ class Question:
     units: typing.Callable | None = None  # size -> units of work: the figure is of all the work, not per unit
     workers: tuple = (1, 2)
     peers: tuple = ALL_PEERS
-    yardsticks: tuple = ("plain threads", "raw epoll")  # shown, but no rivals: they cannot do what fibrio does
+    yardsticks: tuple = ("plain threads", "raw epoll", "oneTBB")  # shown, but no rivals: they cannot do what fibrio does
     shown: tuple = ("cpu",)  # extra figures in the tables
     targets: tuple = ()
 
@@ -100,7 +100,7 @@ COMPUTE = (
         "W4", "Skynet", "ms",
         "A tree of tasks with fan-out 10 and 1,000,000 leaves, summed through the tasks' results.",
         (Work(1_000_000, 100_000, 10_000, (*PYTHON, "Boost.Fiber")),), sum_below, lambda size: size,
-        peers=(*AND_EAGER, "oneTBB"), yardsticks=("oneTBB",), shown=("cpu", "rss_mib"),
+        peers=(*AND_EAGER, "oneTBB"), shown=("cpu", "rss_mib"),
         targets=(Target(1, 150), Target(2, 110))),
     Question(
         "W5", "A million sleepers", "s of CPU",
@@ -164,7 +164,7 @@ NETWORK = (
     Question(
         "W15", "Latency beside requests that compute", "µs, p99 of clean requests",
         "Echo with 256 connections and an open loop at 10,000 requests/s; some of them burn CPU in the handler, the "
-        "others are clean. Latency counts from the scheduled instant.", workers=(2,), yardsticks=(), shown=("p50_us", "p999_us"),
+        "others are clean. Latency counts from the scheduled instant.", workers=(2,), shown=("p50_us", "p999_us"),
         targets=(Target(2, 0.5, of="raw epoll"), Target(2, 0.5, of="Go"), Target(2, 1, "p50_us", "raw epoll"),
                  Target(2, 1, "p50_us", "Go"))),
     Question(

@@ -7,30 +7,45 @@
 # flags, than the baseline's.
 set -euo pipefail
 
+usage="usage: bench/instructions/check.sh [--update] [path of instruction_paths]"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-update=
-if [ "${1:-}" = --update ]; then
-  update=yes
-  shift
-fi
-binary=${1:-$here/../../build/release/bench/instruction_paths}
-baseline=$here/baseline.txt
+baseline=${FIBRIO_INSTRUCTIONS_BASELINE:-$here/baseline.txt}  # another one is for tests
 
 fail() {
   echo "instructions: $*" >&2
   exit 1
 }
-command -v valgrind >/dev/null || fail "valgrind is needed (Debian: valgrind)"
-[ -x "$binary" ] || fail "there is no $binary: build the target instruction_paths"
 
-about=$("$binary" --about | sed 's/^/# /')
+update=
+binary=
+for argument in "$@"; do
+  case $argument in
+    --help | -h) echo "$usage"; exit 0 ;;
+    --update) update=yes ;;
+    -*) fail "unknown option '$argument'; $usage" ;;
+    *)
+      [ -z "$binary" ] || fail "one program at a time, not also '$argument'; $usage"
+      [ -n "$argument" ] || fail "the path of instruction_paths is empty; $usage"
+      binary=$argument
+      ;;
+  esac
+done
+binary=${binary:-$here/../../build/release/bench/instruction_paths}
+if [ ! -x "$binary" ] || [ -d "$binary" ]; then fail "there is no $binary: build the target instruction_paths"; fi
+
+about=$("$binary" --about) || fail "$binary --about failed ($?)"
+[ -n "$about" ] || fail "$binary --about says nothing"
+about=$(printf '%s\n' "$about" | sed 's/^/# /')
 if [ -z "$update" ]; then
+  [ -r "$baseline" ] || fail "there is no $baseline"
+  if grep -q $'\r' "$baseline"; then fail "$baseline has line ends of Windows (CR LF)"; fi
   its_about=$(grep -E '^# (compiler|flags): ' "$baseline") || fail "no head in $baseline"
   if [ "$about" != "$its_about" ]; then
     printf 'instructions: skipped: the baseline is for\n%s\nand %s was built with\n%s\n' "$its_about" "$binary" "$about"
     exit 77
   fi
 fi
+command -v valgrind >/dev/null || fail "valgrind is needed (Debian: valgrind)"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,13 +1,22 @@
 # awk -f compare.awk baseline.txt now.txt
 # Both: "<path> <instructions per operation>" lines; comments begin with #. Prints the table; fails if a path takes
-# over 3 % more than in the baseline, or is in one file only.
+# over 3 % more than in the baseline, is in one file only, or twice in one; and at a line that is none of these.
 BEGIN { kTolerance = 0.03 }
 
 /^#/ || NF == 0 { next }
-FNR == NR { baseline[$1] = $2; next }
+NF != 2 || $2 !~ /^[0-9]+([.][0-9]+)?$/ || $2 == 0 { refuse("not '<path> <instructions>': " $0) }
+seen[FILENAME, $1]++ { refuse($1 " is there twice") }
+FILENAME == ARGV[1] { baseline[$1] = $2; next }
 { now[$1] = $2; order[++paths] = $1 }
 
+function refuse(why) {
+  print "instructions: FAILED: " FILENAME ":" FNR ": " why
+  refused = 1
+  exit 1
+}
+
 END {
+  if (refused) exit 1
   printf "%-30s %12s %12s %8s\n", "path", "baseline", "now", "ratio"
   for (i = 1; i <= paths; ++i) {
     path = order[i]

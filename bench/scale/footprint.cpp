@@ -21,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "../arguments.hpp"
 #include "fibrio/fibrio.hpp"
 
 namespace {
@@ -138,10 +139,16 @@ void measure_connections(int count, int to_child) {
 
 }  // namespace
 
-int main(int argument_count, char** arguments) {
+int main(int count, char** words) {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
-  const int tasks = argument_count > 1 ? std::atoi(arguments[1]) : 100'000;
-  const int connections = argument_count > 2 ? std::atoi(arguments[2]) : 10'000;
+  bench::Arguments arguments(count, words,
+                             "footprint [<tasks, default 100000> [<connections, default 10000>]]");
+  constexpr int kMost = 100'000'000;
+  int tasks = 100'000;
+  int connections = 10'000;
+  if (arguments.next()) tasks = arguments.number("tasks", 1, kMost);
+  if (arguments.next()) connections = arguments.number("connections", 1, kMost);
+  if (arguments.next()) arguments.refuse_unknown();
   rlimit files{};
   ::getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;

@@ -17,6 +17,7 @@
 #include <system_error>
 #include <vector>
 
+#include "../arguments.hpp"
 #include "fibrio/fibrio.hpp"
 
 namespace {
@@ -79,10 +80,15 @@ int main(int argc, char** argv) {
   std::uint16_t port = 0;
   fibrio::Config config;
   config.workers = 1;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    if (std::strcmp(argv[i], "--port") == 0) port = static_cast<std::uint16_t>(std::atoi(argv[i + 1]));
-    if (std::strcmp(argv[i], "--workers") == 0)
-      config.workers = static_cast<std::size_t>(std::atoi(argv[i + 1]));
+  bench::Arguments arguments(argc, argv, "server_http [--port P] [--workers N]");
+  while (arguments.next()) {
+    if (arguments.is("--port")) {
+      port = arguments.value<std::uint16_t>(0, UINT16_MAX);
+    } else if (arguments.is("--workers")) {
+      config.workers = arguments.value<std::size_t>(1, 1024);
+    } else {
+      arguments.refuse_unknown();
+    }
   }
   fibrio::run(
       [&] {

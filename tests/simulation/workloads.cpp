@@ -53,13 +53,7 @@ class Trial {
     const Nanos shared = machine.totals.worked / static_cast<Nanos>(scheduler.size());
     report.ideal = std::max(report.ideal, shared);
     report.totals = machine.totals;
-    for (std::size_t i = 0; i < scheduler.size(); ++i) {
-      const auto& counters = scheduler.worker(i).counters;
-      report.stolen += counters.stolen.get();
-      report.parks += counters.parks.get();
-      report.searches += counters.searches.get();
-      report.failed_searches += counters.failed_searches.get();
-    }
+    count(1);
     std::sort(report.waits.begin(), report.waits.end());
     return std::move(report);
   }
@@ -77,10 +71,29 @@ class Trial {
     machine.work(kSwitch);
   }
 
+  // Leaves out what was until now, but for the trace.
+  void begin_measuring() {
+    machine.totals = {.trace = machine.totals.trace};
+    count(-1);
+  }
+
   Machine machine;
   Kernel kernel;
   EventLoop loop;
   Report report;
+
+ private:
+  // Adds the workers' counters, or takes them away.
+  void count(int sign) {
+    const detail::Scheduler& scheduler = detail::LoopAccess::impl(loop).scheduler;
+    for (std::size_t i = 0; i < scheduler.size(); ++i) {
+      const auto& counters = scheduler.worker(i).counters;
+      report.stolen += static_cast<std::uint64_t>(sign) * counters.stolen.get();
+      report.parks += static_cast<std::uint64_t>(sign) * counters.parks.get();
+      report.searches += static_cast<std::uint64_t>(sign) * counters.searches.get();
+      report.failed_searches += static_cast<std::uint64_t>(sign) * counters.failed_searches.get();
+    }
+  }
 };
 
 void grow(Trial& trial, int depth, Nanos leaf) {
@@ -285,6 +298,7 @@ Report requests(const Setting& setting, double load, const Mix& long_ones) {
     for (const WorkerStats& worker : stats.workers) {
       trial.report.most_connections = std::max(trial.report.most_connections, worker.fds);
     }
+    trial.begin_measuring();  // without the burst of new connections
     begin = machine.now();
     machine.at(begin, send_next);
     for (const auto& task : tasks) await(task);

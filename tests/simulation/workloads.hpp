@@ -69,6 +69,7 @@ struct Mix {
 
 // Requests come in at random on 64 connections per worker, 2,000 per worker, so that the workers are busy for that
 // part of the time; all take 10 us but the long ones. Waits: from the request's sending to its reception.
+// Everything is counted from the first request on, when all connections wait.
 [[nodiscard]] Report requests(const Setting& setting, double load, const Mix& long_ones = {});
 
 }  // namespace fibrio::simulation
