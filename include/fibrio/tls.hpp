@@ -93,8 +93,7 @@ struct ClientOptions {
   Pem key = {};                   // of our certificate; empty: it is in `certificates`
   std::string key_password = {};  // if the key is encrypted
   std::vector<std::string> alpn = {};  // application protocols ("h2", "http/1.1"), best first
-  std::size_t kept_sessions =
-      256;  // of how many peers the latest session is kept; 0: every handshake is full
+  std::size_t kept_sessions = 256;     // of how many peers the latest one is kept; 0: always full handshakes
   Version min_version = Version::kTls12;
   Version max_version = Version::kTls13;
   std::string ciphers = {};        // of TLS 1.2, as in openssl-ciphers(1); empty: OpenSSL's choice
@@ -129,6 +128,7 @@ class Context {
   [[nodiscard]] static Context server(const ServerOptions& options);
   // The server's context by the name that a client asks for (SNI): "example.org", or "*.example.org" for
   // names with one more label. `fallback` is for all other names, and for clients that ask for none.
+  // Of the fallback are also, whatever the name, the cipher suites of TLS 1.3 and the groups.
   // Throws: std::invalid_argument if one of them is a client's.
   [[nodiscard]] static Context by_name(const Context& fallback, const std::map<std::string, Context>& names);
 
