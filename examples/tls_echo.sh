@@ -1,5 +1,5 @@
 #!/bin/sh
-# sh tls_echo.sh <21_tls_echo>
+# sh tls_echo.sh <22_tls_echo>
 # Makes a certificate, starts the example, and talks with it by openssl s_client.
 set -eu
 

@@ -3,7 +3,7 @@
 // asyncio: "start_server(ssl=context)" and "open_connection(ssl=context)".
 //   openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=localhost
 //     -addext subjectAltName=DNS:localhost
-//   ./21_tls_echo cert.pem key.pem
+//   ./22_tls_echo cert.pem key.pem
 //   openssl s_client -quiet -connect 127.0.0.1:<port>     (a line "stop" ends the server)
 #include <iostream>
 #include <string>
@@ -24,7 +24,7 @@ std::string ask(std::uint16_t port, const tls::Context& context, const std::stri
 
 int main(int argc, char** argv) {
   if (argc != 3) {
-    std::cerr << "usage: 21_tls_echo CERTIFICATE.pem KEY.pem\n";
+    std::cerr << "usage: 22_tls_echo CERTIFICATE.pem KEY.pem\n";
     return 2;
   }
   const auto certificate = tls::Pem::file(argv[1]);
