@@ -215,7 +215,8 @@ def parse_options():
     every_peer = tuple(dict.fromkeys([kind.name for kind in PEERS] + list(network.PEERS)))
     parser = argparse.ArgumentParser(prog="run.sh", description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", type=pathlib.Path, default=report.ROOT / "build/release", help="built by CMake (Release)")
+    parser.add_argument("--build", type=pathlib.Path, default=report.ROOT / "build/release",
+                        help="built by CMake (Release)")
     parser.add_argument("--peers-build", type=pathlib.Path, default=report.ROOT / "build/compare",
                         help="where Go and Rust are built")
     parser.add_argument("--rounds", type=at_least(1, int), help="5 if not said")
@@ -229,8 +230,10 @@ def parse_options():
     options = parser.parse_args()
     if options.update and (options.quick or options.out or options.peers):
         parser.error("--update goes without --quick, --out and --peers: the page shows whole questions, of whole rounds")
-    if options.update and not PAGE_RESULTS.exists():
-        parser.error(f"--update: what is to be kept is not there: {PAGE_RESULTS}")
+    try:
+        options.kept = json.loads(PAGE_RESULTS.read_text()) if options.update else None
+    except (OSError, ValueError) as reason:
+        parser.error(f"--update: what is to be kept is not there: {PAGE_RESULTS}: {reason}")
     options.rewrites_page = options.update or not (options.quick or options.out or options.peers or options.only)
     options.rounds = options.rounds or (1 if options.quick else 5)
     options.seconds = options.seconds or (1 if options.quick else 3)
@@ -262,9 +265,7 @@ def main():
         return 0
     options.peers_build.mkdir(parents=True, exist_ok=True)
     wanted = [question for question in QUESTIONS.values() if not options.only or question.id in options.only]
-    results = {"versions": {}, "measured": {}, "rows": []}
-    if options.update:
-        results = json.loads(PAGE_RESULTS.read_text())
+    results = options.kept or {"versions": {}, "measured": {}, "rows": []}
     results["machine"], results["quick"] = machine_facts(), options.quick
     rivals = Rivals(options.build, options.peers_build, wanted, options.peers)
     results["versions"].update(rivals.versions)
