@@ -73,18 +73,6 @@ class Canned {
   Task<> task_;
 };
 
-template <class E, class Call>
-void expect_throws(Call&& call, const std::string& what) {
-  try {
-    call();
-  } catch (const E&) {
-    return;
-  } catch (const std::exception& error) {
-    throw ExpectationFailed(what + ": it throws " + error.what());
-  }
-  throw ExpectationFailed(what + ": it throws nothing");
-}
-
 void add_echo(http::Server& server) {
   server.route("POST", "/echo", [](Request& request) {
     Response response(request.read_all());

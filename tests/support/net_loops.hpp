@@ -59,8 +59,10 @@ void expect_throws(Call&& call, const std::string& what) {
     call();
   } catch (const Error&) {
     return;
+  } catch (const std::exception& error) {
+    throw ExpectationFailed(what + ": it throws " + error.what());
   }
-  throw ExpectationFailed("expected an exception: " + what);
+  throw ExpectationFailed(what + ": it throws nothing");
 }
 
 inline std::size_t count_fds() {
