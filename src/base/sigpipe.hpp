@@ -24,7 +24,8 @@ auto without_sigpipe(Call&& call) {
   if (sys::thread_sigmask(SIG_BLOCK, &pipe, &before) < 0) return call();
   const bool was_blocked = sigismember(&before, SIGPIPE) == 1;
   sigset_t pending;
-  const bool was_pending = was_blocked && sys::sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
+  const bool was_pending =
+      was_blocked && sys::sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
   const auto result = call();
   if (result == -EPIPE && !was_pending) {
     constexpr timespec kNow{0, 0};

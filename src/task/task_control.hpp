@@ -78,7 +78,7 @@ class TaskControl final : public FutureState, public TaskId, public TaskCore, pu
 
   [[nodiscard]] WaitReason waited_as() const noexcept override { return WaitReason::kTask; }
 
-  ContextSlot context;   // the task's own; of who creates it, before it starts
+  ContextSlot context;  // the task's own; of who creates it, before it starts
 
   // Instead of start_task: nobody else knows it.
   void free() noexcept;

@@ -176,7 +176,8 @@ TEST_CASE("A peer that asks for key updates without end and reads nothing is wai
     on_loop(shape, [&] {
       StreamPair pair = connect_pair();
       pair.server.set_option(SOL_SOCKET, SO_SNDBUF, 4096);
-      pair.client.set_option(SOL_SOCKET, SO_RCVBUF, 32768);  // or the kernel would take all the answers for it
+      pair.client.set_option(SOL_SOCKET, SO_RCVBUF,
+                             32768);  // or the kernel would take all the answers for it
       const RawClient client(pair.client.release());
       auto connecting =
           get_running_loop().run_in_executor(nullptr, [&] { return SSL_connect(client.get()); });

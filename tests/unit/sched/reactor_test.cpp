@@ -121,8 +121,8 @@ TEST_CASE("Reactor drops an event of a file that was closed earlier in the same 
     std::function<void()> act;
   } context;
   int error = 0;
-  const FdListener listener{
-      [](void* self, RunnableChain&) noexcept { static_cast<Context*>(self)->act(); }, &context};
+  const FdListener listener{[](void* self, RunnableChain&) noexcept { static_cast<Context*>(self)->act(); },
+                            &context};
   Registration* listening = reactor.add(first.ends[0], error, EPOLLIN | EPOLLET, &listener);
   REQUIRE(listening != nullptr);
   Registration* victim = added(reactor, second.ends[0]);
