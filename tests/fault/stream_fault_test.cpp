@@ -47,7 +47,9 @@ TEST_CASE("Streams keep every byte where the system takes and gives a few, and i
   sys::syscalls.recv = recv_few;
   const std::string text = numbered_lines(1000);
   on_loops([&] {
-    auto [client, server] = connect_streams();
+    auto both = connect_streams();
+    auto& client = both.client;
+    auto& server = both.server;
     auto writing = create_task([&] {
       client.second.write(text);
       client.second.drain();
@@ -69,7 +71,9 @@ TEST_CASE("StreamWriter::write buffers what the system does not take, and sends 
   const ScopedSyscalls scoped;
   Fault<&sys::Syscalls::send> send;
   on_loops([&] {
-    auto [client, server] = connect_streams();
+    auto both = connect_streams();
+    auto& client = both.client;
+    auto& server = both.server;
     // Another worker's flusher may be faster than we look.
     const bool is_alone = get_running_loop().workers() == 1;
     send.arm(-EAGAIN, {.times = 1});
@@ -106,7 +110,9 @@ TEST_CASE("StreamWriter: an error of the direct send closes; the next drain and 
   Fault<&sys::Syscalls::send> send;
   on_loops([&] {
     for (const int error : {ECONNRESET, EPIPE, ENETDOWN}) {
-      auto [client, server] = connect_streams();
+      auto both = connect_streams();
+      auto& client = both.client;
+      auto& server = both.server;
       server.second.write("unread");
       send.arm(-error);
       client.second.write("data");
@@ -126,7 +132,9 @@ TEST_CASE("StreamWriter: an error of the background send ends all who wait", "[s
   Fault<&sys::Syscalls::send> send;
   const std::string data(8U << 20, 'd');
   on_loops([&] {
-    auto [client, server] = connect_streams();
+    auto both = connect_streams();
+    auto& client = both.client;
+    auto& server = both.server;
     client.second.write(data);
     auto draining = create_task([&] { client.second.drain(); });
     auto reading = create_task([&] { return client.first.read(); });
@@ -147,7 +155,9 @@ TEST_CASE("StreamReader: an error of a read closes; what was buffered is not giv
   Fault<&sys::Syscalls::recv> recv;
   on_loops([&] {
     for (const int error : {ECONNRESET, EIO}) {
-      auto [client, server] = connect_streams();
+      auto both = connect_streams();
+      auto& client = both.client;
+      auto& server = both.server;
       server.second.write("begun");
       expect_text(client.first.readexactly(2), "be", "the first bytes");
       recv.arm(-error);
@@ -179,7 +189,8 @@ TEST_CASE("StreamWriter::write_eof: after the buffer, once; nothing after close;
     server.second.write("answer");
     expect_text(client.first.readexactly(6), "answer", "the other direction lives");
 
-    auto [other, peer] = connect_streams();
+    auto both_other = connect_streams();
+    auto& other = both_other.client;
     shutdown.arm(-ENOTCONN);
     expect_equal(error_of([&] { other.second.write_eof(); }), ENOTCONN, "errno");
     shutdown.arm(-ENOTCONN);
@@ -188,7 +199,8 @@ TEST_CASE("StreamWriter::write_eof: after the buffer, once; nothing after close;
     expect_equal(shutdown.hits(), 0, "calls after close");
     shutdown.disarm();
 
-    auto [late, end] = connect_streams();
+    auto both_late = connect_streams();
+    auto& late = both_late.client;
     send.arm(-EAGAIN, {.times = 1});
     late.second.write("buffered");
     shutdown.arm(-ENOTCONN);

@@ -201,7 +201,8 @@ TEST_CASE("Server::abort_clients drops the connections with what is buffered", "
       writer.write(data);
       static_cast<void>(reader.read());
     });
-    auto [reader, writer] = connect(server);
+    auto both = connect(server);
+    auto& reader = both.first;
     expect_equal(reader.readexactly(1000).size(), 1000, "bytes");
     server.close();
     server.abort_clients();

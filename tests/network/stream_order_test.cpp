@@ -62,7 +62,9 @@ TEST_CASE("Streams: any mix of writes is read as it was written by any mix of re
   for (unsigned seed = 1; seed <= 6; ++seed) {
     INFO("seed " << seed);
     on_loops([&] {
-      auto [client, server] = connect_streams(kNoLimit);
+      auto both = connect_streams(kNoLimit);
+      auto& client = both.client;
+      auto& server = both.server;
       const auto write_all_of = [](StreamWriter& writer, const std::string& text, unsigned own_seed) {
         std::mt19937 random(own_seed);
         for (std::string_view rest = text; !rest.empty();) {
@@ -93,7 +95,9 @@ TEST_CASE("Streams: any mix of writes is read as it was written by any mix of re
 
 TEST_CASE("Streams: cancelled reads, over and over, lose nothing", "[streams]") {
   on_loops([] {
-    auto [client, server] = connect_streams(kNoLimit);
+    auto both = connect_streams(kNoLimit);
+    auto& client = both.client;
+    auto& server = both.server;
     std::mt19937 random(7);
     const std::string text = random_text(random, 300'000);
     auto writing = create_task([&] {

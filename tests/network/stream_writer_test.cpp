@@ -31,8 +31,12 @@ std::string fill_up(StreamWriter& writer, std::size_t bytes = 16U << 20) {
 TEST_CASE("StreamWriter: request and answer, then close: is_closing, wait_closed, the reader's end",
           "[streams]") {
   on_loops([] {
-    auto [client, server] = connect_streams();
-    auto& [reader, writer] = client;
+    auto both_client = connect_streams();
+    auto& client = both_client.client;
+    auto& server = both_client.server;
+    auto& both = client;
+    auto& reader = both.first;
+    auto& writer = both.second;
     auto serving = create_task([&] {
       while (!server.first.at_eof()) server.second.write(server.first.readline());
       server.second.close();
@@ -158,7 +162,9 @@ TEST_CASE("StreamWriter: close sends the rest in the background, also if the wri
 // asyncio: test_selector_events SelectorTransportTests.test_abort
 TEST_CASE("StreamWriter: abort drops what is buffered, and resets the connection", "[streams]") {
   on_loops([] {
-    auto [client, server] = connect_streams();
+    auto both = connect_streams();
+    auto& client = both.client;
+    auto& server = both.server;
     static_cast<void>(fill_up(client.second));
     auto draining = create_task([&] { client.second.drain(); });
     let_others_wait();
@@ -273,7 +279,8 @@ TEST_CASE("A reset while the rest is sent ends drains and close", "[streams]") {
 // asyncio: test_streams StreamTests.test_async_writer_api_exception_after_close
 TEST_CASE("StreamWriter: write and drain after close say that the connection is reset", "[streams]") {
   on_loops([] {
-    auto [client, server] = connect_streams();
+    auto both = connect_streams();
+    auto& client = both.client;
     client.second.close();
     client.second.write("data");
     expect_equal(error_of([&] { client.second.drain(); }), ECONNRESET, "errno");
@@ -396,7 +403,9 @@ TEST_CASE("Several tasks write to one StreamWriter: each write as a whole, each 
 
 TEST_CASE("A cancelled flusher loses nothing: the next drain sends the rest", "[streams]") {
   on_loops([] {
-    auto [client, server] = connect_streams();
+    auto both = connect_streams();
+    auto& client = both.client;
+    auto& server = both.server;
     const std::string data = fill_up(client.second);
     for (int i = 0; i < 3; ++i) {
       let_others_wait();
@@ -424,7 +433,8 @@ TEST_CASE("A cancelled flusher loses nothing: the next drain sends the rest", "[
 TEST_CASE("A flusher that is cancelled after close ends the connection, and wait_closed says so",
           "[streams]") {
   on_loops([] {
-    auto [client, server] = connect_streams();
+    auto both = connect_streams();
+    auto& client = both.client;
     static_cast<void>(fill_up(client.second));
     client.second.close();
     let_others_wait();
