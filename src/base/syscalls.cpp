@@ -48,6 +48,7 @@ template <auto kCall, class Result, class... Args>
 
 // glibc's second name of clone: TSan and others put themselves before the first one, and take a child that
 // shares the memory for one that has a copy.
+// NOLINTNEXTLINE(readability-identifier-naming)
 extern "C" int __clone(int (*child)(void*), void* stack_top, int flags, void* argument, ...);
 
 [[gnu::noinline]] FIBRIO_NO_TSAN int real_clone_child(int (*child)(void*), void* stack_top, int flags,

@@ -93,6 +93,7 @@ TcpStream detail::connect_to_any(const std::string& host, std::vector<Address> a
     addresses = take_turns(std::move(addresses), options.interleave);
   }
   std::vector<std::function<TcpStream()>> ways;
+  ways.reserve(addresses.size());
   for (const Address& address : addresses) {
     ways.emplace_back([&] { return connect_to(address, options); });
   }

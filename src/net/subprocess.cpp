@@ -18,8 +18,6 @@
 
 namespace fibrio {
 
-using detail::fail;
-
 struct Process::Parts {
   std::shared_ptr<detail::ProcessState> state;
   std::optional<StreamWriter> in;
