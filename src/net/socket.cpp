@@ -93,7 +93,7 @@ bool Socket::register_here(Worker& worker, Direction direction, const char* call
         -error, std::system_category(),
         error == -ENOSPC ? "epoll_ctl: fs.epoll.max_user_watches is too low" : "epoll_ctl");
   }
-  forks_ = fork_count();
+  forks_.store(fork_count(), std::memory_order_relaxed);
   scheduler_ = &worker.scheduler;
   loop_id_ = worker.scheduler.id;
   registration_.store(registration, std::memory_order_release);
@@ -102,7 +102,7 @@ bool Socket::register_here(Worker& worker, Direction direction, const char* call
 
 void Socket::deregister() noexcept {
   // In a forked child: the registration is the parent's, as may be who held the lock at that moment.
-  if (forks_ != fork_count()) {
+  if (forks_.load(std::memory_order_relaxed) != fork_count()) {
     registration_.store(nullptr, std::memory_order_release);
     return;
   }

@@ -104,8 +104,8 @@ class Socket {
   std::shared_ptr<Socket> self_;  // from close to close_now
   const bool short_is_empty_;
   std::atomic<bool> has_shortage_{false};
-  SpinLock lock_;                  // guards the making of the registration
-  unsigned forks_ = fork_count();  // when it was made, or registered
+  SpinLock lock_;                              // guards the making of the registration
+  std::atomic<unsigned> forks_{fork_count()};  // when it was made, or registered
   std::atomic<Registration*> registration_{nullptr};
   Scheduler* scheduler_ = nullptr;  // whose reactor has it
   std::uint64_t loop_id_ = 0;
