@@ -37,14 +37,14 @@ def build_go(context, name):
     return [str(out / name)]
 
 
-def build_rust(context, name):
+def build_rust(context, name, package="tokio_net", crates=("tokio", "hyper")):
     if shutil.which("cargo") is None:
         raise Unavailable("no Rust (Debian: cargo)")
-    for crate in ("tokio", "hyper"):
+    for crate in crates:
         if not list(DEBIAN_CRATES.glob(f"{crate}-[0-9]*")):
             raise Unavailable(f"no crate {crate} (Debian: librust-{crate}-dev)")
-    out = Path(context["peers_build"]) / "tokio_net"
-    shutil.copytree(HERE / "tokio_net", out, dirs_exist_ok=True)  # cargo writes its lock file beside the sources
+    out = Path(context["peers_build"]) / package
+    shutil.copytree(HERE / package, out, dirs_exist_ok=True)  # cargo writes its lock file beside the sources
     source = ["source.crates-io.replace-with='debian'", f"source.debian.directory='{DEBIAN_CRATES}'"]
     run(["cargo", "build", "--release", "--offline"] + [part for s in source for part in ("--config", s)], cwd=out)
     return [str(out / "target" / "release" / name)]
@@ -78,6 +78,8 @@ error_log {folder}/error.log;
 events {{ worker_connections 8192; }}
 http {{
   access_log off;
+  sendfile on;
+  tcp_nopush on;
   keepalive_requests 1000000000;
   client_body_temp_path {folder}/body;
   proxy_temp_path {folder}/proxy;
@@ -87,8 +89,17 @@ http {{
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     location = / {{ default_type text/plain; return 200 "Hello, world!\\n"; }}
+    {site}
   }}
 }}
+"""
+NGINX_SITE = """
+    listen 127.0.0.1:{tls_port} ssl backlog=4096;
+    ssl_certificate {certificate};
+    ssl_certificate_key {key};
+    ssl_protocols TLSv1.3;
+    location = /kib {{ default_type text/plain; return 200 "{kib}"; }}
+    location /files/ {{ alias {files}/; }}
 """
 
 
@@ -113,23 +124,25 @@ def launch(command, cpu, priority=0, **options):
     return subprocess.Popen(command, start_new_session=True, preexec_fn=lambda: before_exec(cpu, priority), **options)
 
 
-class Server:
-    """A running server, until stop()."""
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
-    def __init__(self, peer, workers, command, cpu=None, priority=0):
+
+class Server:
+    """A running server, until stop(). With a site (web.py) it serves that, also over TLS."""
+
+    def __init__(self, peer, workers, command, cpu=None, priority=0, site=None):
         self.peer, self.workers, self.pinned = peer, workers, cpu is not None
         self.folder = Path(tempfile.mkdtemp(prefix="net_"))
         os.chmod(self.folder, 0o755)  # nginx's workers are another user's
-        self.port = None
+        self.port = self.tls_port = None
+        self.serves_tls = site is not None
         if os.path.basename(command[0]) == "nginx":
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                self.port = free.getsockname()[1]
-            text = NGINX_CONF.format(workers=workers, folder=self.folder, port=self.port)
-            (self.folder / "nginx.conf").write_text(text)
-            command = [command[0], "-p", str(self.folder), "-c", str(self.folder / "nginx.conf")]
+            command = [command[0], "-p", str(self.folder), "-c", str(self.configure_nginx(site))]
         else:
-            command = [*command, "--workers", str(workers)]
+            command = [*command, *(site.arguments() if site else ()), "--workers", str(workers)]
         with open(self.folder / "log", "wb") as log:
             self.process = launch(command, cpu, priority, stdout=log, stderr=log)
         try:
@@ -137,6 +150,17 @@ class Server:
         except BaseException:
             self.stop()
             raise
+
+    def configure_nginx(self, site):
+        self.port = free_port()
+        more = ""
+        if site:
+            self.tls_port = free_port()
+            more = NGINX_SITE.format(tls_port=self.tls_port, certificate=site.certificate, key=site.key, files=site.files,
+                                     kib=site.bodies["/kib"].read_text())
+        file = self.folder / "nginx.conf"
+        file.write_text(NGINX_CONF.format(workers=self.workers, folder=self.folder, port=self.port, site=more))
+        return file
 
     @property
     def pid(self):
@@ -146,12 +170,14 @@ class Server:
         for _ in range(200):
             time.sleep(0.05)
             text = (self.folder / "log").read_text(errors="replace")
-            printed = re.search(r"127\.0\.0\.1:(\d+)", text)
+            printed = re.findall(r"127\.0\.0\.1:(\d+)", text)  # the second one is that of TLS
             if self.port is None and printed:
-                self.port = int(printed[1])
+                self.port = int(printed[0])
+            if self.tls_port is None and len(printed) > 1:
+                self.tls_port = int(printed[1])
             if self.process.poll() is not None:
                 break
-            if self.port is not None:
+            if self.port is not None and (self.tls_port is not None or not self.serves_tls):
                 with socket.socket() as probe:
                     if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                         return
@@ -210,7 +236,7 @@ def versions():
         "uvloop": first(r"([\d.]+)", [PYTHON, "-c", "import uvloop; print(uvloop.__version__)"]),
         "wrk": first(r"wrk (?:debian/)?([\d.]+)", ["wrk", "--version"]),
     }
-    for crate in ("tokio", "hyper"):
+    for crate in ("tokio", "hyper", "rustls"):
         folders = sorted(DEBIAN_CRATES.glob(f"{crate}-[0-9]*"))
         found[crate] = folders[-1].name.split("-", 1)[1] if folders else None
     return {name: version for name, version in found.items() if version}

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The network questions side by side: echo (W8), HTTP keep-alive (W9), echo beside requests that compute (W15), an idle
-loop (W16).
+loop (W16); those about HTTPS and files are web.py's (W17 to W19).
 
   python3 bench/compare/network.py --build build/release [--rounds 5] [--seconds 3] [--only W8,W15] [--peers "fibrio;..."]
 
@@ -11,7 +11,6 @@ load generators cost as much as a good server, so requests per second say more a
 Figures are only comparable within one run.
 """
 import argparse
-import collections
 import os
 import re
 import shutil
@@ -20,8 +19,10 @@ import subprocess
 import sys
 
 import net_servers
+import web
 from asked import at_least, names_among
-from net_servers import Server, Unavailable, build_go, build_rust, find_program, python_server
+from net_servers import Unavailable, build_go, build_rust, find_program, python_server
+from turns import Rows, side_by_side
 
 W15_MIXES = {"2 % x 1 ms": (0.02, 1_000_000), "0.5 % x 5 ms": (0.005, 5_000_000), "5 % x 1 ms": (0.05, 1_000_000)}
 W15_CONNECTIONS, W15_RATE = 256, 10_000
@@ -52,58 +53,6 @@ HTTP = {
     "uvloop, by hand": (lambda context: python_server("http", True), (1,)),
     "asyncio, by hand": (lambda context: python_server("http", False), (1,)),
 }
-
-
-class Rows:
-    """The rows in the order in which they were first seen."""
-
-    def __init__(self):
-        self.rows = collections.OrderedDict()
-
-    def add(self, question, peer, workers, variant, unit, value, extra):
-        key = (question, peer, workers, variant)
-        empty = {"question": question, "peer": peer, "workers": workers, "variant": variant, "unit": unit}
-        row = self.rows.setdefault(key, {**empty, "values": [], "extra": {}})
-        row["values"].append(value)
-        for name, number in extra.items():
-            row["extra"].setdefault(name, []).append(number)
-
-    def skip(self, question, peer, reason):
-        row = {"question": question, "peer": peer, "workers": None, "variant": "", "unit": "", "values": []}
-        self.rows[(question, peer)] = {**row, "extra": {}, "skipped": reason}
-
-
-def two_cpus():
-    """CPUs for a pinned server and its load; (None, None) where there are not two."""
-    cpus = sorted(os.sched_getaffinity(0))
-    return (cpus[0], cpus[1]) if len(cpus) > 1 else (None, None)
-
-
-def side_by_side(context, rows, question, peers, workers_wanted, variants, measure_one, priority=0):
-    """Starts the servers, and calls measure_one(server, cpu of the load, variant) in turn."""
-    server_cpu, load_cpu = two_cpus()
-    servers = []
-    try:
-        for peer, (command, workers_of_peer) in peers.items():
-            if context.get("peers") and peer not in context["peers"]:
-                continue
-            try:
-                command = command(context)
-                for workers in workers_wanted:
-                    if workers in workers_of_peer:
-                        cpu = server_cpu if workers == 1 else None
-                        servers.append(Server(peer, workers, command, cpu, priority))
-            except Unavailable as reason:
-                rows.skip(question, peer, str(reason))
-        servers.sort(key=lambda server: server.workers)
-        for turn in range(context["rounds"]):
-            context["log"](f"{question}: round {turn + 1} of {context['rounds']}")
-            for variant in variants:
-                for server in servers:
-                    measure_one(server, load_cpu if server.pinned else None, variant)
-    finally:
-        for server in servers:
-            server.stop()
 
 
 def measure_echo(context, rows):
@@ -176,10 +125,10 @@ def measure_idle(context, rows):
             rows.add("W16", "fibrio", workers, variant, "% of a core", seen["cpu_percent"], {})
 
 
-QUESTIONS = {"W8": measure_echo, "W9": measure_http, "W15": measure_stalls, "W16": measure_idle}
+QUESTIONS = {"W8": measure_echo, "W9": measure_http, "W15": measure_stalls, "W16": measure_idle, **web.QUESTIONS}
 
 
-PEERS = tuple(dict.fromkeys((*HTTP, *ECHO)))
+PEERS = tuple(dict.fromkeys((*HTTP, *ECHO, *web.PEERS)))
 
 
 def measure(context):
@@ -239,7 +188,7 @@ def main():
     parser.add_argument("--seconds", type=at_least(0.1, float), default=3)
     parser.add_argument("--only", type=names_among(QUESTIONS, ","), help="questions, comma-separated")
     parser.add_argument("--peers", type=names_among(PEERS, ";"), help="names of servers, separated by semicolons")
-    parser.add_argument("--quick", action="store_true", help="64 connections only")
+    parser.add_argument("--quick", action="store_true", help="W8 and W9: 64 connections only")
     options = parser.parse_args()
     context = {
         "build": options.build,

@@ -147,6 +147,7 @@ COMPUTE = (
         targets=(Target(1, 12), Target(2, 80))),
 )
 
+_WEB_TARGETS = tuple(Target(workers, 1, of=peer) for workers in (1, 2) for peer in ("nginx", "hyper", "Go net/http"))
 _LATENCY = ("requests_per_s", "p50_us", "p99_us", "p999_us")
 NETWORK = (
     Question(
@@ -171,6 +172,21 @@ NETWORK = (
         "W16", "An idle loop", "% of a core",
         "10,000 open idle connections and 10,000 timers an hour away.", shown=(),
         targets=(Target(1, 0.05), Target(2, 0.05))),
+    Question(
+        "W17", "HTTP and HTTPS", "µs of the server's CPU per request",
+        "GETs with keep-alive, over 64 connections where nothing else is said. TLS 1.3 with AES-128-GCM. Of each answer "
+        "status and body are checked. fibrio is fibrio::http with fibrio::tls (bench/servers/web.cpp), hyper has rustls, "
+        "nginx and fibrio OpenSSL. One worker: server on one CPU, load on the other; two: both on both.",
+        shown=_LATENCY, targets=_WEB_TARGETS),
+    Question(
+        "W18", "TLS handshakes", "µs of the server's CPU per connection",
+        "16 clients connect, shake hands (TLS 1.3, X25519, a P-256 certificate), GET 14 bytes, take the server's end of the "
+        "connection, and connect again: with full handshakes, or each resumed by the ticket of the one before. Latency is "
+        "from the connect to the answer.", shown=_LATENCY, targets=_WEB_TARGETS),
+    Question(
+        "W19", "A file", "ms of the server's CPU per GiB",
+        "GETs of a file of 1 MiB over 16 connections with keep-alive. What the servers send is compared with the file.",
+        shown=("mib_per_s", *_LATENCY[1:]), targets=_WEB_TARGETS),
 )
 
 QUESTIONS = {question.id: question for question in sorted(

@@ -48,7 +48,7 @@ QUICK = "**A quick run: little work, one round. It shows that all works; its fig
 
 SHOWN = {"cpu": "CPU", "p99": "p99", "early": "too early", "wall_s": "wall s", "rss_mib": "peak RSS, MiB",
          "page_tables": "page tables, bytes", "requests_per_s": "requests/s", "p50_us": "p50 µs", "p99_us": "p99 µs",
-         "p999_us": "p99.9 µs"}
+         "p999_us": "p99.9 µs", "mib_per_s": "MiB/s"}
 
 
 def median(row, metric="value"):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # ./bench/compare/run.sh [argument of compare.py]...; --help says which.
 # The comparison of fibrio with its peers, from nothing to docs/benchmarks.md: checks its arguments, installs what it can
-# (Debian), builds everything in build/release and build/compare, and has compare.py measure. About half an hour; the
+# (Debian), builds everything in build/release and build/compare, and has compare.py measure. About an hour; the
 # machine should have nothing else to do.
 set -euo pipefail
 started_in=$PWD
@@ -22,7 +22,8 @@ fi
 source "$root/.ci/setup.sh"
 
 # What only peers need: each may be missing.
-kPeerPackages=(libboost-fiber-dev python3-uvloop librust-tokio-dev librust-async-channel-dev librust-hyper-dev wrk nginx)
+kPeerPackages=(libboost-fiber-dev python3-uvloop librust-tokio-dev librust-async-channel-dev librust-hyper-dev
+  librust-tokio-util-dev librust-tokio-rustls-dev librust-rustls-pemfile-dev wrk nginx openssl)
 command -v go >/dev/null || kPeerPackages+=(golang-go)
 command -v cargo >/dev/null || kPeerPackages+=(cargo)
 

@@ -10,6 +10,7 @@
 // (for that: echo_open_load).
 #include <sys/epoll.h>
 
+#include "../arguments.hpp"
 #include "load.hpp"
 
 using load::Clock;
@@ -17,15 +18,29 @@ using load::Connection;
 
 int main(int argc, char** argv) {
   constexpr auto kWarmUp = std::chrono::milliseconds(500);
-  const auto option = [&](const char* name, double otherwise) {
-    return load::option(argc, argv, name, otherwise);
-  };
-  const int port = static_cast<int>(option("--port", 0));
-  const int pid = static_cast<int>(option("--pid", 0));
-  const std::chrono::duration<double> seconds(option("--seconds", 5));
+  int port = 0;
+  int pid = 0;
+  std::size_t connections = 64;
+  std::chrono::duration<double> seconds(5);
+  bench::Arguments arguments(argc, argv,
+                             "echo_load --port P [--connections 64] [--seconds 5] [--pid SERVER]");
+  while (arguments.next()) {
+    if (arguments.is("--port")) {
+      port = arguments.value<int>(1, UINT16_MAX);
+    } else if (arguments.is("--pid")) {
+      pid = arguments.value<int>(1, INT32_MAX);
+    } else if (arguments.is("--connections")) {
+      connections = arguments.value<std::size_t>(1, 100'000);
+    } else if (arguments.is("--seconds")) {
+      seconds = std::chrono::duration<double>(arguments.value<double>(0.01, 3600));
+    } else {
+      arguments.refuse_unknown();
+    }
+  }
+  if (port == 0) arguments.refuse("--port is needed");
 
   const int epoll = ::epoll_create1(0);
-  std::vector<Connection> all(static_cast<std::size_t>(option("--connections", 64)));
+  std::vector<Connection> all(connections);
   for (Connection& connection : all) {
     connection.fd = load::connect_to(port);
     epoll_event event{};

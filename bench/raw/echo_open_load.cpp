@@ -16,6 +16,7 @@
 
 #include <random>
 
+#include "../arguments.hpp"
 #include "load.hpp"
 
 namespace {
@@ -32,20 +33,61 @@ struct Client : Connection {
   bool is_waiting = false;
 };
 
+struct Options {
+  int port = 0;
+  int pid = 0;
+  std::size_t connections = 256;
+  double rate = 10'000;
+  double seconds = 5;
+  double share = 0.02;
+  std::uint32_t burn_ns = 1'000'000;
+  std::uint64_t seed = 1;
+};
+
+Options parse(int argc, char** argv) {
+  Options options;
+  bench::Arguments arguments(
+      argc, argv,
+      "echo_open_load --port P [--connections 256] [--rate 10000] [--seconds 5] [--share 0.02]\n"
+      "                      [--burn-ns 1000000] [--seed 1] [--pid SERVER]");
+  while (arguments.next()) {
+    if (arguments.is("--port")) {
+      options.port = arguments.value<int>(1, UINT16_MAX);
+    } else if (arguments.is("--pid")) {
+      options.pid = arguments.value<int>(1, INT32_MAX);
+    } else if (arguments.is("--connections")) {
+      options.connections = arguments.value<std::size_t>(1, 100'000);
+    } else if (arguments.is("--rate")) {
+      options.rate = arguments.value<double>(1, 1e9);
+    } else if (arguments.is("--seconds")) {
+      options.seconds = arguments.value<double>(0.01, 3600);
+    } else if (arguments.is("--share")) {
+      options.share = arguments.value<double>(0, 1);
+    } else if (arguments.is("--burn-ns")) {
+      options.burn_ns = arguments.value<std::uint32_t>(0, UINT32_MAX);
+    } else if (arguments.is("--seed")) {
+      options.seed = arguments.value<std::uint64_t>(0, UINT64_MAX);
+    } else {
+      arguments.refuse_unknown();
+    }
+  }
+  if (options.port == 0) arguments.refuse("--port is needed");
+  return options;
+}
+
 class OpenLoad {
  public:
-  OpenLoad(int argc, char** argv)
-      : pid_(static_cast<int>(load::option(argc, argv, "--pid", 0))),
-        burn_ns_(static_cast<std::uint32_t>(load::option(argc, argv, "--burn-ns", 1e6))),
-        burns_(load::option(argc, argv, "--share", 0.02)),
-        random_(static_cast<std::uint64_t>(load::option(argc, argv, "--seed", 1))),
-        clients_(static_cast<std::size_t>(load::option(argc, argv, "--connections", 256))),
-        gap_(seconds(1 / load::option(argc, argv, "--rate", 10'000))),
+  explicit OpenLoad(const Options& options)
+      : pid_(options.pid),
+        burn_ns_(options.burn_ns),
+        burns_(options.share),
+        random_(options.seed),
+        clients_(options.connections),
+        gap_(seconds(1 / options.rate)),
         period_(gap_ * clients_.size()) {
     ::prctl(PR_SET_TIMERSLACK, 1);
-    const int port = static_cast<int>(load::option(argc, argv, "--port", 0));
     for (Client& client : clients_) {
-      client.fd = load::connect_to(port);
+      client.fd = load::connect_to(options.port);
       epoll_event event{};
       event.events = EPOLLIN;
       event.data.ptr = &client;
@@ -54,7 +96,7 @@ class OpenLoad {
     const Clock::time_point begin = turn_due_ = Clock::now();
     for (std::size_t i = 0; i < clients_.size(); ++i) clients_[i].due = begin + gap_ * i;
     start_ = begin + kWarmUp;
-    end_ = start_ + seconds(load::option(argc, argv, "--seconds", 5));
+    end_ = start_ + seconds(options.seconds);
   }
 
   int run() {
@@ -169,4 +211,4 @@ class OpenLoad {
 
 }  // namespace
 
-int main(int argc, char** argv) { return OpenLoad(argc, argv).run(); }
+int main(int argc, char** argv) { return OpenLoad(parse(argc, argv)).run(); }

@@ -19,6 +19,8 @@
 #include <thread>
 #include <vector>
 
+#include "../arguments.hpp"
+
 namespace {
 
 constexpr std::size_t kMessage = 64;
@@ -96,9 +98,15 @@ void run(int listener) {
 int main(int argc, char** argv) {
   int port = 0;
   int threads = 1;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    if (std::strcmp(argv[i], "--port") == 0) port = std::atoi(argv[i + 1]);
-    if (std::strcmp(argv[i], "--workers") == 0) threads = std::atoi(argv[i + 1]);
+  bench::Arguments arguments(argc, argv, "epoll_echo [--port P] [--workers N]");
+  while (arguments.next()) {
+    if (arguments.is("--port")) {
+      port = arguments.value<int>(0, UINT16_MAX);
+    } else if (arguments.is("--workers")) {
+      threads = arguments.value<int>(1, 1024);
+    } else {
+      arguments.refuse_unknown();
+    }
   }
   std::vector<int> listeners;
   for (int i = 0; i < threads; ++i) listeners.push_back(listen_on(port));

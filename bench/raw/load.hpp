@@ -66,7 +66,7 @@ class Histogram {
   std::uint64_t total_ = 0;
 };
 
-// On-CPU time of all threads of a process.
+// On-CPU time of all threads of a process and of its children.
 inline std::uint64_t cpu_ns(int pid) {
   std::uint64_t sum = 0;
   std::error_code error;
@@ -75,6 +75,8 @@ inline std::uint64_t cpu_ns(int pid) {
     std::uint64_t ns = 0;
     std::ifstream(task.path() / "schedstat") >> ns;
     sum += ns;
+    std::ifstream children(task.path() / "children");
+    for (int child = 0; children >> child;) sum += cpu_ns(child);
   }
   return sum;
 }
@@ -126,14 +128,6 @@ inline int connect_to(int port) {
   const int on = 1;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   return fd;
-}
-
-// The number behind `--name`, or `otherwise`.
-inline double option(int argc, char** argv, const char* name, double otherwise) {
-  for (int i = 1; i + 1 < argc; i += 2) {
-    if (std::strcmp(argv[i], name) == 0) return std::atof(argv[i + 1]);
-  }
-  return otherwise;
 }
 
 }  // namespace load

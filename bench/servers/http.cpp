@@ -6,19 +6,15 @@
 //
 //   server_http [--port P] [--workers N]     prints "listening on 127.0.0.1:P"
 #include <array>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <ctime>
-#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <vector>
 
-#include "../arguments.hpp"
 #include "fibrio/fibrio.hpp"
+#include "listening.hpp"
 
 namespace {
 
@@ -70,37 +66,6 @@ void converse(fibrio::TcpStream stream) {
   }
 }
 
-void serve(fibrio::TcpListener& listener) {
-  for (;;) fibrio::spawn(converse, listener.accept());
-}
-
 }  // namespace
 
-int main(int argc, char** argv) {
-  std::uint16_t port = 0;
-  fibrio::Config config;
-  config.workers = 1;
-  bench::Arguments arguments(argc, argv, "server_http [--port P] [--workers N]");
-  while (arguments.next()) {
-    if (arguments.is("--port")) {
-      port = arguments.value<std::uint16_t>(0, UINT16_MAX);
-    } else if (arguments.is("--workers")) {
-      config.workers = arguments.value<std::size_t>(1, 1024);
-    } else {
-      arguments.refuse_unknown();
-    }
-  }
-  fibrio::run(
-      [&] {
-        auto listener =
-            fibrio::TcpListener::bind(fibrio::Address::parse("127.0.0.1", port), {.backlog = 4096});
-        std::printf("listening on %s\n", listener.local_address().to_string().c_str());
-        std::fflush(stdout);
-        std::vector<fibrio::Task<>> acceptors;
-        for (std::size_t i = 0; i < fibrio::get_running_loop().workers(); ++i) {
-          acceptors.push_back(fibrio::spawn(serve, std::ref(listener)));
-        }
-        for (const auto& acceptor : acceptors) fibrio::await(acceptor);
-      },
-      config);
-}
+int main(int argc, char** argv) { bench::serve_forever("server_http", argc, argv, converse); }

@@ -91,21 +91,28 @@ std::size_t Connection::read_some(std::span<std::byte> buffer) {
   if (buffer.empty()) return 0;
   check_open("TLS read");  // what closes in the background has the locks
   const std::lock_guard guard(read_lock_);
-  for (;;) {
-    check_open("TLS read");
-    std::optional<std::size_t> count;
-    try {
-      count = engine_.read(buffer);
-    } catch (...) {
-      send_replies();
-      throw;
-    }
-    send_replies();
-    if (count.has_value()) return *count;
-    if (receive()) continue;
-    if (options_.suppress_ragged_eofs) return 0;
-    throw engine_.truncated();
+  check_open("TLS read");
+  if (!engine_.is_drained()) {
+    if (const std::optional<std::size_t> count = try_read(buffer)) return *count;
   }
+  while (receive()) {
+    check_open("TLS read");
+    if (const std::optional<std::size_t> count = try_read(buffer)) return *count;
+  }
+  if (options_.suppress_ragged_eofs) return 0;
+  throw engine_.truncated();
+}
+
+std::optional<std::size_t> Connection::try_read(std::span<std::byte> buffer) {
+  std::optional<std::size_t> count;
+  try {
+    count = engine_.read(buffer);
+  } catch (...) {
+    send_replies();
+    throw;
+  }
+  send_replies();
+  return count;
 }
 
 void Connection::send_replies() {

@@ -19,6 +19,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -63,6 +64,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   [[nodiscard]] bool mark_closed() noexcept;
   // Gets more input; false at the end of the transport.
   [[nodiscard]] bool receive();
+  // Nothing: more input is needed.
+  [[nodiscard]] std::optional<std::size_t> try_read(std::span<std::byte> buffer);
   void drop_input();
 
   // With write_lock_ held: send everything; send what goes without waiting, true if that was everything.

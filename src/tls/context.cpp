@@ -41,7 +41,7 @@ BioHandle open_pem(const Pem& pem, const std::string& what, std::string& storage
     storage = pem.text();
   }
   if (storage.size() > INT_MAX) throw std::invalid_argument(described(pem, what) + ": over 2 GiB");
-  ERR_clear_error();
+  clear_errors();
   BioHandle bio(BIO_new_mem_buf(storage.data(), static_cast<int>(storage.size())));
   if (bio == nullptr) throw std::bad_alloc();
   return bio;
@@ -58,7 +58,7 @@ void for_certificates(const Pem& pem, const std::string& what, Each each) {
       const unsigned long error = ERR_peek_last_error();
       const bool is_end = ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
       if (is_first || !is_end) throw take_error(described(pem, what));
-      ERR_clear_error();
+      clear_errors();
       return;
     }
     each(*certificate, is_first);
@@ -96,7 +96,7 @@ std::string alpn_on_the_wire(const std::vector<std::string>& protocols) {
 
 template <class Options>
 void ContextImpl::set_common(const Options& options) {
-  ERR_clear_error();
+  clear_errors();
   SSL_CTX* const context = context_.get();
   if (context == nullptr) throw take_error("SSL_CTX_new");
   if (options.min_version > options.max_version)

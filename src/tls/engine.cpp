@@ -31,7 +31,7 @@ std::string checked_name(std::string name) {
 bool is_ip_address(const std::string& name) {
   ASN1_OCTET_STRING* const address = a2i_IPADDRESS(name.c_str());
   ASN1_OCTET_STRING_free(address);
-  ERR_clear_error();
+  clear_errors();
   return address != nullptr;
 }
 
@@ -40,7 +40,7 @@ bool is_ip_address(const std::string& name) {
 Engine::Engine(std::shared_ptr<ContextImpl> context, const std::string& server_hostname, std::uint16_t port,
                std::span<const std::byte> received)
     : owner_{std::move(context), {}}, wanted_capacity_(kSmallInput) {
-  ERR_clear_error();
+  clear_errors();
   ssl_.reset(SSL_new(owner_.context->get()));
   BIO* const bio = ssl_ == nullptr ? nullptr : BIO_new(bio_method());
   if (bio == nullptr) throw take_error("SSL_new");
@@ -88,7 +88,7 @@ void Engine::set_peer(const std::string& server_hostname, std::uint16_t port) {
   owner_.peer = name_ + ' ' + std::to_string(port);
   // A session that OpenSSL will not have only makes the handshake a full one.
   if (const SessionHandle session = context.sessions().take(owner_.peer)) SSL_set_session(ssl, session.get());
-  ERR_clear_error();
+  clear_errors();
 }
 
 // --- plaintext ---------------------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ void Engine::fail(int result, const char* call) {
   if (std::exchange(out_of_memory_, false)) {
     failure_ = std::make_exception_ptr(std::bad_alloc());
   } else if (kind == SSL_ERROR_SSL && ERR_GET_REASON(ERR_peek_error()) == SSL_R_CERTIFICATE_VERIFY_FAILED) {
-    ERR_clear_error();
+    clear_errors();
     const long verified = SSL_get_verify_result(ssl_.get());
     failure_ = std::make_exception_ptr(
         VerificationError(code_of(SSL_R_CERTIFICATE_VERIFY_FAILED), static_cast<int>(verified),
@@ -113,7 +113,7 @@ void Engine::fail(int result, const char* call) {
 bool Engine::handshake() {
   const std::lock_guard guard(lock_);
   if (failure_ != nullptr) std::rethrow_exception(failure_);
-  ERR_clear_error();
+  clear_errors();
   const int result = SSL_do_handshake(ssl_.get());
   if (result == 1) return is_done_ = true;
   if (SSL_get_error(ssl_.get(), result) == SSL_ERROR_WANT_READ) return false;
@@ -123,7 +123,7 @@ bool Engine::handshake() {
 std::optional<std::size_t> Engine::read(std::span<std::byte> buffer) {
   const std::lock_guard guard(lock_);
   if (failure_ != nullptr) std::rethrow_exception(failure_);
-  ERR_clear_error();
+  clear_errors();
   std::size_t count = 0;
   const int result = SSL_read_ex(ssl_.get(), buffer.data(), buffer.size(), &count);
   if (result == 1) return count;
@@ -141,7 +141,7 @@ void Engine::write(std::span<const std::byte> data) {
   const std::lock_guard guard(lock_);
   if (failure_ != nullptr) std::rethrow_exception(failure_);
   if (said_end_) throw Error(code_of(SSL_R_PROTOCOL_IS_SHUTDOWN), "TLS write");
-  ERR_clear_error();
+  clear_errors();
   output_.reserve(output_.size() + data.size() +
                   (data.size() / SSL3_RT_MAX_PLAIN_LENGTH + 1) * kRecordOverhead);
   std::size_t count = 0;
@@ -152,9 +152,15 @@ void Engine::write(std::span<const std::byte> data) {
 void Engine::say_end() noexcept {
   const std::lock_guard guard(lock_);
   if (failure_ != nullptr || !is_done_ || std::exchange(said_end_, true)) return;
-  ERR_clear_error();
+  clear_errors();
   SSL_shutdown(ssl_.get());  // the first call only writes
-  ERR_clear_error();
+  clear_errors();
+}
+
+bool Engine::is_drained() const {
+  const std::lock_guard guard(lock_);
+  return is_done_ && failure_ == nullptr && begin_ == end_ && SSL_has_pending(ssl_.get()) == 0 &&
+         (SSL_get_shutdown(ssl_.get()) & SSL_RECEIVED_SHUTDOWN) == 0;
 }
 
 bool Engine::peer_has_ended() const {

@@ -42,6 +42,8 @@ class Engine {
   [[nodiscard]] bool handshake();
   // Nothing: it needs input. 0: the peer has said that it ends.
   [[nodiscard]] std::optional<std::size_t> read(std::span<std::byte> buffer);
+  // True: all that came was read, and a read could only ask for more.
+  [[nodiscard]] bool is_drained() const;
   // Encrypts all of `data`, at most kMaxPlaintext.
   void write(std::span<const std::byte> data);
   // Says that we end, once; nothing after an error, or before the handshake is done.

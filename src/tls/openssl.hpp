@@ -1,6 +1,6 @@
 // What: OpenSSL's objects as C++ owns things, and its errors as exceptions.
 // Threads: any. OpenSSL keeps its errors per thread, and a fiber may go on on another one after any wait: so
-//   between ERR_clear_error, the call and the reading of the error nothing may wait.
+//   between clear_errors, the call and the reading of the error nothing may wait.
 #pragma once
 
 #include <openssl/err.h>
@@ -28,6 +28,11 @@ using SessionHandle = std::unique_ptr<SSL_SESSION, Deleter<&SSL_SESSION_free>>;
 using BioHandle = std::unique_ptr<BIO, Deleter<&BIO_free>>;
 using CertificateHandle = std::unique_ptr<X509, Deleter<&X509_free>>;
 using KeyHandle = std::unique_ptr<EVP_PKEY, Deleter<&EVP_PKEY_free>>;
+
+// For before a call. Mostly there are none, and ERR_clear_error by itself goes through all sixteen places.
+inline void clear_errors() {
+  if (ERR_peek_error() != 0) ERR_clear_error();
+}
 
 // The text of OpenSSL's last error on this thread, and of the data it has; empties the queue.
 [[nodiscard]] Error take_error(const std::string& what);

@@ -1,5 +1,6 @@
 #!/bin/sh
-# arguments.sh <compiler>: proves that programs of bench/ refuse the arguments that bench/arguments.hpp says they refuse.
+# arguments.sh <compiler>: proves that programs of bench/ refuse the arguments that bench/arguments.hpp says they refuse,
+# and that the load generators are such programs.
 set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -25,6 +26,7 @@ int main(int count, char** words) {
 }
 END
 "$1" -std=c++20 -Wall -Wextra -Werror -I"$root/bench" "$work/program.cpp" -o "$work/program"
+program=program
 failures=0
 
 # expect <ends with> <line that must be printed> <argument>...
@@ -32,9 +34,9 @@ expect() {
   wanted=$1 line=$2
   shift 2
   code=0
-  output=$("$work/program" "$@" 2>&1) || code=$?
+  output=$("$work/$program" "$@" 2>&1) || code=$?
   if [ "$code" -ne "$wanted" ] || ! printf '%s\n' "$output" | grep -q -e "$line"; then
-    echo "NOT AS PROMISED: program $* ended with $code, not $wanted, or did not say '$line':"
+    echo "NOT AS PROMISED: $program $* ended with $code, not $wanted, or did not say '$line':"
     printf '%s\n' "$output"
     failures=$((failures + 1))
   fi
@@ -53,6 +55,16 @@ expect 2 "^--seconds: a number from 0.1 to 60 is wanted, not 'nan'$" --seconds n
 expect 2 "^--port: a number from 0 to 65535 is wanted, not '65536'$" --port 65536
 expect 2 '^--workers: its value is missing$' --workers
 expect 2 "^unknown argument '--worker'$" --worker 2
+
+for program in echo_load echo_open_load; do
+  "$1" -std=c++20 -Wall -Wextra -Werror -pthread "$root/bench/raw/$program.cpp" -o "$work/$program"
+  expect 0 "^usage: $program --port P" --help
+  expect 2 "^--port is needed$"
+  expect 2 "^--port: a number from 1 to 65535 is wanted, not 'here'$" --port here
+  expect 2 "^--connections: a number from 1 to 100000 is wanted, not '0'$" --port 1 --connections 0
+  expect 2 "^--seconds: a number from 0.01 to 3600 is wanted, not '-1'$" --seconds -1
+  expect 2 "^unknown argument '--conections'$" --port 1 --conections 7
+done
 
 [ "$failures" -eq 0 ] || exit 1
 echo "bench: arguments are refused as promised"

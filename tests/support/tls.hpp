@@ -3,6 +3,7 @@
 #pragma once
 
 #include <openssl/ec.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -169,10 +170,13 @@ inline Pipe make_pipe() {
 // Reads and writes at most so many bytes at once; nothing without a wait, if `takes_now` is false.
 class Trickle final : public ByteStream {
  public:
-  Trickle(std::unique_ptr<ByteStream> stream, std::size_t bytes, bool takes_now = true)
-      : stream_(std::move(stream)), bytes_(bytes), takes_now_(takes_now) {}
+  Trickle(std::unique_ptr<ByteStream> stream, std::size_t bytes, bool takes_now = true,
+          bool leaves_errors = false)
+      : stream_(std::move(stream)), bytes_(bytes), takes_now_(takes_now), leaves_errors_(leaves_errors) {}
   std::size_t read_some(std::span<std::byte> buffer) override {
-    return stream_->read_some(buffer.first(std::min(buffer.size(), bytes_)));
+    const std::size_t count = stream_->read_some(buffer.first(std::min(buffer.size(), bytes_)));
+    if (leaves_errors_) ERR_raise(ERR_LIB_USER, 1);
+    return count;
   }
   std::size_t write_some(std::span<const std::byte> data) override {
     return stream_->write_some(data.first(std::min(data.size(), bytes_)));
@@ -192,6 +196,7 @@ class Trickle final : public ByteStream {
   std::unique_ptr<ByteStream> stream_;
   std::size_t bytes_;
   bool takes_now_;
+  bool leaves_errors_;  // in OpenSSL's queue, with each read
 };
 
 struct TlsPair {
