@@ -74,6 +74,9 @@ class Run {
  private:
   [[nodiscard]] http::ServerOptions server_options() const {
     http::ServerOptions options;
+    if (!load_.pauses_are_long) {  // nobody else's timeout shall save who is stuck
+      options.header_timeout = options.body_timeout = options.idle_timeout = options.write_timeout = 1h;
+    }
     if (load_.accept) {
       options.make_stream = [this](TcpStream stream) {
         return load_.accept(make_byte_stream(std::move(stream)));

@@ -7,11 +7,15 @@
 
 #include "chaos/http_load.hpp"
 #include "support/net_loops.hpp"
+#include "support/watchdog.hpp"
 
 namespace fibrio::chaos {
 
-inline ProxyCounts storm(const HttpLoad& load, std::uint64_t requests) {
+inline ProxyCounts storm(HttpLoad load, std::uint64_t requests) {
   using net_test::expect;
+  test::Watchdog watchdog("a storm with seed " + std::to_string(load.faults.seed));
+  watchdog.watch_loop(&get_running_loop());
+  load.progress = [&watchdog] { watchdog.progress(); };
   Ledger ledger(requests);
   const ProxyCounts counts = run_http_load(load, ledger);
   const std::string violations = ledger.violations();
@@ -19,7 +23,7 @@ inline ProxyCounts storm(const HttpLoad& load, std::uint64_t requests) {
                            counts.text() + ": " + violations;
   expect(violations.empty(), what);
   expect(ledger.all_ended() == requests, what);
-  expect(ledger.of(Outcome::kAnswered) > requests / 2, "most are answered: " + what);
+  expect(ledger.of(Outcome::kAnswered) > requests / 4, "many are answered: " + what);
   return counts;
 }
 
