@@ -7,6 +7,7 @@ namespace fibrio::chaos {
 namespace {
 
 constexpr std::uint64_t kStreamsPerConnection = 4;
+constexpr std::uint64_t kNever = ~std::uint64_t{0};
 constexpr std::uint64_t kMaxSplit = 256;
 // One connection of so many ends before its first byte.
 constexpr std::uint64_t kRefusals = 200;
@@ -47,6 +48,11 @@ const char* name_of(Fault fault) {
 Plan::Plan(const PlanOptions& options, std::uint64_t connection, Direction direction)
     : options_(options),
       random_(options.seed, connection * kStreamsPerConnection + static_cast<std::uint64_t>(direction)) {
+  if (options_.cut) {
+    const Cut cut = options_.cut(connection);
+    step_ = {.at = cut.direction == direction ? cut.at : kNever, .fault = cut.fault};
+    return;
+  }
   // Many near the beginning, where headers and handshakes are; most after some requests.
   const bool is_early = random_.one_in(4);
   ending_.at = is_early ? random_.any_size(options_.max_length) : 1 + random_.below(options_.max_length);
@@ -77,7 +83,7 @@ void Plan::advance() {
 }
 
 bool is_refused(const PlanOptions& options, std::uint64_t connection) {
-  return Random(options.seed, connection * kStreamsPerConnection + 2).one_in(kRefusals);
+  return !options.cut && Random(options.seed, connection * kStreamsPerConnection + 2).one_in(kRefusals);
 }
 
 }  // namespace fibrio::chaos

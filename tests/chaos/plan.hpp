@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "fibrio/clock.hpp"
@@ -44,6 +45,15 @@ enum class Fault : std::uint8_t {
 inline constexpr std::size_t kFaults = static_cast<std::size_t>(Fault::kRefuse) + 1;
 [[nodiscard]] const char* name_of(Fault fault);
 
+enum class Direction : std::uint8_t { kUp, kDown };  // client to server, server to client
+
+// One ending and nothing else.
+struct Cut {
+  Direction direction = Direction::kUp;
+  std::uint64_t at = 0;  // so many bytes pass
+  Fault fault = Fault::kReset;
+};
+
 struct PlanOptions {
   std::uint64_t seed = 1;
   Duration max_delay = std::chrono::milliseconds(5);
@@ -51,9 +61,9 @@ struct PlanOptions {
   std::uint64_t max_calm = 64 * 1024;     // bytes between two disturbances
   std::uint64_t max_length = 256 * 1024;  // bytes before a direction ends
   bool corrupts = false;
+  // Instead of all that: what is done to each connection, by its number.
+  std::function<Cut(std::uint64_t connection)> cut = {};
 };
-
-enum class Direction : std::uint8_t { kUp, kDown };  // client to server, server to client
 
 // Disturbances of one direction, in the order of its bytes.
 class Plan {
