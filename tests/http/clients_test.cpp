@@ -109,6 +109,86 @@ TEST_CASE("Our session asks Python's http.server", "[http]") {
   });
 }
 
+TEST_CASE("Our session asks a server of Python's by HTTP/1.1: kept, chunks with extensions, 103, 204",
+          "[http]") {
+  fibrio::test::need_program("python3");
+  const Folder folder;
+  const std::string script = folder.write("serve.py", R"py(
+import hashlib, http.server, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    requests = 0
+    def log_message(self, *arguments): pass
+    def answer(self, body, *fields):
+        self.send_response(200)
+        for name, value in fields: self.send_header(name, value)
+        self.send_header("Content-Length", len(body))
+        self.end_headers()
+        self.wfile.write(body)
+    def do_GET(self):
+        self.requests += 1
+        if self.path == "/count":
+            self.answer(b"%d" % self.requests)
+        elif self.path == "/hints":
+            self.send_response_only(103)
+            self.send_header("Link", "</style.css>; rel=preload")
+            self.end_headers()
+            self.answer(b"the answer itself")
+        elif self.path == "/nothing":
+            self.send_response(204)
+            self.end_headers()
+        else:
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.send_header("Trailer", "X-Sum")
+            self.end_headers()
+            for i in range(1, 300):
+                part = b"%d " % i * i
+                self.wfile.write(b"%X;name=\"a;b\"\r\n%s\r\n" % (len(part), part))
+            self.wfile.write(b"0\r\nX-Sum: none\r\n\r\n")
+    def do_POST(self):
+        self.requests += 1
+        body = b""
+        if self.headers["Transfer-Encoding"] == "chunked":
+            while (size := int(self.rfile.readline(), 16)) > 0:
+                body += self.rfile.read(size)
+                assert self.rfile.readline() == b"\r\n"
+            assert self.rfile.readline() == b"\r\n"
+        else:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(body, ("X-Sum", hashlib.sha256(body).hexdigest()))
+
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+)py");
+  const int port = free_port();
+  const Process process({"python3", script, std::to_string(port)});
+  REQUIRE(is_up(port));
+  const std::string base = "http://127.0.0.1:" + std::to_string(port);
+  const std::string sum = run("sha256sum " + folder.file("data.bin")).substr(0, 64);
+  std::string chunks;
+  for (int i = 1; i < 300; ++i) {
+    for (int n = 0; n < i; ++n) chunks += std::to_string(i) + " ";
+  }
+  fibrio::net_test::on_loops([&] {
+    using fibrio::net_test::expect;
+    http::Session session;
+    expect(session.get(base + "/chunked").read_all() == chunks, "chunks, put together");
+    expect(session.get(base + "/hints").read_all() == "the answer itself", "what follows early hints");
+    const http::ClientResponse nothing = session.get(base + "/nothing");
+    expect(nothing.status() == 204, "no content");
+    for (const bool is_chunked : {false, true}) {
+      http::RequestOptions options;
+      options.stream = [&](http::BodyWriter& out) { out.write(folder.data()); };
+      if (!is_chunked) options.stream_length = folder.data().size();
+      http::ClientResponse answer = session.request("POST", base + "/echo", std::move(options));
+      expect(answer.field("X-Sum") == sum, "it got what was sent");
+      expect(answer.read_all() == folder.data(), "and sent it back");
+    }
+    expect(session.get(base + "/count").read_all() == "6", "all of that on one connection");
+  });
+}
+
 TEST_CASE("Our session asks nginx: kept connections, ranges, redirects, many at once", "[http]") {
   fibrio::test::need_program("nginx");
   const Folder folder;
