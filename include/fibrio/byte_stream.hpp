@@ -52,6 +52,14 @@ class ByteStream {
   [[nodiscard]] virtual bool can_shutdown_write() const noexcept = 0;
   // Tells it. Throws: std::system_error, ENOTSUP where that is not possible.
   virtual void shutdown_write() = 0;
+  // Tells it in whatever way there is (TCP's FIN, TLS's close_notify), or not at all, once all that was written is
+  // on its way. Nothing may be written after it; what comes may be read on, though the peer's answer to TLS's word
+  // may be an end. Waits: while there is no room. Cancel: CancelledError. Throws: std::system_error.
+  virtual void end_output() {
+    if (can_shutdown_write()) shutdown_write();
+  }
+  // Whether something that a write took is not on its way yet, as TLS's last record may be.
+  [[nodiscard]] virtual bool has_unsent() const noexcept { return false; }
   // Closes; idempotent; waits for nothing. A task inside an operation gets std::system_error(ECANCELED).
   virtual void close() noexcept = 0;
   // Closes with a reset, where there is such a thing: what was not sent yet is dropped.

@@ -232,7 +232,7 @@ struct ServerOptions {
   bool start_serving = true;           // accept at once; else with Server::start_serving or serve_forever
   bool cleanup_socket = true;  // Unix: remove the socket's file at the end, if it is still the server's
   // Called before the handler, in its task: a TLS handshake. A std::system_error or TimeoutError of it closes
-  // the connection, and nobody is told.
+  // the connection, and nobody is told, but the exception handler in debug mode.
   StreamUpgrade upgrade = {};
 };
 

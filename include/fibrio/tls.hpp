@@ -87,7 +87,7 @@ enum class ClientCertificate { kNone, kOptional, kRequired };
 struct ClientOptions {
   Pem authorities = {};           // whom to trust; empty: the system's
   bool system_too = false;        // `authorities` in addition to the system's
-  bool verify = true;             // false: any certificate will do, and so will any attacker
+  bool verify = true;             // false: any certificate and any name will do, and so will any attacker
   bool check_hostname = true;     // false: any name will do
   Pem certificates = {};          // our own, if servers ask for one, then those between it and the authority
   Pem key = {};                   // of our certificate; empty: it is in `certificates`
@@ -173,13 +173,16 @@ class Stream final : public ByteStream {
 
   [[nodiscard]] bool can_shutdown_write() const noexcept override { return false; }
   void shutdown_write() override;  // throws ENOTSUP
+  void end_output() override;
+  [[nodiscard]] bool has_unsent() const noexcept override;
   // Says that we end (close_notify), waits for the peer's word, dropping what it still sends, and closes.
   // Waits: for shutdown_timeout at most. Cancel: CancelledError; the stream is closed with a reset.
   // Throws: TimeoutError, and the stream is closed with a reset; std::system_error. asyncio: what a TLS
   // transport does after close().
   void shutdown();
-  // Sends what was written and our close_notify, and closes the transport when the peer has said that it ends
-  // too, or after shutdown_timeout: in the background, by a task of its own, if it does not all go at once.
+  // Sends what was written and our close_notify and closes the transport: in the background, by a task of its own,
+  // for shutdown_timeout at most, if it does not all go at once. A client's also waits there for the server's
+  // close_notify, or 64 KiB of what it sends instead, so that no unread ticket turns the close into a reset.
   // Outside of a loop, and if a task waits in a read or a write, the transport is closed at once.
   void close() noexcept override;
   void abort() noexcept override;
@@ -249,8 +252,9 @@ void start_tls(StreamWriter& writer, const Context& context, const std::string& 
                                       std::size_t limit = kStreamLimit);
 
 // As fibrio::start_server; each connection begins with a server's handshake, in its own task. One that fails ends
-// the connection, and nobody is told. Throws also: std::invalid_argument for a client's context, for a timeout that
-// is not above 0, and if `options` has an upgrade already. asyncio: start_server(ssl=context).
+// the connection, and nobody is told, but the exception handler in debug mode. Throws also: std::invalid_argument
+// for a client's context, for a timeout that is not above 0, and if `options` has an upgrade already.
+// asyncio: start_server(ssl=context).
 [[nodiscard]] Server start_server(ConnectionHandler handler, const std::string& host, std::uint16_t port,
                                   const Context& context, fibrio::ServerOptions options = {},
                                   const HandshakeOptions& handshake = {});

@@ -121,13 +121,19 @@ class ServerCore::Connection {
   }
 
  private:
+  void report_if_debugging() const {
+    if (server_->loop_.get_debug()) report_here("the upgrade of a connection failed", current_task());
+  }
+
   bool upgrade() {
     if (!server_->options_.upgrade) return true;
     try {
       writer_.replace_stream(server_->options_.upgrade);
       return true;
     } catch (const std::system_error&) {  // a handshake that fails is the peer's business
+      report_if_debugging();
     } catch (const TimeoutError&) {
+      report_if_debugging();
     }
     return false;
   }

@@ -108,7 +108,7 @@ void StreamCore::send_now_locked(std::span<const std::byte>& data) {
 void StreamCore::start_flusher() {
   {
     const std::lock_guard guard(lock_);
-    if (is_flushing_ || pending_.empty() || stream_ == nullptr) return;
+    if (is_flushing_ || stream_ == nullptr || (pending_.empty() && !is_closing_)) return;
     is_flushing_ = true;
   }
   static_cast<void>(spawn(Flusher(shared_from_this())));
@@ -159,7 +159,9 @@ bool StreamCore::take_chunk(std::string& chunk) {
     closes = is_closing_;
   }
   if (shuts_down) stream_->shutdown_write();
-  if (closes) lose(nullptr, false);
+  if (!closes) return false;
+  if (stream_->has_unsent()) stream_->end_output();
+  lose(nullptr, false);
   return false;
 }
 
@@ -241,7 +243,7 @@ void StreamCore::close() noexcept {
     const std::lock_guard guard(lock_);
     if (is_closing_) return;
     is_closing_ = true;
-    is_sent = !is_flushing_ && pending_.empty();
+    is_sent = !is_flushing_ && pending_.empty() && (stream_ == nullptr || !stream_->has_unsent());
   }
   if (is_sent) {
     lose(nullptr, false);

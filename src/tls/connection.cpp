@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstdint>
 #include <stdexcept>
 #include <system_error>
 #include <utility>
@@ -16,6 +17,8 @@ namespace {
 
 // Output that readers may pile up: some thousand answers to key updates.
 constexpr std::size_t kMaxReplies = 256 * 1024;
+// What a client that closes takes from a server that goes on sending.
+constexpr std::size_t kMaxDropped = 64 * 1024;
 // Larger buffers are given back when all is sent.
 constexpr std::size_t kKeptBytes = 4 * 1024;
 
@@ -34,7 +37,8 @@ Connection::Connection(std::unique_ptr<ByteStream> transport, const Context& con
     : transport_(std::move(transport)),
       engine_(ContextImpl::of(context), server_hostname,
               context.is_server() ? std::uint16_t{0} : transport_->peer_address().port(), received),
-      options_(options) {}
+      options_(options),
+      is_client_(!context.is_server()) {}
 
 // --- the handshake -----------------------------------------------------------------------------------------
 
@@ -251,13 +255,14 @@ void Connection::run_sender() {
     if (is_over) has_sender_ = false;
   }
   if (!closes) return;
+  bool goes_on = false;
   try {
-    if (!has_failed) drop_input();
+    if (!has_failed && is_client_) goes_on = !drop_input(kMaxDropped);
   } catch (const std::exception&) {  // nothing more comes
   } catch (const CancelledError&) {
   }
   close_limit_.cancel();
-  transport_->close();
+  goes_on ? transport_->abort() : transport_->close();
 }
 
 // --- the end -----------------------------------------------------------------------------------------------
@@ -267,27 +272,37 @@ bool Connection::mark_closed() noexcept {
   return !is_closed_.exchange(true, std::memory_order_acq_rel);
 }
 
-void Connection::drop_input() {
+bool Connection::drop_input(std::size_t most) {
   std::byte dropped[1024];
   const std::lock_guard guard(read_lock_);
-  for (;;) {
+  for (std::size_t total = 0; total < most;) {
     const std::optional<std::size_t> count = engine_.read(dropped);
-    if (count == std::size_t{0}) return;
-    if (!count.has_value() && !receive()) return;
+    if (count == std::size_t{0}) return true;
+    if (!count.has_value() && !receive()) return true;
+    total += count.value_or(0);
   }
+  return false;
+}
+
+void Connection::end_output() {
+  check_open("TLS end_output");
+  const std::lock_guard guard(write_lock_);
+  send_all_locked();
+  engine_.say_end();
+  send_all_locked();
+}
+
+bool Connection::has_unsent() const noexcept {
+  const std::lock_guard guard(flags_);
+  return has_sender_;
 }
 
 void Connection::shutdown() {
   check_open("TLS shutdown");
   try {
     timeout(options_.shutdown_timeout, [this] {
-      {
-        const std::lock_guard guard(write_lock_);
-        send_all_locked();
-        engine_.say_end();
-        send_all_locked();
-      }
-      drop_input();
+      end_output();
+      static_cast<void>(drop_input(SIZE_MAX));
     });
   } catch (const TimeoutError&) {
     abort();
@@ -326,7 +341,7 @@ void Connection::close() noexcept {
   if (!mark_closed()) return;
   // A reader that waits has read everything; closing the transport is what ends its wait.
   const bool is_read = !read_lock_.try_lock();
-  const bool may_have_input = !is_read && !has_ended_ && !engine_.peer_has_ended();
+  const bool may_have_input = is_client_ && !is_read && !has_ended_ && !engine_.peer_has_ended();
   if (!is_read) read_lock_.unlock();
   bool is_left = false;
   if (std::unique_lock guard(write_lock_, std::try_to_lock); guard.owns_lock()) {

@@ -9,9 +9,11 @@
 //     the sender: two peers whose readers waited for writes could wait for each other. Only a peer that makes us
 //     answer kMaxReplies without taking any of it makes the reader wait.
 //  4. close leaves the closing to the sender, for shutdown_timeout at most, if there is something left to send, or
-//     if the peer has not said that it ends: a transport that is closed with input unread (the tickets that a
-//     server sends unasked, say) is reset, and what we sent last may be lost. flags_ decides between the two:
-//     either the sender sees that it is to close, or close sees that there is none.
+//     if a client's peer has not said that it ends: a transport that is closed with input unread (the tickets that
+//     a server sends unasked, say) is reset, and what we sent last may be lost. What the peer sends meanwhile is
+//     dropped, up to kMaxDropped. A server waits for no client: that would be at its clients' mercy, and nothing
+//     comes unasked from them. flags_ decides between close and sender: either the sender sees that it is to
+//     close, or close sees that there is none.
 // Rejected: writes that wait until all is sent (cancelled in the middle they could neither say that nothing was
 //   written nor how much); a task per connection that receives (two switches more per read).
 #pragma once
@@ -47,6 +49,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   [[nodiscard]] std::size_t try_write_some(std::span<const std::byte> data);
   void write_all(std::span<const std::byte> first, std::span<const std::byte> second);
   void shutdown();
+  void end_output();
+  // Whatever is left unsent has its sender.
+  [[nodiscard]] bool has_unsent() const noexcept;
   void close() noexcept;
   void abort() noexcept;
 
@@ -66,7 +71,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   [[nodiscard]] bool receive();
   // Nothing: more input is needed.
   [[nodiscard]] std::optional<std::size_t> try_read(std::span<std::byte> buffer);
-  void drop_input();
+  // Until the peer ends, or has sent so much: false.
+  [[nodiscard]] bool drop_input(std::size_t most);
 
   // With write_lock_ held: send everything; send what goes without waiting, true if that was everything.
   void send_all_locked();
@@ -83,6 +89,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const std::unique_ptr<ByteStream> transport_;
   Engine engine_;
   const HandshakeOptions options_;
+  const bool is_client_;
   Engine::Agreement agreement_;
 
   Lock read_lock_;
@@ -91,7 +98,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::vector<std::byte> sending_;  // under write_lock_
   std::size_t sent_ = 0;            // of sending_
 
-  std::mutex flags_;
+  mutable std::mutex flags_;
   bool has_sender_ = false;    // a task that is to send, or is sending
   bool sender_again_ = false;  // something was left to it while it was sending
   bool sender_closes_ = false;

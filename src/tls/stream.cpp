@@ -48,6 +48,8 @@ void Stream::shutdown_write() {
   throw std::system_error(ENOTSUP, std::system_category(), "TLS cannot end one direction alone");
 }
 void Stream::shutdown() { connection_->shutdown(); }
+void Stream::end_output() { connection_->end_output(); }
+bool Stream::has_unsent() const noexcept { return connection_->has_unsent(); }
 void Stream::close() noexcept { connection_->close(); }
 void Stream::abort() noexcept { connection_->abort(); }
 bool Stream::is_open() const noexcept { return connection_->is_open(); }

@@ -220,6 +220,49 @@ TEST_CASE("close gives up on a peer that reads nothing after shutdown_timeout", 
   });
 }
 
+TEST_CASE("A server that closes waits for no client, and a client for a server that goes on sending not long",
+          "[tls]") {
+  on_loops([] {
+    {
+      TlsPair pair = tls_pair();
+      pair.server->close();  // the client keeps its side open
+      expect_equal(all_tasks().size(), 1, "tasks");
+      expect(read_once(*pair.client).empty(), "the server's word");
+    }
+    TlsPair pair = tls_pair();
+    auto sending = create_task([&] {
+      const std::vector<std::byte> data = test_data(65536);
+      return error_of([&] {
+        for (;;) pair.server->write_all(data);
+      });
+    });
+    expect(!read_once(*pair.client).empty(), "something of it");
+    pair.client->close();
+    expect_equal(await(sending), ECONNRESET, "errno of the server's write");
+    wait_until([] { return all_tasks().size() == 1; }, "nothing is left of the client");
+  });
+}
+
+TEST_CASE("end_output sends all that was written and our word, and reading goes on", "[tls]") {
+  on_loops([] {
+    Pipe pipe = make_pipe();
+    pipe.client = std::make_unique<Trickle>(std::move(pipe.client), 1000, false);
+    TlsPair pair = shake(std::move(pipe), tls::Context::client(client_options()),
+                         tls::Context::server(server_options()));
+    ByteStream& client = *pair.client;
+    expect(!client.has_unsent(), "nothing to be sent");
+    expect_equal(client.write_some(bytes_in("the last words")), 14, "bytes taken");
+    // With more workers the sender may be done by now.
+    if (get_running_loop().workers() == 1) expect(client.has_unsent(), "the sender has them");
+    client.end_output();
+    wait_until([&] { return !client.has_unsent(); }, "the sender is done");
+    expect(read_exactly(*pair.server, 14) == "the last words" && read_once(*pair.server).empty(), "the end");
+    write_text(*pair.server, "an answer");
+    expect(read_exactly(client, 9) == "an answer", "the answer");
+    expect_throws<tls::Error>([&] { client.write_some(bytes_in("x")); }, "a write after the end");
+  });
+}
+
 TEST_CASE("An end of the transport without close_notify is TruncatedError, or an end if that is wanted",
           "[tls]") {
   on_loops([] {

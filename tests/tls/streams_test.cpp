@@ -165,6 +165,47 @@ TEST_CASE("TLS runs over Unix sockets", "[tls]") {
   });
 }
 
+TEST_CASE("A writer over TLS is closed once its last record is on its way", "[tls]") {
+  on_loops([] {
+    Pipe pipe = make_pipe();
+    pipe.client = std::make_unique<Trickle>(std::move(pipe.client), 100, false);
+    TlsPair pair = shake(std::move(pipe), tls::Context::client(client_options()),
+                         tls::Context::server(server_options()));
+    const ByteStream& below = *pair.client;
+    auto [reader, writer] = make_streams(std::move(pair.client));
+    writer.write(std::string(1000, 'x'));
+    const bool is_alone = get_running_loop().workers() == 1;  // or the sender may be done by now
+    expect(!is_alone || below.has_unsent(), "a rest of the record");
+    writer.close();
+    expect(!is_alone || below.is_open(), "open until that is sent");
+    writer.wait_closed();
+    expect(!below.is_open(), "closed");
+    expect(read_exactly(*pair.server, 1000) == std::string(1000, 'x'), "what was written");
+    expect(read_once(*pair.server).empty(), "the end");
+  });
+}
+
+TEST_CASE("In debug mode a server's failed handshakes are reported", "[tls]") {
+  std::vector<std::string> reports;
+  EventLoop loop;
+  loop.set_debug(true);
+  loop.set_exception_handler([&](EventLoop&, const ExceptionContext& context) {
+    reports.push_back(context.message + ": " + describe(context.exception));
+  });
+  loop.run_until_complete([&] {
+    auto server = tls::start_server([](StreamReader&, StreamWriter&) {}, "127.0.0.1", 0,
+                                    tls::Context::server(server_options()));
+    RawPeer garbled = RawPeer::connect(server.sockets().front());
+    garbled.send("GET / HTTP/1.1\r\n\r\n");
+    wait_until([&] { return !reports.empty(); }, "it is told");
+    server.close();
+    server.wait_closed();
+  });
+  REQUIRE(reports.size() == 1);
+  CHECK(reports[0].find("the upgrade of a connection failed: TLS handshake") == 0);
+  CHECK(reports[0].find("http request") != std::string::npos);
+}
+
 // asyncio: test_events EventLoopTestsMixin.test_create_server_ssl_verify_failed
 // asyncio: test_events EventLoopTestsMixin.test_create_server_ssl_match_failed
 TEST_CASE("A server survives clients that refuse it, stall, send garbage or leave, and tells nobody",
