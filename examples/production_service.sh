@@ -64,6 +64,7 @@ expect "an empty job" '{"id":2}' "$(ask -d '{"text": ""}' "$base/jobs")"
 until_true "the job's result" has /jobs/1 '"result":6,"state":"done"'
 expect "a failed job" '{"id":2,"result":"there is no text","state":"failed"}' "$(ask "$base/jobs/2")"
 expect "another one's job" 404 "$(status "$base/jobs/99")"
+expect "no number" 404 "$(status "$base/jobs/1x")"
 until_true "the session expires, and is removed" has /stats '"alive":0,"expired":1'
 expect "an expired session" 401 "$(status "$base/report")"
 
@@ -74,7 +75,7 @@ ask --parallel --parallel-immediate -d '{"text": "one two"}' -o /dev/null -w '%{
 accepted=$(grep -c '^202' "$folder/statuses") || true
 refused=$(grep -c '^503 1' "$folder/statuses") || true
 expect "answers" 12 $((accepted + refused))
-[ "$accepted" -ge 3 ] && [ "$refused" -ge 1 ] || fail "12 jobs at once: $accepted accepted, $refused refused"
+if [ "$accepted" -lt 3 ] || [ "$refused" -lt 1 ]; then fail "12 jobs at once: $accepted accepted"; fi
 
 # SIGTERM while requests and jobs are in flight: each is finished, nothing new is lost.
 log_in

@@ -44,6 +44,9 @@ Response observe(Service& service, Request& request, const Handler& next) {
     response = answer({{"error", error.what()}}, error.status());
   } catch (const fibrio::TimeoutError&) {
     response = answer({{"error", "the database takes too long"}}, 504);
+  } catch (const std::exception&) {
+    service.answers[5].fetch_add(1, kRelaxed);
+    throw;  // the server answers 500, and reports it
   }
   service.answers[response.status / 100].fetch_add(1, kRelaxed);
   return response;
@@ -88,8 +91,9 @@ Response show_job(Service& service, Request& request) {
   const std::string user = service.sessions.user_of(request);
   const std::string& text = request.parameter("id");
   Jobs::Id id = 0;
-  std::from_chars(text.data(), text.data() + text.size(), id);
-  const json job = service.jobs.describe(id, user);
+  const char* const end = text.data() + text.size();
+  const bool is_number = std::from_chars(text.data(), end, id).ptr == end;
+  const json job = is_number ? service.jobs.describe(id, user) : json();
   if (job.is_null()) throw HttpError(404, "you have no such job");
   return answer(job);
 }

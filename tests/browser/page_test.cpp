@@ -1,7 +1,8 @@
 // A page with 200 small resources, in Chromium: each is used as what it is, then fetched and compared with its
-// SHA-256.
+// SHA-256. Then what else a page does: it asks whether kept files are still right, uploads, talks by a WebSocket.
 #include <openssl/evp.h>
 
+#include <atomic>
 #include <fstream>
 #include <map>
 #include <string>
@@ -66,18 +67,50 @@ struct Site {
  private:
   static constexpr const char* kScript = R"js(
 const numbers = [...Array(50).keys()];
+const count = list => list.filter(Boolean).length;
+const all = (list, check) => Promise.all(list.map(check)).then(count);
+async function sha256(buffer) {
+  const sum = await crypto.subtle.digest('SHA-256', buffer);
+  return [...new Uint8Array(sum)].map(byte => byte.toString(16).padStart(2, '0')).join('');
+}
+async function compare(path, cache) {
+  return await sha256(await (await fetch(path, {cache})).arrayBuffer()) == sums[path];
+}
+async function upload(n) {
+  const data = crypto.getRandomValues(new Uint8Array(n * 1000));
+  const back = await (await fetch('/echo', {method: 'POST', body: data})).arrayBuffer();
+  return await sha256(back) == await sha256(data);
+}
+async function talk() {
+  const socket = new WebSocket(location.origin.replace('http', 'ws') + '/talk');
+  socket.binaryType = 'arraybuffer';
+  await new Promise((resolve, reject) => { socket.onopen = resolve; socket.onerror = reject; });
+  const texts = numbers.map(n => 'žluťoučký kůň 🐎 '.repeat(n * 20));
+  for (const text of texts) { socket.send(text); socket.send(new TextEncoder().encode(text)); }
+  const back = [];
+  await new Promise(resolve => {
+    socket.onmessage = event => { if (back.push(event.data) == 100) resolve(); };
+  });
+  const right = texts.map((text, n) => back[2 * n] == text && new TextDecoder().decode(back[2 * n + 1]) == text);
+  const closed = new Promise(resolve => { socket.onclose = resolve; });
+  socket.close(1000, 'enough');
+  const end = await closed;
+  return count(right) + (end.wasClean && end.code == 1000 ? '' : ', but not closed in order');
+}
 async function check() {
   const style = getComputedStyle(document.documentElement);
-  const images = [...document.images].filter(image => image.complete && image.naturalWidth == 1).length;
-  const sheets = numbers.filter(n => style.getPropertyValue('--c' + n).trim() == n).length;
-  const objects = await Promise.all(numbers.map(async n => (await (await fetch('/json/' + n)).json()).n == n));
-  const right = await Promise.all(Object.keys(sums).map(async path => {
-    const answer = await fetch(path, {cache: 'no-store'});
-    const sum = await crypto.subtle.digest('SHA-256', await answer.arrayBuffer());
-    return [...new Uint8Array(sum)].map(byte => byte.toString(16).padStart(2, '0')).join('') == sums[path];
-  }));
-  const count = list => list.filter(Boolean).length;
-  return [images, sheets, window.scripts, count(objects), count(right)].join(' ');
+  const paths = Object.keys(sums);
+  return JSON.stringify({
+    images: [...document.images].filter(image => image.complete && image.naturalWidth == 1).length,
+    sheets: numbers.filter(n => style.getPropertyValue('--c' + n).trim() == n).length,
+    scripts: window.scripts,
+    objects: await all(numbers, async n => (await (await fetch('/json/' + n)).json()).n == n),
+    sums: await all(paths, path => compare(path, 'no-store')),
+    // Asks whether what was kept is still right.
+    kept: await all(paths.filter(path => path.startsWith('/files/')), path => compare(path, 'no-cache')),
+    uploads: await all(numbers, upload),
+    messages: await talk(),
+  });
 }
 onload = () => check().then(text => { document.title = text; }, error => { document.title = 'failed: ' + error; });
 )js";
@@ -112,17 +145,35 @@ void load_in_chromium(const std::string& scheme, const http::ServerOptions& opti
         };
         return response;
       });
+      server.route("POST", "/echo", [](http::Request& request) {
+        return http::Response(request.read_all(), "application/octet-stream");
+      });
+      server.route("GET", "/talk", [](http::Request& request) {
+        return http::websocket_response(request, [](http::WebSocket& socket) {
+          while (auto message = socket.receive()) socket.send(*message);
+        });
+      });
+      std::atomic<int> not_modified = 0;
+      server.use([&](http::Request& request, const http::Handler& next) {
+        http::Response response = next(request);
+        if (response.status == 304) ++not_modified;
+        return response;
+      });
       server.listen(loopback());
       auto serving = create_task([&] { server.serve(); });
       {
         http::Session session;
         Tab tab(session, browser, scheme + "://" + server.addresses()[0].to_string() + "/");
         const std::string found = tab.wait_for("document.title").get<std::string>();
-        expect(found == "50 50 50 50 200", "images, sheets, scripts, objects, sums: " + found);
+        expect(found == R"({"images":50,"sheets":50,"scripts":50,"objects":50,"sums":200,"kept":100,)"
+                        R"("uploads":50,"messages":"50"})",
+               "all of it, in: " + found);
         tab.close();
       }
       const http::ServerStats stats = server.stats();
-      expect(stats.requests >= 401, std::to_string(stats.requests) + " requests");
+      expect(stats.requests >= 552, std::to_string(stats.requests) + " requests");
+      // It keeps nothing that came with a certificate that it only puts up with.
+      expect_equal(not_modified.load(), scheme == "http" ? 100 : 0, "files that Chromium had kept");
       expect(stats.accepted <= 50, "kept connections, not " + std::to_string(stats.accepted));
       server.shutdown(5s);
       await(serving);

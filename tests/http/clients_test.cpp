@@ -93,7 +93,7 @@ TEST_CASE("Our session asks Python's http.server", "[http]") {
   const Folder folder;
   std::filesystem::create_directory(folder.file("sub"));
   folder.write("sub/index.html", "in sub");
-  const int port = free_port();
+  const ReservedPort port;
   const Process process({"python3", "-m", "http.server", "--bind", "127.0.0.1", "--directory", folder.path(),
                          std::to_string(port)});
   REQUIRE(is_up(port));
@@ -161,7 +161,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 )py");
-  const int port = free_port();
+  const ReservedPort port;
   const Process process({"python3", script, std::to_string(port)});
   REQUIRE(is_up(port));
   const std::string base = "http://127.0.0.1:" + std::to_string(port);
@@ -192,7 +192,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
 TEST_CASE("Our session asks nginx: kept connections, ranges, redirects, many at once", "[http]") {
   fibrio::test::need_program("nginx");
   const Folder folder;
-  const int port = free_port();
+  const ReservedPort port;
   folder.write("page.html", "before <!--# echo var=\"no\" default=\"middle\" --> after");
   const Process process(nginx_command(
       folder,

@@ -49,8 +49,8 @@ std::string sha256_of(const std::string& data) {
 // nginx with a certificate of its own making: https on one port, on the other one http that leads there.
 struct Nginx {
   Folder folder;
-  int port = free_port();
-  int plain_port = free_port();
+  ReservedPort port;
+  ReservedPort plain_port;
   std::string base = "https://localhost:" + std::to_string(port);
   std::string plain_base = "http://localhost:" + std::to_string(plain_port);
   std::string large;  // 30 MB
@@ -78,7 +78,7 @@ struct Nginx {
                     location /uploads { dav_methods PUT DELETE; }
                     )conf" +
                     locations + "}\n"));
-    if (!is_up(port)) throw std::runtime_error("nginx does not start");
+    if (!is_up(port) || !is_up(plain_port)) throw std::runtime_error("nginx does not start");
   }
 };
 

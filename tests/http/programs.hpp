@@ -3,7 +3,10 @@
 // Threads: the test's own.
 #pragma once
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -90,14 +93,32 @@ class Process {
   pid_t pid_ = -1;
 };
 
-// A port that was free a moment ago.
-inline int free_port() {
-  int port = 0;
-  fibrio::net_test::on_loop({1, false}, [&] {
-    port = fibrio::TcpListener::bind(fibrio::Address::parse("127.0.0.1", 0)).local_address().port();
-  });
-  return port;
-}
+// A port for a server of somebody else's, as long as this lives. It is bound here, without listening, so that
+// nobody else is given it, be it for a connection; with SO_REUSEADDR, so that the server may bind it too.
+class ReservedPort {
+ public:
+  ReservedPort() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    const int on = 1;
+    ::setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    auto* const plain = reinterpret_cast<sockaddr*>(&address);
+    socklen_t size = sizeof address;
+    if (::bind(fd_, plain, size) != 0 || ::getsockname(fd_, plain, &size) != 0)
+      throw std::runtime_error("a port");
+    port_ = ntohs(address.sin_port);
+  }
+  ~ReservedPort() { ::close(fd_); }
+  ReservedPort(const ReservedPort&) = delete;
+  ReservedPort& operator=(const ReservedPort&) = delete;
+
+  operator int() const { return port_; }  // NOLINT(google-explicit-constructor): a port is a number
+
+ private:
+  int fd_;
+  int port_ = 0;
+};
 
 inline bool is_up(int port) {
   return eventually([port] {
