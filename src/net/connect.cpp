@@ -47,7 +47,8 @@ TcpStream connect_to(const Address& to, const ConnectOptions& options) {
 }
 
 [[noreturn]] void throw_all(const std::string& host, bool as_group, std::vector<std::exception_ptr> errors) {
-  if (as_group) throw ExceptionGroup("connecting to " + host + " failed", std::move(errors));
+  const std::string what = "connecting to " + (host.empty() ? "\"\"" : host) + " failed";
+  if (as_group) throw ExceptionGroup(what, std::move(errors));
   if (errors.size() == 1) std::rethrow_exception(errors.front());
   std::error_code code;
   std::string texts;
@@ -59,7 +60,7 @@ TcpStream connect_to(const Address& to, const ConnectOptions& options) {
       texts += (texts.empty() ? "" : "; ") + std::string(error.what());
     }
   }
-  throw std::system_error(code, "connecting to " + host + " failed (" + texts + ")");
+  throw std::system_error(code, what + " (" + texts + ")");
 }
 
 }  // namespace

@@ -32,8 +32,15 @@ class ResolverCategory final : public std::error_category {
   }
 };
 
+// what() ends at the first zero.
+std::string printable(std::string text) {
+  for (std::size_t at = 0; (at = text.find('\0', at)) != std::string::npos;) text.replace(at, 1, "\\0");
+  return text;
+}
+
 [[noreturn]] void fail(int code, int error_number, const std::string& host, const std::string& service) {
-  const std::string what = "getaddrinfo of host \"" + host + "\", service \"" + service + "\"";
+  const std::string what =
+      "getaddrinfo of host \"" + printable(host) + "\", service \"" + printable(service) + "\"";
   if (code == EAI_SYSTEM) throw std::system_error(error_number, std::system_category(), what);
   throw std::system_error(code, resolver_category(), what);
 }

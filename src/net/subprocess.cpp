@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <stdexcept>
@@ -40,9 +41,13 @@ Stream& pipe_or_throw(std::optional<Stream>& pipe, const char* name) {
 }
 
 void feed(StreamWriter& writer, std::string_view input) {
+  constexpr std::size_t kPiece = 64 * 1024;  // what does not go at once is copied
   try {
-    writer.write(input);
-    writer.drain();
+    do {
+      writer.write(input.substr(0, kPiece));
+      writer.drain();
+      input.remove_prefix(std::min(input.size(), kPiece));
+    } while (!input.empty());
   } catch (const std::system_error& error) {
     // It did not want to read all of it.
     if (error.code().value() != EPIPE && error.code().value() != ECONNRESET) throw;

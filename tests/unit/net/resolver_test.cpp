@@ -168,6 +168,9 @@ TEST_CASE("Resolver errors name host and service and carry the code", "[resolver
             &text) == resolver_error(EAI_AGAIN));
   CHECK(text ==
         "getaddrinfo of host \"host.test\", service \"http\": " + std::string(::gai_strerror(EAI_AGAIN)));
+  CHECK(code_of([&] { (void)resolve(*pool, std::string("host\0evil", 9), "http", AF_UNSPEC); }, &text) ==
+        resolver_error(EAI_NONAME));
+  CHECK(text.find("getaddrinfo of host \"host\\0evil\", service \"http\": ") == 0);
   CHECK(resolver_error(EAI_AGAIN) == std::errc::resource_unavailable_try_again);
   CHECK(code_of([&] {
           (void)resolve(*pool, "host.test", "1", AF_UNSPEC, 0, {&empty_answer, &free_answer});
