@@ -25,6 +25,7 @@ class Arguments {
   // Goes on to the next word; false: there is none.
   bool next() { return words_ < end_ && ++words_ < end_; }
   [[nodiscard]] bool is(std::string_view name) const { return *words_ == name; }
+  [[nodiscard]] std::string_view word() const { return *words_; }
 
   // The word here, as a number from `low` to `high`.
   template <class Number>

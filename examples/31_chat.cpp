@@ -1,7 +1,8 @@
 // A chat over WebSockets. Each guest has two tasks: one receives and passes on to all, one sends what has
 // come for it.
 //
-//   31_chat 8080     serves http://127.0.0.1:8080/ until Ctrl-C: open it in two windows of a browser
+//   31_chat 8080     serves http://127.0.0.1:8080/ until Ctrl-C: open it in two windows of a browser (tests/browser
+//                    does so, with Chromium)
 //   31_chat          lets three guests talk, and prints what one of them hears
 #include <chrono>
 #include <cstdio>
@@ -104,7 +105,11 @@ int main(int argc, char** argv) {
     });
     server.listen(
         fibrio::Address::parse("127.0.0.1", static_cast<std::uint16_t>(argc > 1 ? std::atoi(argv[1]) : 0)));
-    if (argc > 1) return server.serve();
+    if (argc > 1) {
+      std::printf("chat: http://%s/\n", server.addresses()[0].to_string().c_str());
+      std::fflush(stdout);
+      return server.serve();
+    }
     const auto serving = fibrio::create_task([&server] { server.serve(); });
     talk("ws://" + server.addresses()[0].to_string() + "/chat");
     server.shutdown(1s);

@@ -1,110 +1,17 @@
 // Other people's programs: curl and Python's http.client ask our server; our session asks Python's
 // http.server and nginx. Each is skipped where it is not installed.
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "fibrio/http/session.hpp"
+#include "http/programs.hpp"
 #include "http/server_thread.hpp"
 #include "support/catch.hpp"
 
 using namespace http_test;
 using namespace std::chrono_literals;
 namespace http = fibrio::http;
-namespace fs = std::filesystem;
 
 namespace {
-
-// What a shell command prints; it is killed when it takes too long.
-std::string run(const std::string& command) {
-  std::FILE* pipe = ::popen(("timeout 30 " + command).c_str(), "r");
-  std::string output;
-  char piece[4096];
-  while (const std::size_t count = std::fread(piece, 1, sizeof piece, pipe)) output.append(piece, count);
-  const int status = ::pclose(pipe);
-  return status == 0 ? output : output + "\n(exit status " + std::to_string(WEXITSTATUS(status)) + ")";
-}
-
-void need(const char* program) {
-  if (std::system(("command -v " + std::string(program) + " >/dev/null 2>&1").c_str()) != 0)
-    fibrio::test::skip(program);
-}
-
-class Folder {
- public:
-  Folder() {
-    std::string pattern = (fs::temp_directory_path() / "fibrio_http_XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp");
-    path_ = pattern;
-    for (std::size_t i = 0; i < 3'000'000; ++i) data_ += static_cast<char>(i * 13 + i / 257);
-    write("data.bin", data_);
-  }
-  ~Folder() { fs::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  void write(const std::string& name, const std::string& text) const {
-    std::ofstream(path_ / name, std::ios::binary) << text;
-  }
-  [[nodiscard]] std::string file(const std::string& name) const { return (path_ / name).string(); }
-  [[nodiscard]] std::string path() const { return path_.string(); }
-  [[nodiscard]] const std::string& data() const { return data_; }
-
- private:
-  fs::path path_;
-  std::string data_;
-};
-
-// A server of somebody else's, in a process of its own; the destructor ends it, by pid.
-class Process {
- public:
-  explicit Process(const std::vector<std::string>& arguments) {
-    std::vector<std::string> copy = arguments;
-    std::vector<char*> argv;
-    for (std::string& argument : copy) argv.push_back(argument.data());
-    argv.push_back(nullptr);
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      std::freopen("/dev/null", "w", stdout);
-      std::freopen("/dev/null", "w", stderr);
-      ::execvp(argv[0], argv.data());
-      ::_exit(127);
-    }
-  }
-  ~Process() {
-    ::kill(pid_, SIGTERM);
-    ::waitpid(pid_, nullptr, 0);
-  }
-  Process(const Process&) = delete;
-  Process& operator=(const Process&) = delete;
-
- private:
-  pid_t pid_ = -1;
-};
-
-// A port that was free a moment ago.
-int free_port() {
-  int port = 0;
-  fibrio::net_test::on_loop({1, false}, [&] {
-    port = fibrio::TcpListener::bind(fibrio::Address::parse("127.0.0.1", 0)).local_address().port();
-  });
-  return port;
-}
-
-bool is_up(int port) {
-  return eventually([port] {
-    try {
-      Client client(port);
-      return true;
-    } catch (const std::runtime_error&) {
-      return false;
-    }
-  });
-}
 
 void add_routes(http::Server& server, const Folder& folder) {
   server.files("/files", folder.path());
@@ -126,7 +33,7 @@ void add_routes(http::Server& server, const Folder& folder) {
 }  // namespace
 
 TEST_CASE("curl gets, uploads, asks for ranges, and keeps its connection", "[http]") {
-  need("curl");
+  fibrio::test::need_program("curl");
   const Folder folder;
   ServerThread server([&](http::Server& routes) { add_routes(routes, folder); },
                       {.max_body_bytes = 10'000'000});
@@ -158,7 +65,7 @@ TEST_CASE("curl gets, uploads, asks for ranges, and keeps its connection", "[htt
 }
 
 TEST_CASE("Python's http.client asks our server", "[http]") {
-  need("python3");
+  fibrio::test::need_program("python3");
   const Folder folder;
   ServerThread server([&](http::Server& routes) { add_routes(routes, folder); });
   folder.write("ask.py", R"py(
@@ -182,9 +89,9 @@ print("ok")
 }
 
 TEST_CASE("Our session asks Python's http.server", "[http]") {
-  need("python3");
+  fibrio::test::need_program("python3");
   const Folder folder;
-  fs::create_directory(folder.file("sub"));
+  std::filesystem::create_directory(folder.file("sub"));
   folder.write("sub/index.html", "in sub");
   const int port = free_port();
   const Process process({"python3", "-m", "http.server", "--bind", "127.0.0.1", "--directory", folder.path(),
@@ -202,20 +109,96 @@ TEST_CASE("Our session asks Python's http.server", "[http]") {
   });
 }
 
+TEST_CASE("Our session asks a server of Python's by HTTP/1.1: kept, chunks with extensions, 103, 204",
+          "[http]") {
+  fibrio::test::need_program("python3");
+  const Folder folder;
+  const std::string script = folder.write("serve.py", R"py(
+import hashlib, http.server, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    requests = 0
+    def log_message(self, *arguments): pass
+    def answer(self, body, *fields):
+        self.send_response(200)
+        for name, value in fields: self.send_header(name, value)
+        self.send_header("Content-Length", len(body))
+        self.end_headers()
+        self.wfile.write(body)
+    def do_GET(self):
+        self.requests += 1
+        if self.path == "/count":
+            self.answer(b"%d" % self.requests)
+        elif self.path == "/hints":
+            self.send_response_only(103)
+            self.send_header("Link", "</style.css>; rel=preload")
+            self.end_headers()
+            self.answer(b"the answer itself")
+        elif self.path == "/nothing":
+            self.send_response(204)
+            self.end_headers()
+        else:
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.send_header("Trailer", "X-Sum")
+            self.end_headers()
+            for i in range(1, 300):
+                part = b"%d " % i * i
+                self.wfile.write(b"%X;name=\"a;b\"\r\n%s\r\n" % (len(part), part))
+            self.wfile.write(b"0\r\nX-Sum: none\r\n\r\n")
+    def do_POST(self):
+        self.requests += 1
+        body = b""
+        if self.headers["Transfer-Encoding"] == "chunked":
+            while (size := int(self.rfile.readline(), 16)) > 0:
+                body += self.rfile.read(size)
+                assert self.rfile.readline() == b"\r\n"
+            assert self.rfile.readline() == b"\r\n"
+        else:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(body, ("X-Sum", hashlib.sha256(body).hexdigest()))
+
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+)py");
+  const int port = free_port();
+  const Process process({"python3", script, std::to_string(port)});
+  REQUIRE(is_up(port));
+  const std::string base = "http://127.0.0.1:" + std::to_string(port);
+  const std::string sum = run("sha256sum " + folder.file("data.bin")).substr(0, 64);
+  std::string chunks;
+  for (int i = 1; i < 300; ++i) {
+    for (int n = 0; n < i; ++n) chunks += std::to_string(i) + " ";
+  }
+  fibrio::net_test::on_loops([&] {
+    using fibrio::net_test::expect;
+    http::Session session;
+    expect(session.get(base + "/chunked").read_all() == chunks, "chunks, put together");
+    expect(session.get(base + "/hints").read_all() == "the answer itself", "what follows early hints");
+    const http::ClientResponse nothing = session.get(base + "/nothing");
+    expect(nothing.status() == 204, "no content");
+    for (const bool is_chunked : {false, true}) {
+      http::RequestOptions options;
+      options.stream = [&](http::BodyWriter& out) { out.write(folder.data()); };
+      if (!is_chunked) options.stream_length = folder.data().size();
+      http::ClientResponse answer = session.request("POST", base + "/echo", std::move(options));
+      expect(answer.field("X-Sum") == sum, "it got what was sent");
+      expect(answer.read_all() == folder.data(), "and sent it back");
+    }
+    expect(session.get(base + "/count").read_all() == "6", "all of that on one connection");
+  });
+}
+
 TEST_CASE("Our session asks nginx: kept connections, ranges, redirects, many at once", "[http]") {
-  need("nginx");
+  fibrio::test::need_program("nginx");
   const Folder folder;
   const int port = free_port();
-  folder.write("nginx.conf",
-               "daemon off; master_process off; pid " + folder.file("pid") + "; error_log stderr;\n" +
-                   "events {}\nhttp { access_log off; client_body_temp_path " + folder.file("tmp") +
-                   "; proxy_temp_path " + folder.file("tmp") + "; fastcgi_temp_path " + folder.file("tmp") +
-                   "; uwsgi_temp_path " + folder.file("tmp") + "; scgi_temp_path " + folder.file("tmp") +
-                   ";\nserver { listen 127.0.0.1:" + std::to_string(port) + "; root " + folder.path() +
-                   "; location /old { return 301 /data.bin; }\n" +
-                   "location /chunked { ssi on; ssi_types *; alias " + folder.path() + "; } } }\n");
   folder.write("page.html", "before <!--# echo var=\"no\" default=\"middle\" --> after");
-  const Process process({"nginx", "-c", folder.file("nginx.conf"), "-p", folder.path()});
+  const Process process(nginx_command(
+      folder,
+      "server { listen 127.0.0.1:" + std::to_string(port) +
+          "; location /old { return 301 /data.bin; } location /chunked { ssi on; ssi_types *; alias " +
+          folder.path() + "; } }"));
   REQUIRE(is_up(port));
   const std::string base = "http://127.0.0.1:" + std::to_string(port);
   fibrio::net_test::on_loops([&] {

@@ -1,10 +1,7 @@
 // fibrio::http over fibrio::tls: both plug into each other by one function a side.
 #include <cerrno>
 #include <chrono>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
-#include <vector>
 
 #include "fibrio/http/server.hpp"
 #include "fibrio/http/session.hpp"
@@ -110,16 +107,4 @@ TEST_CASE("A TLS server answers 408, survives plain text, and ends in order", "[
     server.shutdown(1s);
     await(serving);
   });
-}
-
-TEST_CASE("curl asks a server over TLS", "[http]") {
-  if (std::system("command -v curl >/dev/null 2>&1") != 0) fibrio::test::skip("curl");
-  http_test::ServerThread server(add_routes, secure_server());
-  const std::string command = "timeout 20 curl -sSk --max-time 10 --http1.1 -d abc https://127.0.0.1:" +
-                              std::to_string(server.port()) + "/echo";
-  std::FILE* pipe = ::popen(command.c_str(), "r");
-  char output[100];
-  const std::size_t count = std::fread(output, 1, sizeof output, pipe);
-  CHECK(::pclose(pipe) == 0);
-  CHECK(std::string(output, count) == "abc");
 }

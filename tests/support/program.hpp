@@ -1,4 +1,5 @@
-// What: another program, with its output on a pipe; killed at the end if it still runs.
+// What: another program, with its output on a pipe; killed at the end, with those that it started, if it still
+// runs.
 // Threads: one at a time. Every wait blocks, for 30 seconds at most: in tasks call by to_thread.
 #pragma once
 
@@ -32,7 +33,11 @@ class Program {
     std::vector<char*> pointers;
     for (std::string& argument : arguments) pointers.push_back(argument.data());
     pointers.push_back(nullptr);
-    const int error = ::posix_spawnp(&pid_, pointers[0], &actions, nullptr, pointers.data(), environ);
+    posix_spawnattr_t attributes;  // a process group of its own
+    ::posix_spawnattr_init(&attributes);
+    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+    const int error = ::posix_spawnp(&pid_, pointers[0], &actions, &attributes, pointers.data(), environ);
+    ::posix_spawnattr_destroy(&attributes);
     ::posix_spawn_file_actions_destroy(&actions);
     ::close(ends[1]);
     if (error != 0) pid_ = -1;
@@ -41,7 +46,7 @@ class Program {
   Program& operator=(const Program&) = delete;
   ~Program() {
     if (pid_ > 0) {
-      ::kill(pid_, SIGKILL);
+      ::kill(-pid_, SIGKILL);
       ::waitpid(pid_, nullptr, 0);
     }
     ::close(output_);
