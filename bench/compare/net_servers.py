@@ -234,9 +234,10 @@ def versions():
         "nginx": first(r"nginx/([\d.]+)", [shutil.which("nginx") or "/usr/sbin/nginx", "-v"]),
         "Python": first(r"Python ([\d.]+)", [PYTHON, "--version"]),
         "uvloop": first(r"([\d.]+)", [PYTHON, "-c", "import uvloop; print(uvloop.__version__)"]),
+        "OpenSSL": first(r"OpenSSL ([\d.]+)", ["openssl", "version"]),
         "wrk": first(r"wrk (?:debian/)?([\d.]+)", ["wrk", "--version"]),
     }
-    for crate in ("tokio", "hyper", "rustls"):
+    for crate in ("tokio", "hyper", "rustls", "ring"):
         folders = sorted(DEBIAN_CRATES.glob(f"{crate}-[0-9]*"))
         found[crate] = folders[-1].name.split("-", 1)[1] if folders else None
     return {name: version for name, version in found.items() if version}

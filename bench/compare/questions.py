@@ -175,8 +175,8 @@ NETWORK = (
     Question(
         "W17", "HTTP and HTTPS", "µs of the server's CPU per request",
         "GETs with keep-alive, over 64 connections where nothing else is said. TLS 1.3 with AES-128-GCM. Of each answer "
-        "status and body are checked. fibrio is fibrio::http with fibrio::tls (bench/servers/web.cpp), hyper has rustls, "
-        "nginx and fibrio OpenSSL. One worker: server on one CPU, load on the other; two: both on both.",
+        "status and body are checked. fibrio is fibrio::http with fibrio::tls (bench/servers/web.cpp), which has OpenSSL, as "
+        "nginx has; hyper has rustls, if nothing else is said. One worker: server on one CPU, load on the other; two: both on both.",
         shown=_LATENCY, targets=_WEB_TARGETS),
     Question(
         "W18", "TLS handshakes", "µs of the server's CPU per connection",

@@ -23,7 +23,7 @@ source "$root/.ci/setup.sh"
 
 # What only peers need: each may be missing.
 kPeerPackages=(libboost-fiber-dev python3-uvloop librust-tokio-dev librust-async-channel-dev librust-hyper-dev
-  librust-tokio-util-dev librust-tokio-rustls-dev librust-rustls-pemfile-dev wrk nginx openssl)
+  librust-tokio-util-dev librust-tokio-rustls-dev librust-rustls-pemfile-dev librust-tokio-openssl-dev wrk nginx openssl)
 command -v go >/dev/null || kPeerPackages+=(golang-go)
 command -v cargo >/dev/null || kPeerPackages+=(cargo)
 

@@ -12,11 +12,16 @@ from net_servers import build_go, build_rust, find_nginx, find_program
 from turns import side_by_side
 
 MIB = 1024 * 1024
-CRATES = ("tokio", "hyper", "tokio-util", "tokio-rustls", "rustls-pemfile")
+CRATES = ("tokio", "hyper", "tokio-util", "tokio-rustls", "rustls-pemfile", "tokio-openssl", "openssl")
+ONLY_TLS = ("hyper, OpenSSL",)  # without TLS it is the one above it
 PEERS = {
     "fibrio": (lambda context: find_program(context, "server_web"), (1, 2)),
     "nginx": (lambda context: [find_nginx()], (1, 2)),
     "hyper": (lambda context: build_rust(context, "web", "tokio_web", CRATES), (1, 2)),
+    "hyper, OpenSSL": (
+        lambda context: build_rust(context, "web", "tokio_web", CRATES) + ["--tls", "openssl"],
+        (1, 2),
+    ),
     "Go net/http": (lambda context: build_go(context, "net_web"), (1, 2)),
 }
 
@@ -80,6 +85,8 @@ def measure(context, rows, question, variants, unit, figures):
     wanted = list(variants)[:1] if context.get("quick") else variants
 
     def measure_one(server, cpu, variant):
+        if server.peer in ONLY_TLS and not variants[variant][1]:
+            return
         seen = ask(context, load, site, server, cpu, variants[variant])
         rows.add(question, server.peer, server.workers, variant, unit, *figures(seen))
 

@@ -133,13 +133,17 @@ def main():
             assert seen["errors"] == 0 and seen["server_cpu_us"] > 0 and seen["p999_us"] > 0, seen
 
             def one_turn(context, rows, question, peers, workers, variants, measure_one, site):
-                assert set(peers) == {"fibrio", "nginx", "hyper", "Go net/http"} and workers == (1, 2)
+                assert set(peers) == {"fibrio", "nginx", "hyper", "hyper, OpenSSL", "Go net/http"} and workers == (1, 2)
                 assert list(variants) == ["HTTP", "HTTPS"] and site.certificate.exists()
                 measure_one(server, None, "HTTP")
+                server.peer = "hyper, OpenSSL"
+                measure_one(server, None, "HTTP")  # left out
+                measure_one(server, None, "HTTPS")
 
             web.side_by_side = one_turn
             web.net_servers.run_load = lambda *_: '{"requests_per_s": 8, "server_cpu_us": 2000, "p50_us": 1, "errors": 3}'
             web.measure_files(context, rows)
+        assert [key[1:] for key in rows.rows] == [("fake", 1, "HTTP"), ("hyper, OpenSSL", 1, "HTTPS")], rows.rows
         row = rows.rows["W19", "fake", 1, "HTTP"]
         assert row["values"] == [2048] and row["extra"]["mib_per_s"] == [8] and row["extra"]["errors"] == [3], row
     return 1 if failures else 0

@@ -1,17 +1,20 @@
-// Tokio's side of W17, W18 and W19: hyper, with TLS by rustls.
+// Tokio's side of W17, W18 and W19: hyper, with TLS by rustls or by OpenSSL.
 //
-//   web --certificate FILE --key FILE --files FOLDER [--workers N]
+//   web --certificate FILE --key FILE --files FOLDER [--workers N] [--tls rustls|openssl]
 //
 // Prints "listening on 127.0.0.1:P" and "TLS on 127.0.0.1:Q".
 use hyper::header::{HeaderValue, CONTENT_LENGTH, CONTENT_TYPE};
 use hyper::server::conn::Http;
 use hyper::service::service_fn;
 use hyper::{Body, Request, Response, StatusCode};
+use openssl::ssl::{Ssl, SslAcceptor, SslFiletype, SslMethod, SslMode};
 use std::io::{BufReader, Error, Write};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio_openssl::SslStream;
 use tokio_rustls::rustls::{Certificate, PrivateKey, ServerConfig, Ticketer};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::io::ReaderStream;
@@ -72,7 +75,32 @@ where
     Http::new().serve_connection(stream, service).await.ok();
 }
 
-fn tls() -> TlsAcceptor {
+#[derive(Clone)]
+enum Tls {
+    None,
+    Rustls(TlsAcceptor),
+    OpenSsl(SslAcceptor),
+}
+
+fn tls() -> Tls {
+    match argument("--tls").as_deref() {
+        None | Some("rustls") => Tls::Rustls(rustls()),
+        Some("openssl") => Tls::OpenSsl(openssl()),
+        Some(other) => panic!("--tls {}", other),
+    }
+}
+
+fn openssl() -> SslAcceptor {
+    let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).expect("OpenSSL");
+    let path = |name| argument(name).expect(name);
+    builder.set_certificate_chain_file(path("--certificate")).expect("certificate");
+    builder.set_private_key_file(path("--key"), SslFiletype::PEM).expect("key");
+    builder.set_session_id_context(b"web").expect("session id context");
+    builder.set_mode(SslMode::RELEASE_BUFFERS);
+    builder.build()
+}
+
+fn rustls() -> TlsAcceptor {
     let open = |name| {
         let path = argument(name).expect(name);
         BufReader::new(std::fs::File::open(path).expect(name))
@@ -96,16 +124,23 @@ fn listen(what: &str) -> std::net::TcpListener {
     listener
 }
 
-async fn accept(listener: std::net::TcpListener, tls: Option<TlsAcceptor>, folder: Arc<PathBuf>) {
+async fn accept(listener: std::net::TcpListener, tls: Tls, folder: Arc<PathBuf>) {
     let listener = TcpListener::from_std(listener).expect("listener");
     loop {
         if let Ok((stream, _)) = listener.accept().await {
             stream.set_nodelay(true).ok();
             let folder = folder.clone();
             match tls.clone() {
-                None => tokio::spawn(converse(stream, folder)),
-                Some(tls) => tokio::spawn(async move {
-                    if let Ok(stream) = tls.accept(stream).await {
+                Tls::None => tokio::spawn(converse(stream, folder)),
+                Tls::Rustls(acceptor) => tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        converse(stream, folder).await;
+                    }
+                }),
+                Tls::OpenSsl(acceptor) => tokio::spawn(async move {
+                    let ssl = Ssl::new(acceptor.context()).expect("SSL");
+                    let mut stream = SslStream::new(ssl, stream).expect("SSL");
+                    if Pin::new(&mut stream).accept().await.is_ok() {
                         converse(stream, folder).await;
                     }
                 }),
@@ -126,8 +161,8 @@ fn main() {
     };
     let runtime = builder.worker_threads(workers).enable_all().build().expect("runtime");
     runtime.block_on(async {
-        let plain = tokio::spawn(accept(listeners.0, None, folder.clone()));
-        tokio::spawn(accept(listeners.1, Some(tls), folder)).await.ok();
+        let plain = tokio::spawn(accept(listeners.0, Tls::None, folder.clone()));
+        tokio::spawn(accept(listeners.1, tls, folder)).await.ok();
         plain.await.ok();
     });
 }
