@@ -18,13 +18,13 @@ TEST_CASE("A reset ends a request whose stream waits for something else than the
       while (request.find("some") == std::string::npos) request += read_once(stream);
       stream.abort();
     });
-    Event never;
+    Event unset;
     http::Session session;
     http::RequestOptions options;
-    options.stream = [&never](http::BodyWriter& out) {
+    options.stream = [&unset](http::BodyWriter& out) {
       out.write("some");
       out.flush();
-      never.wait();
+      unset.wait();
     };
     const std::string url = "http://127.0.0.1:" + std::to_string(listener.local_address().port()) + "/";
     const int error = error_of([&] { timeout(10s, [&] { (void)session.request("POST", url, options); }); });
