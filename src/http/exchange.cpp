@@ -178,7 +178,12 @@ std::size_t Exchange::receive(std::span<std::byte> space) {
   try {
     return deadline_ ? timeout_at(*deadline_, read_in_time) : read_in_time();
   } catch (const std::system_error&) {
-    if (sender_.state() != nullptr) sender_.wait();  // it fails as well, if it did not before
+    // The sender fails as well, if it did not before; but the user's stream may be waiting for anything.
+    if (is_sending()) {
+      lease_->stream->abort();
+      sender_.cancel();
+      sender_.wait();
+    }
     if (outgoing_->failure) std::rethrow_exception(outgoing_->failure);
     throw;
   }

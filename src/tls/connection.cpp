@@ -29,6 +29,16 @@ std::string seconds_text(Duration time) {
   return text + " s";
 }
 
+// 0 if the peer has reset the connection already: then the first call of the handshake says so.
+std::uint16_t peer_port(const ByteStream& transport) {
+  try {
+    return transport.peer_address().port();
+  } catch (const std::system_error& error) {
+    if (error.code() != std::errc::not_connected) throw;
+    return 0;
+  }
+}
+
 }  // namespace
 
 Connection::Connection(std::unique_ptr<ByteStream> transport, const Context& context,
@@ -36,7 +46,7 @@ Connection::Connection(std::unique_ptr<ByteStream> transport, const Context& con
                        std::span<const std::byte> received)
     : transport_(std::move(transport)),
       engine_(ContextImpl::of(context), server_hostname,
-              context.is_server() ? std::uint16_t{0} : transport_->peer_address().port(), received),
+              context.is_server() ? std::uint16_t{0} : peer_port(*transport_), received),
       options_(options),
       is_client_(!context.is_server()) {}
 

@@ -229,6 +229,7 @@ class Run {
   static http::RequestOptions options_of(const Work& work) {
     http::RequestOptions options;
     options.fields.add("X-Id", std::to_string(work.id));
+    if (work.expects_continue) options.fields.add("Expect", "100-continue");
     if (work.gives_up_after_ms >= 0) options.timeout = std::chrono::milliseconds(work.gives_up_after_ms);
     if (work.upload == Upload::kText) options.body = work.upload_data();
     if (work.upload == Upload::kStream || work.upload == Upload::kSizedStream) {

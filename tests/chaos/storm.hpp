@@ -27,6 +27,16 @@ inline ProxyCounts storm(HttpLoad load, std::uint64_t requests) {
   return counts;
 }
 
+// Names the seed in what a body throws that expected something else.
+template <class Body>
+void with_seed(std::uint64_t seed, Body body) {
+  try {
+    body();
+  } catch (const net_test::ExpectationFailed& failure) {
+    throw net_test::ExpectationFailed("seed " + std::to_string(seed) + ": " + failure.what());
+  }
+}
+
 // Pauses as long as timeouts: for virtual time.
 inline PlanOptions long_pauses(std::uint64_t seed) {
   return {.seed = seed, .max_delay = std::chrono::seconds(2), .max_stall = std::chrono::seconds(20)};

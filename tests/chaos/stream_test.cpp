@@ -8,6 +8,7 @@
 
 #include "chaos/message.hpp"
 #include "chaos/proxy.hpp"
+#include "chaos/storm.hpp"
 #include "chaos/work.hpp"
 #include "support/net_loops.hpp"
 
@@ -124,7 +125,9 @@ TEST_CASE("Frames and lines through a chaos proxy come whole, or a reader throws
     for (std::uint64_t i = 0; i < 32; ++i) {
       clients.push_back(create_task([&, i] { ask(proxy.port(), seed, i, 40 / kSlowdown, tally); }));
     }
-    for (auto& client : clients) await(client);
+    chaos::with_seed(seed, [&] {
+      for (auto& client : clients) await(client);
+    });
     proxy.wait_closed();
     server.close();
     server.wait_closed();

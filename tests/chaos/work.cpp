@@ -53,6 +53,7 @@ Work work_of(std::uint64_t seed, std::uint64_t id) {
     work.upload = kUploads[random.below(kUploads.size())];
     work.upload_bytes = body_size(random);
     work.is_answered_early = random.one_in(12);
+    work.expects_continue = random.one_in(30);
   }
   constexpr std::array kAnswers = {Answer::kText,        Answer::kText,      Answer::kText,   Answer::kText,
                                    Answer::kText,        Answer::kStream,    Answer::kStream, Answer::kStream,

@@ -28,8 +28,9 @@ struct Work {
   Answer answer = Answer::kText;
   std::size_t answer_bytes = 0;
   bool is_answered_early = false;  // its body is left unread
-  int gives_up_after_ms = -1;      // the client's patience; negative: as long as it takes
-  bool drops_answer = false;       // the client reads only some of it
+  bool expects_continue = false;
+  int gives_up_after_ms = -1;  // the client's patience; negative: as long as it takes
+  bool drops_answer = false;   // the client reads only some of it
 
   [[nodiscard]] std::string upload_data() const { return data_of(2 * id, upload_bytes); }
   [[nodiscard]] std::string answer_data() const { return data_of(2 * id + 1, answer_bytes); }

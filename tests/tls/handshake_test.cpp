@@ -388,6 +388,27 @@ TEST_CASE("A connection that ends, at whatever byte of the handshake, fails it w
   });
 }
 
+TEST_CASE("A handshake on a connection that was reset before it began fails with the error of a reset",
+          "[tls]") {
+  on_loops([] {
+    for (const bool is_client : {true, false}) {
+      StreamPair pair = connect_pair();
+      TcpStream& ours = is_client ? pair.client : pair.server;
+      (is_client ? pair.server : pair.client).abort();
+      wait_until([&] { return error_of([&] { (void)ours.peer_address(); }) == ENOTCONN; }, "the reset");
+      const int error = error_of([&] {
+        auto transport = make_byte_stream(std::move(ours));
+        if (is_client) {
+          (void)tls::handshake(std::move(transport), tls::Context::client(client_options()), "localhost");
+        } else {
+          (void)tls::accept(std::move(transport), tls::Context::server(server_options()));
+        }
+      });
+      expect(error == ECONNRESET || error == EPIPE, "errno " + std::to_string(error));
+    }
+  });
+}
+
 // asyncio: test_sslproto BaseStartTLS.test_start_tls_client_corrupted_ssl
 // asyncio: test_ssl TestSSL.test_start_tls_client_corrupted_ssl
 TEST_CASE("Garbage instead of TLS is a tls::Error, before and after the handshake", "[tls]") {
