@@ -116,6 +116,7 @@ class Connection final : private detail::BodySource, private BodyWriter {
     enter(Phase::kBusy);
     body_deadline_ = 0;
     Response response = call_handler();
+    is_handling_ = false;
     ++requests_;
     entry_.count_request();
     bool keep_alive = request_.keep_alive() && !response.close && !is_body_bad_ && !entry_.is_stopped() &&
@@ -133,16 +134,12 @@ class Connection final : private detail::BodySource, private BodyWriter {
   Response call_handler() {
     const Router::Route& route = state_.router.find(request_);
     if (!route.is_quick) flush();
+    is_handling_ = true;
     try {
-      is_handling_ = true;
-      Response response = route.handler(request_);
-      is_handling_ = false;
-      return response;
+      return route.handler(request_);
     } catch (const HttpError& error) {
-      is_handling_ = false;
       return error_response_of(error);
     } catch (const std::exception& error) {
-      is_handling_ = false;
       if (is_peer_gone_) throw;
       report("an exception in the handler of " + request_.method() + " " + std::string(request_.path()));
       return error_response(500);

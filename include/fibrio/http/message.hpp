@@ -58,7 +58,7 @@ class Request {
   [[nodiscard]] const std::string& method() const noexcept { return method_; }  // "GET"
   // Path and query as they came, percent-encoded, beginning with "/" (or "*", for OPTIONS).
   [[nodiscard]] const std::string& target() const noexcept { return target_; }
-  [[nodiscard]] std::string_view path() const noexcept;
+  [[nodiscard]] std::string_view path() const noexcept { return {target_.data(), path_size_}; }
   [[nodiscard]] std::string_view query() const noexcept;  // without "?"
   // The first value of `name` in the query, decoded; nothing if it is not there.
   [[nodiscard]] std::optional<std::string> query(std::string_view name) const;
@@ -88,6 +88,7 @@ class Request {
 
   std::string method_;
   std::string target_;
+  std::size_t path_size_ = 0;
   Fields fields_;
   std::vector<std::pair<std::string_view, std::string>> parameters_;  // names: views into the pattern
   std::optional<std::uint64_t> content_length_;
