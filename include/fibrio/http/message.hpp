@@ -111,6 +111,11 @@ class BodyWriter {
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
   // Sends what was collected.
   virtual void flush() = 0;
+  // Writes `count` bytes of `file`, a regular file, from `offset` on, or less if it ends before; returns how
+  // many. Sent by the kernel (sendfile), which waits for the disk on this worker, if it goes over a plain
+  // connection of a server and not in chunks; else read on the default executor and copied. Waits, Cancel,
+  // Throws: as write; std::system_error if the file cannot be read.
+  virtual std::uint64_t send_file(int file, std::uint64_t offset, std::uint64_t count);
 
  protected:
   ~BodyWriter() = default;
