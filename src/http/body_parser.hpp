@@ -14,6 +14,8 @@
 #include <functional>
 #include <span>
 
+#include "fibrio/http/fields.hpp"
+
 namespace fibrio::http {
 
 namespace beast_http = boost::beast::http;
@@ -30,6 +32,16 @@ class BodyParser : public beast_http::basic_parser<kIsRequest> {
   std::size_t feed(std::span<const char> input, ErrorCode& error) {
     input_ = input;
     return this->put(boost::asio::const_buffer(input.data(), input.size()), error);
+  }
+
+  // The same for a header; appends the fields that were complete to `fields`, as they came.
+  std::size_t feed_header(std::span<const char> input, Fields& fields, ErrorCode& error) {
+    fields_begin_ = input.data();
+    const std::size_t count = feed(input, error);
+    const char* end = input.data() + count;
+    if (this->is_header_done()) end -= sizeof("\r\n") - 1;  // the empty line behind them
+    if (end > fields_begin_) fields.add_parsed({fields_begin_, end});
+    return count;
   }
 
   // Moves body bytes from `input` to `target` until one of them is used up, or the body ends. `target` may be
@@ -54,6 +66,9 @@ class BodyParser : public beast_http::basic_parser<kIsRequest> {
   }
 
  protected:
+  // To be called for the first line of a header, which ends there: the fields begin behind it.
+  void set_first_line_end(const char* end) { fields_begin_ = end; }
+
   // True if the field was folded over several lines: obsolete, and a way to hide one.
   [[nodiscard]] bool is_folded(View name, View value) const {
     const char* const end = name.data() + name.size();
@@ -89,6 +104,7 @@ class BodyParser : public beast_http::basic_parser<kIsRequest> {
   }
 
   std::span<const char> input_;
+  const char* fields_begin_ = nullptr;
   std::span<std::byte> target_;
   std::size_t filled_ = 0;
   bool in_chunk_ = false;

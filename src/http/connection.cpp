@@ -29,6 +29,8 @@ using Framing = ResponseWriter::Framing;
 constexpr std::size_t kMinFullBuffer = 16 * 1024;
 // A body that its handler did not read is read for it up to this length; beyond, closing is cheaper.
 constexpr std::uint64_t kMaxDropped = 64 * 1024;
+// A piece of a file, for which its reader has write_timeout.
+constexpr std::uint64_t kFilePiece = 256 * 1024;
 // Plain bodies go straight to a buffer of this size.
 constexpr std::size_t kDirectRead = 4096;
 
@@ -116,6 +118,7 @@ class Connection final : private detail::BodySource, private BodyWriter {
     enter(Phase::kBusy);
     body_deadline_ = 0;
     Response response = call_handler();
+    is_handling_ = false;
     ++requests_;
     entry_.count_request();
     bool keep_alive = request_.keep_alive() && !response.close && !is_body_bad_ && !entry_.is_stopped() &&
@@ -133,16 +136,12 @@ class Connection final : private detail::BodySource, private BodyWriter {
   Response call_handler() {
     const Router::Route& route = state_.router.find(request_);
     if (!route.is_quick) flush();
+    is_handling_ = true;
     try {
-      is_handling_ = true;
-      Response response = route.handler(request_);
-      is_handling_ = false;
-      return response;
+      return route.handler(request_);
     } catch (const HttpError& error) {
-      is_handling_ = false;
       return error_response_of(error);
     } catch (const std::exception& error) {
-      is_handling_ = false;
       if (is_peer_gone_) throw;
       report("an exception in the handler of " + request_.method() + " " + std::string(request_.path()));
       return error_response(500);
@@ -245,16 +244,45 @@ class Connection final : private detail::BodySource, private BodyWriter {
     enter(Phase::kBusy);
   }
 
-  // Sends what is in `output_`, and then `more`.
-  void send_with(std::span<const std::byte> more) {
+  // Calls what sends a piece.
+  template <class Send>
+  auto send_in_time(Send&& send) {
     enter(Phase::kWriting);
     try {
-      const auto first = std::as_bytes(std::span(output_.data()));
-      more.empty() ? stream_->write_all(first) : stream_->write_all(first, more);
-    } catch (const std::system_error&) {
-      is_peer_gone_ = true;
+      return send();
+    } catch (const std::system_error& error) {
+      // What cannot be read, or is no file, is the handler's affair.
+      is_peer_gone_ = error.code() != std::errc::io_error && error.code() != std::errc::bad_file_descriptor;
       throw;
     }
+  }
+
+  std::uint64_t send_file(int file, std::uint64_t offset, std::uint64_t count) override {
+    // A stream of make_stream's could only copy, and would wait for the disk meanwhile.
+    if (writer_framing_ == Framing::kChunked || state_.options.make_stream) {
+      return BodyWriter::send_file(file, offset, count);
+    }
+    if (writer_framing_ == Framing::kLength && count > writer_left_)
+      throw std::length_error("http: a stream wrote more than its stream_length");
+    flush();
+    std::uint64_t sent = 0;
+    while (sent < count) {
+      const std::uint64_t piece = std::min(count - sent, kFilePiece);
+      const std::uint64_t done = send_in_time([&] { return stream_->send_file(file, offset + sent, piece); });
+      sent += done;
+      if (done < piece) break;
+    }
+    if (writer_framing_ == Framing::kLength) writer_left_ -= sent;
+    enter(Phase::kBusy);
+    return sent;
+  }
+
+  // Sends what is in `output_`, and then `more`.
+  void send_with(std::span<const std::byte> more) {
+    send_in_time([&] {
+      const auto first = std::as_bytes(std::span(output_.data()));
+      more.empty() ? stream_->write_all(first) : stream_->write_all(first, more);
+    });
     output_.clear();
   }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <string>
 
 #include "http/text.hpp"
 
@@ -14,23 +15,25 @@ void check_name(std::string_view name) {
 }
 
 void check_value(std::string_view name, std::string_view value) {
-  unsigned found = 0;  // summed up, not looked for: the loop has no branches, and there seldom is one
-  for (const char c : value) {
-    const auto byte = static_cast<unsigned char>(c);
-    found |= static_cast<unsigned>(byte < ' ') & static_cast<unsigned>(byte != '\t');
-    found |= static_cast<unsigned>(byte == 0x7f);
-  }
-  if (found != 0)
+  if (!is_field_text(value))
     throw std::invalid_argument("http: a control character in the value of " + std::string(name));
 }
 
 }  // namespace
 
+void detail::Text::grow(std::size_t count) {
+  const std::size_t capacity = std::max(2 * capacity_, size_ + count);
+  auto larger = std::make_unique_for_overwrite<char[]>(capacity);
+  std::memcpy(larger.get(), data(), size_);
+  heap_ = std::move(larger);
+  capacity_ = capacity;
+}
+
 void Fields::Iterator::read() noexcept {
   if (rest_.empty()) return;
   const std::size_t colon = rest_.find(':');
   const std::size_t end = rest_.find('\r', colon);
-  field_ = {rest_.substr(0, colon), rest_.substr(colon + 2, end - colon - 2)};
+  field_ = {rest_.substr(0, colon), trim(rest_.substr(colon + 1, end - colon - 1))};
   length_ = end + 2;
 }
 
@@ -41,13 +44,12 @@ Fields::Fields(std::initializer_list<std::pair<std::string_view, std::string_vie
 void Fields::add(std::string_view name, std::string_view value) {
   check_name(name);
   check_value(name, value);
-  add_parsed(name, trim(value));
+  add_checked(name, trim(value));
 }
 
-void Fields::add_parsed(std::string_view name, std::string_view value) {
-  const std::size_t start = text_.size();
-  text_.resize(start + name.size() + value.size() + 4);
-  char* place = std::copy(name.begin(), name.end(), text_.data() + start);
+void Fields::add_checked(std::string_view name, std::string_view value) {
+  char* place = text_.extend(name.size() + value.size() + 4);
+  place = std::copy(name.begin(), name.end(), place);
   *place++ = ':';
   *place++ = ' ';
   place = std::copy(value.begin(), value.end(), place);
@@ -74,7 +76,7 @@ bool Fields::is_framing(std::string_view name) noexcept {
 void Fields::set_content_type(std::string_view value) {
   check_value("Content-Type", value);
   if (empty()) {
-    add_parsed("Content-Type", value);
+    add_checked("Content-Type", value);
   } else {
     set("Content-Type", value);
   }
@@ -83,28 +85,25 @@ void Fields::set_content_type(std::string_view value) {
 void Fields::set(std::string_view name, std::string_view value) {
   check_name(name);
   check_value(name, value);
-  std::string others;  // `name` or `value` may be views into our own text
+  Fields others;  // `name` or `value` may be views into our own text
   for (const Field& field : *this) {
-    if (!equals_without_case(field.name, name)) {
-      others.append(field.name).append(": ").append(field.value).append("\r\n");
-    }
+    if (!equals_without_case(field.name, name)) others.add_checked(field.name, field.value);
   }
-  others.append(name).append(": ").append(trim(value)).append("\r\n");
-  may_frame_ = may_frame_ || is_framing(name);
-  text_ = std::move(others);
+  others.add_checked(name, trim(value));
+  *this = std::move(others);
 }
 
 std::size_t Fields::erase(std::string_view name) {
-  std::string others;
+  Fields others;
   std::size_t count = 0;
   for (const Field& field : *this) {
     if (equals_without_case(field.name, name)) {
       ++count;
     } else {
-      others.append(field.name).append(": ").append(field.value).append("\r\n");
+      others.add_checked(field.name, field.value);
     }
   }
-  if (count > 0) text_ = std::move(others);
+  if (count > 0) *this = std::move(others);
   return count;
 }
 

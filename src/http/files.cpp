@@ -225,20 +225,6 @@ bool wants_range(const Request& request, const File& file) {
   return condition.empty() || condition == file.etag || parse_date(condition) == file.modified;
 }
 
-void send_file(BodyWriter& out, const SharedFd& fd, Range range) {
-  // Shared with the thread, which goes on if this task is cancelled.
-  const auto block = std::make_shared<std::string>();
-  while (range.length > 0) {
-    block->resize(static_cast<std::size_t>(std::min<std::uint64_t>(range.length, kBlock)));
-    const std::size_t count = to_thread(
-        [fd, block, begin = range.begin] { return read_at(fd->get(), begin, block->data(), block->size()); });
-    if (count == 0) return;  // it was cut: the stream is shorter than it was to be, which ends the connection
-    out.write(std::string_view(*block).substr(0, count));
-    range.begin += count;
-    range.length -= count;
-  }
-}
-
 Response respond(const Request& request, File file, std::string_view path) {
   if (file.fd == nullptr) return error_response(404);
   Response response;
@@ -275,12 +261,33 @@ Response respond(const Request& request, File file, std::string_view path) {
     }
   } else {
     response.stream_length = range.length;
-    response.stream = [fd = std::move(file.fd), range](BodyWriter& out) { send_file(out, fd, range); };
+    // If it was cut meanwhile, the stream is shorter than it was to be, which ends the connection.
+    response.stream = [fd = std::move(file.fd), range](BodyWriter& out) {
+      out.send_file(fd->get(), range.begin, range.length);
+    };
   }
   return response;
 }
 
 }  // namespace
+
+std::uint64_t BodyWriter::send_file(int file, std::uint64_t offset, std::uint64_t count) {
+  // Shared with the thread, which goes on if this task is cancelled: also the file, whose owner may then
+  // close it.
+  const auto fd = std::make_shared<Fd>(::fcntl(file, F_DUPFD_CLOEXEC, 0));
+  if (fd->get() < 0) throw std::system_error(errno, std::system_category(), "fcntl(F_DUPFD_CLOEXEC)");
+  const auto block = std::make_shared<std::string>();
+  std::uint64_t sent = 0;
+  while (sent < count) {
+    block->resize(static_cast<std::size_t>(std::min<std::uint64_t>(count - sent, kBlock)));
+    const std::size_t found = to_thread(
+        [fd, block, at = offset + sent] { return read_at(fd->get(), at, block->data(), block->size()); });
+    if (found == 0) break;
+    write(std::string_view(*block).substr(0, found));
+    sent += found;
+  }
+  return sent;
+}
 
 Response file_response(const Request& request, const std::string& path) {
   return respond(request, to_thread([path] { return examine(::open(path.c_str(), kOpen)); }), path);

@@ -25,13 +25,8 @@ HttpError::HttpError(unsigned status, const std::string& text)
   if (status < 400 || status > 599) throw std::invalid_argument("HttpError: a status from 400 to 599");
 }
 
-std::string_view Request::path() const noexcept {
-  return std::string_view(target_).substr(0, target_.find('?'));
-}
-
 std::string_view Request::query() const noexcept {
-  const std::size_t mark = target_.find('?');
-  return mark == std::string::npos ? std::string_view() : std::string_view(target_).substr(mark + 1);
+  return std::string_view(target_).substr(std::min(path_size_ + 1, target_.size()));
 }
 
 std::optional<std::string> Request::query(std::string_view name) const {

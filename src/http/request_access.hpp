@@ -1,13 +1,20 @@
 // What: the connection's hands on a Request.
 #pragma once
 
+#include <algorithm>
+#include <string>
+#include <string_view>
+
 #include "fibrio/http/message.hpp"
 
 namespace fibrio::http::detail {
 
 struct RequestAccess {
   static std::string& method(Request& request) { return request.method_; }
-  static std::string& target(Request& request) { return request.target_; }
+  static void set_target(Request& request, std::string_view target) {
+    request.target_ = target;
+    request.path_size_ = std::min(target.find('?'), target.size());
+  }
   static Fields& fields(Request& request) { return request.fields_; }
   static auto& parameters(Request& request) { return request.parameters_; }
   static auto& content_length(Request& request) { return request.content_length_; }

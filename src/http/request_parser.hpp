@@ -39,7 +39,7 @@ class RequestParser {
     const std::span<const char> rest = input.subspan(used);
     if (rest.empty()) return Progress::kNeedMore;
     Callbacks::ErrorCode error;
-    const std::size_t count = parser_->feed(rest, error);
+    const std::size_t count = parser_->feed_header(rest, Access::fields(request_), error);
     used += count;
     if (error && error != Callbacks::Error::need_more) return fail(error);
     if (parser_->is_header_done()) {
@@ -66,8 +66,6 @@ class RequestParser {
 
   // Makes ready for the next request; the last one is gone then.
   void reset() {
-    Access::method(request_).clear();
-    Access::target(request_).clear();
     Access::fields(request_).clear();
     Access::parameters(request_).clear();
     status_ = 400;
@@ -104,12 +102,14 @@ class RequestParser {
    private:
     void on_request_impl(beast_http::verb, View method, View target, int version, ErrorCode& error) override {
       header_bytes_ += method.size() + target.size() + sizeof("  HTTP/1.1\r\n");
+      set_first_line_end(target.end() + sizeof(" HTTP/1.1\r\n") - 1);
       Access::version(owner_.request_) = version;
-      Access::method(owner_.request_).assign(method.data(), method.size());
+      std::string& kept = Access::method(owner_.request_);  // the last one's, and most often the same
+      if (const std::string_view text(method.data(), method.size()); text != kept) kept = text;
       std::string_view path(target.data(), target.size());
       if (path.find('#') != std::string_view::npos) return refuse(400, error);
       if (path.starts_with('/')) {
-        Access::target(owner_.request_).assign(path);
+        Access::set_target(owner_.request_, path);
       } else {
         take_other_target(method, path, error);
       }
@@ -118,19 +118,16 @@ class RequestParser {
     // Absolute form, as to a proxy, of which the path is what counts; "*"; the form of CONNECT.
     void take_other_target(View method, std::string_view text, ErrorCode& error) {
       if (method == "CONNECT") return refuse(501, error);
-      std::string& target = Access::target(owner_.request_);
       for (const std::string_view scheme : {"http://", "https://"}) {
         if (!text.starts_with(scheme)) continue;
         text.remove_prefix(scheme.size());
         const std::size_t end = std::min(text.find_first_of("/?"), text.size());
         if (!is_host(text.substr(0, end))) return refuse(400, error);
         text.remove_prefix(end);
-        if (!text.starts_with('/')) target = "/";
-        target.append(text);
-        return;
+        return Access::set_target(owner_.request_, (text.starts_with('/') ? "" : "/") + std::string(text));
       }
       if (text != "*" || method != "OPTIONS") return refuse(400, error);
-      target = text;
+      Access::set_target(owner_.request_, text);
     }
 
     void on_response_impl(int, View, int, ErrorCode&) override {}  // never called for requests
@@ -166,7 +163,6 @@ class RequestParser {
         default:
           break;
       }
-      Access::fields(owner_.request_).add_parsed({name.data(), name.size()}, text);
     }
 
     void on_header_impl(ErrorCode& error) override {

@@ -28,7 +28,7 @@ class ResponseParser final : public BodyParser<false> {
     used = 0;
     if (input.empty()) return true;
     ErrorCode error;
-    used = feed(input, error);
+    used = feed_header(input, fields_, error);
     if (error && error != Error::need_more) return false;
     return is_header_done() || header_bytes_ + input.size() - used <= max_header_bytes_;
   }
@@ -46,6 +46,7 @@ class ResponseParser final : public BodyParser<false> {
     status_ = static_cast<unsigned>(status);
     version_ = version;
     header_bytes_ += reason.size() + sizeof("HTTP/1.1 200 \r\n");
+    set_first_line_end(reason.end() + sizeof("\r\n") - 1);
   }
 
   void on_field_impl(beast_http::field field, View name, View value, ErrorCode& error) override {
@@ -57,11 +58,7 @@ class ResponseParser final : public BodyParser<false> {
     } else if (field == beast_http::field::transfer_encoding && !is_header_done()) {
       is_bad = is_bad || version_ < 11 || !equals_without_case(text, "chunked");
     }
-    if (is_bad) {
-      error = Error::bad_field;
-    } else if (!is_header_done()) {  // trailers are passed over
-      fields_.add_parsed({name.data(), name.size()}, text);
-    }
+    if (is_bad) error = Error::bad_field;
   }
 
   void on_header_impl(ErrorCode&) override {}

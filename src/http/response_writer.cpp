@@ -49,10 +49,8 @@ void ResponseWriter::begin(const Response& response, Style style, std::uint64_t 
     date_ = "Date: " + format_date(unix_time) + "\r\n";
     date_time_ = unix_time;
   }
-  const std::size_t start = buffer_.size();
   // Room for the most, once; appending piece by piece would ask for room each time.
-  buffer_.resize(start + kMaxHeader + response.fields.text().size());
-  Cursor out(buffer_.data() + start);
+  Cursor out(buffer_.extend(kMaxHeader + response.fields.text().size()));
   if (response.status == 200) {
     out << "HTTP/1.1 200 OK\r\n";
   } else {
@@ -70,14 +68,15 @@ void ResponseWriter::begin(const Response& response, Style style, std::uint64_t 
     out << "Connection: keep-alive\r\n";
   }
   out << "\r\n";
-  buffer_.resize(static_cast<std::size_t>(out.place() - buffer_.data()));
+  buffer_.truncate(static_cast<std::size_t>(out.place() - buffer_.view().data()));
 }
 
 void ResponseWriter::append_chunk_head(std::size_t size) {
   char digits[16];
   const auto [end, error] = std::to_chars(digits, digits + sizeof digits, size, 16);
   static_cast<void>(error);  // 16 digits are enough
-  buffer_.append(digits, end).append("\r\n");
+  append({digits, end});
+  append("\r\n");
 }
 
 }  // namespace fibrio::http

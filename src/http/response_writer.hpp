@@ -26,15 +26,15 @@ class ResponseWriter {
 
   // Appends a header.
   void begin(const Response& response, Style style, std::uint64_t length, std::int64_t unix_time);
-  void append(std::string_view bytes) { buffer_ += bytes; }
+  void append(std::string_view bytes) { buffer_.append(bytes); }
   // Appends a chunk's size line for `size` bytes; kChunkEnd goes behind them.
   void append_chunk_head(std::size_t size);
   static constexpr std::string_view kChunkEnd = "\r\n";
   static constexpr std::string_view kLastChunk = "0\r\n\r\n";
   static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
-  [[nodiscard]] std::string_view data() const { return buffer_; }
-  [[nodiscard]] bool empty() const { return buffer_.empty(); }
+  [[nodiscard]] std::string_view data() const { return buffer_.view(); }
+  [[nodiscard]] bool empty() const { return buffer_.size() == 0; }
   void clear() { buffer_.clear(); }
 
   // A body from this size on is sent from where it lies, not copied.
@@ -44,7 +44,7 @@ class ResponseWriter {
   [[nodiscard]] bool is_full() const { return buffer_.size() >= kHighWater; }
 
  private:
-  std::string buffer_;
+  detail::Text buffer_;
   std::string date_;  // "Date: ...\r\n", made anew once a second
   std::int64_t date_time_ = -1;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <ctime>
 #include <limits>
 
@@ -25,6 +26,14 @@ constexpr CharSet make_set(std::string_view others) {
   return set;
 }
 
+// All but control characters; a tab is none here.
+constexpr CharSet make_text_set() {
+  CharSet set{};
+  for (std::size_t i = 0; i < set.size(); ++i) set[i] = (i >= ' ' && i != 0x7f) || i == '\t';
+  return set;
+}
+
+constexpr CharSet kFieldText = make_text_set();
 constexpr CharSet kToken = make_set("!#$%&'*+-.^_`|~");
 constexpr CharSet kUnreserved = make_set("-._~");
 constexpr CharSet kHost = make_set("-._~%!$&'()*+,;=");  // a reg-name
@@ -48,6 +57,8 @@ bool equals_without_case(std::string_view a, std::string_view b) noexcept {
 }
 
 bool is_token(std::string_view text) noexcept { return !text.empty() && all_in(text, kToken); }
+
+bool is_field_text(std::string_view text) noexcept { return all_in(text, kFieldText); }
 
 std::string_view trim(std::string_view text) noexcept {
   const std::size_t begin = text.find_first_not_of(" \t");
@@ -109,17 +120,31 @@ std::string percent_encode(std::string_view text) {
   return encoded;
 }
 
+// By hand: every connection writes one per second, and strftime takes 3,600 instructions (and a locale).
 std::string format_date(std::int64_t unix_time) {
-  const std::time_t time = unix_time;
-  std::tm parts{};
-  ::gmtime_r(&time, &parts);
-  char rest[40];  // digits only: the locale, which strftime's names depend on, has no part in it
-  const std::string day(kDays[static_cast<std::size_t>(parts.tm_wday)]);
-  const std::string month(kMonths[static_cast<std::size_t>(parts.tm_mon)]);
-  const auto put = [&](const char* format) {
-    return std::string(rest, std::strftime(rest, sizeof rest, format, &parts));
+  namespace chrono = std::chrono;
+  constexpr std::int64_t kFirst = -62'167'219'200;  // of the year 0
+  constexpr std::int64_t kLast = 253'402'300'799;   // of the year 9999
+  const chrono::sys_seconds time(chrono::seconds(std::clamp(unix_time, kFirst, kLast)));
+  const chrono::sys_days day = chrono::floor<chrono::days>(time);
+  const chrono::year_month_day date(day);
+  const chrono::hh_mm_ss clock(time - day);
+  std::string text = "Sun, 06 Nov 1994 08:49:37 GMT";
+  const auto put_name = [&text](std::size_t at, std::string_view name) { name.copy(&text[at], name.size()); };
+  const auto put_number = [&text](std::size_t at, unsigned number) {
+    text[at] = kDigits[number / 10];
+    text[at + 1] = kDigits[number % 10];
   };
-  return day + put(", %d ") + month + put(" %Y %H:%M:%S GMT");
+  const auto year = static_cast<unsigned>(static_cast<int>(date.year()));
+  put_name(0, kDays[chrono::weekday(day).c_encoding()]);
+  put_number(5, static_cast<unsigned>(date.day()));
+  put_name(8, kMonths[static_cast<unsigned>(date.month()) - 1]);
+  put_number(12, year / 100);
+  put_number(14, year % 100);
+  put_number(17, static_cast<unsigned>(clock.hours().count()));
+  put_number(20, static_cast<unsigned>(clock.minutes().count()));
+  put_number(23, static_cast<unsigned>(clock.seconds().count()));
+  return text;
 }
 
 std::optional<std::int64_t> parse_date(std::string_view text) {

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <span>
@@ -34,6 +36,9 @@ class UpgradedStream final : public ByteStream {
   void write_all(std::span<const std::byte> data) override { stream_.write_all(data); }
   void write_all(std::span<const std::byte> first, std::span<const std::byte> second) override {
     stream_.write_all(first, second);
+  }
+  std::uint64_t send_file(int file, std::uint64_t offset, std::uint64_t count) override {
+    return stream_.send_file(file, offset, count);
   }
   [[nodiscard]] bool can_shutdown_write() const noexcept override { return stream_.can_shutdown_write(); }
   void shutdown_write() override { stream_.shutdown_write(); }

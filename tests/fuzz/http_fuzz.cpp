@@ -81,8 +81,8 @@ std::vector<std::string> requests(std::string_view input, unsigned seed) {
       body.append(reinterpret_cast<const char*>(target), count);
       require(body.size() <= 4096, "a body keeps its limit");
       if (progress == RequestParser::Progress::kDone) {
-        found.push_back(request.method() + " " + request.target() + "\n" + request.fields().text() + "\n" +
-                        body);
+        found.push_back(request.method() + " " + request.target() + "\n" +
+                        std::string(request.fields().text()) + "\n" + body);
         parser.reset();
         is_in_body = false;
         if (found.size() > 50) return found;
@@ -124,7 +124,7 @@ std::string response(std::string_view input, unsigned seed) {
     parser.put_eof(error);
     require(!error, "the end of the connection ends the body");
   }
-  return std::to_string(parser.status()) + "\n" + parser.fields().text() + "\n" + body;
+  return std::to_string(parser.status()) + "\n" + std::string(parser.fields().text()) + "\n" + body;
 }
 
 // The headers of frames, put together again.

@@ -1,8 +1,10 @@
 // Header fields, and the small rules of HTTP's texts.
 #include "fibrio/http/fields.hpp"
 
+#include <limits>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "http/text.hpp"
@@ -37,6 +39,42 @@ TEST_CASE("Fields keep their order and are found without case", "[http]") {
   CHECK(fields.begin() == fields.end());
 }
 
+TEST_CASE("Fields that were received keep their text and lose nothing when they are changed", "[http]") {
+  Fields fields;
+  fields.add_parsed("A:1\r\nB: \t two \t\r\nC:\r\n");
+  fields.add_parsed("Connection:close\r\n");
+  CHECK(fields.text() == "A:1\r\nB: \t two \t\r\nC:\r\nConnection:close\r\n");
+  CHECK(fields.get("a") == "1");
+  CHECK(fields.get("b") == "two");
+  CHECK(fields.contains("C"));
+  CHECK(fields.get("c") == "");
+  CHECK(fields.may_frame());
+  CHECK(fields.erase("connection") == 1);
+  CHECK(fields.text() == "A: 1\r\nB: two\r\nC: \r\n");
+  CHECK_FALSE(fields.may_frame());
+}
+
+TEST_CASE("Fields are copied and moved, short ones and long ones", "[http]") {
+  for (const std::size_t size : {1U, 50U, 96U, 97U, 5000U}) {
+    CAPTURE(size);
+    const std::string value(size, 'v');
+    Fields first = {{"A", value}};
+    Fields copy = first;
+    CHECK(copy.get("A") == value);
+    Fields moved = std::move(first);
+    CHECK(moved.get("A") == value);
+    first = Fields{{"B", "1"}};  // whose text was moved away
+    CHECK(first.text() == "B: 1\r\n");
+    moved = std::move(first);
+    CHECK(moved.text() == "B: 1\r\n");
+    moved = copy;
+    moved.add("C", value);
+    CHECK(moved.get("A") == value);
+    CHECK(moved.get("C") == value);
+    CHECK(copy.text().size() == size + 5);
+  }
+}
+
 TEST_CASE("Fields refuse names and values that would be read as something else", "[http]") {
   Fields fields;
   for (const char* name : {"", "a b", "a:", "a\r\nb", "\xc3\xa4"})
@@ -62,8 +100,13 @@ TEST_CASE("Percent-encoding goes both ways, and bad escapes are refused", "[http
 
 TEST_CASE("Dates are written and read as RFC 9110 says", "[http]") {
   CHECK(format_date(784111777) == "Sun, 06 Nov 1994 08:49:37 GMT");
-  for (const std::int64_t time : {0LL, 784111777LL, 951782400LL, 4102444799LL})
+  for (const std::int64_t time : {0LL, 784111777LL, 951782400LL, 4102444799LL, 253402300799LL})
     CHECK(parse_date(format_date(time)) == time);
+  CHECK(format_date(951782400) == "Tue, 29 Feb 2000 00:00:00 GMT");
+  CHECK(format_date(-1) == "Wed, 31 Dec 1969 23:59:59 GMT");
+  // Of files that are older or newer: always four digits of a year.
+  CHECK(format_date(std::numeric_limits<std::int64_t>::min()) == "Sat, 01 Jan 0000 00:00:00 GMT");
+  CHECK(format_date(std::numeric_limits<std::int64_t>::max()) == "Fri, 31 Dec 9999 23:59:59 GMT");
   for (const char* bad : {"", "Sun, 06 Nov 1994 08:49:37 UTC", "Sun, 32 Nov 1994 08:49:37 GMT",
                           "Sun, 06 Foo 1994 08:49:37 GMT", "Sun, -6 Nov 1994 08:49:37 GMT"}) {
     CHECK_FALSE(parse_date(bad).has_value());

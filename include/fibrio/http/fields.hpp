@@ -6,13 +6,70 @@
 #pragma once
 
 #include <cstddef>
+#include <cstring>
 #include <initializer_list>
 #include <iterator>
-#include <string>
+#include <memory>
 #include <string_view>
 #include <utility>
 
 namespace fibrio::http {
+
+namespace detail {
+
+// Text that grows at its end. A short one, as the fields of most responses are, costs no allocation.
+class Text {
+ public:
+  Text() = default;
+  Text(const Text& other) { append(other.view()); }
+  Text(Text&& other) noexcept { take(other); }
+  Text& operator=(const Text& other) {
+    if (this == &other) return *this;
+    clear();
+    append(other.view());
+    return *this;
+  }
+  Text& operator=(Text&& other) noexcept {
+    if (this != &other) take(other);
+    return *this;
+  }
+  ~Text() = default;
+
+  [[nodiscard]] std::string_view view() const noexcept { return {data(), size_}; }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  // Makes it `count` characters longer, and returns where they begin; what they are is open.
+  char* extend(std::size_t count) {
+    if (count > capacity_ - size_) grow(count);
+    size_ += count;
+    return data() + size_ - count;
+  }
+  // `text` must not be a part of this one.
+  void append(std::string_view text) {
+    if (!text.empty()) std::memcpy(extend(text.size()), text.data(), text.size());
+  }
+  void truncate(std::size_t size) noexcept { size_ = size; }
+  void clear() noexcept { size_ = 0; }
+
+ private:
+  static constexpr std::size_t kShort = 96;
+
+  [[nodiscard]] const char* data() const noexcept { return heap_ ? heap_.get() : short_; }
+  [[nodiscard]] char* data() noexcept { return heap_ ? heap_.get() : short_; }
+  void grow(std::size_t count);
+  void take(Text& other) noexcept {
+    heap_ = std::move(other.heap_);
+    if (!heap_) std::memcpy(short_, other.short_, other.size_);
+    size_ = std::exchange(other.size_, 0);
+    capacity_ = std::exchange(other.capacity_, kShort);
+  }
+
+  std::unique_ptr<char[]> heap_;
+  std::size_t size_ = 0;
+  std::size_t capacity_ = kShort;
+  char short_[kShort];
+};
+
+}  // namespace detail
 
 // Names and values in their order; names are compared without case; a name may come several times. Kept as
 // the text that goes over the wire, in one piece of memory; a look-up reads through it.
@@ -46,21 +103,27 @@ class Fields {
   [[nodiscard]] bool contains(std::string_view name) const noexcept;
   // Whether `token` is in the comma-separated lists of that name, compared without case ("Connection").
   [[nodiscard]] bool has_token(std::string_view name, std::string_view token) const noexcept;
-  [[nodiscard]] bool empty() const noexcept { return text_.empty(); }
+  [[nodiscard]] bool empty() const noexcept { return text_.size() == 0; }
   [[nodiscard]] Iterator begin() const noexcept;
   [[nodiscard]] Iterator end() const noexcept;
-  // "Name: value\r\n" for each.
-  [[nodiscard]] const std::string& text() const noexcept { return text_; }
+  // "Name: value\r\n" for each; of received ones as they came, with less or more space around the value.
+  // Lives until the next change.
+  [[nodiscard]] std::string_view text() const noexcept { return text_.view(); }
 
-  // For parsers, which have looked at both: adds without a check.
-  void add_parsed(std::string_view name, std::string_view value);
+  // For parsers, which have looked at them: adds whole fields, as text() gives them, without a check.
+  void add_parsed(std::string_view lines) {
+    text_.append(lines);
+    may_frame_ = true;  // who passes them on looks at each
+  }
   // True if one of them may say where a message ends, when it was made, or what becomes of its connection,
   // which is for who sends it to say.
   [[nodiscard]] bool may_frame() const noexcept { return may_frame_; }
   [[nodiscard]] static bool is_framing(std::string_view name) noexcept;
 
  private:
-  std::string text_;
+  void add_checked(std::string_view name, std::string_view value);
+
+  detail::Text text_;
   bool may_frame_ = false;
 };
 
@@ -98,7 +161,7 @@ class Fields::Iterator {
   Field field_;
 };
 
-inline Fields::Iterator Fields::begin() const noexcept { return Iterator(text_); }
+inline Fields::Iterator Fields::begin() const noexcept { return Iterator(text()); }
 inline Fields::Iterator Fields::end() const noexcept { return Iterator(); }
 
 }  // namespace fibrio::http

@@ -58,7 +58,7 @@ class Request {
   [[nodiscard]] const std::string& method() const noexcept { return method_; }  // "GET"
   // Path and query as they came, percent-encoded, beginning with "/" (or "*", for OPTIONS).
   [[nodiscard]] const std::string& target() const noexcept { return target_; }
-  [[nodiscard]] std::string_view path() const noexcept;
+  [[nodiscard]] std::string_view path() const noexcept { return {target_.data(), path_size_}; }
   [[nodiscard]] std::string_view query() const noexcept;  // without "?"
   // The first value of `name` in the query, decoded; nothing if it is not there.
   [[nodiscard]] std::optional<std::string> query(std::string_view name) const;
@@ -88,6 +88,7 @@ class Request {
 
   std::string method_;
   std::string target_;
+  std::size_t path_size_ = 0;
   Fields fields_;
   std::vector<std::pair<std::string_view, std::string>> parameters_;  // names: views into the pattern
   std::optional<std::uint64_t> content_length_;
@@ -110,6 +111,11 @@ class BodyWriter {
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
   // Sends what was collected.
   virtual void flush() = 0;
+  // Writes `count` bytes of `file`, a regular file, from `offset` on, or less if it ends before; returns how
+  // many. Sent by the kernel (sendfile), which waits for the disk on this worker, if it goes over a plain
+  // connection of a server and not in chunks; else read on the default executor and copied. Waits, Cancel,
+  // Throws: as write; std::system_error if the file cannot be read.
+  virtual std::uint64_t send_file(int file, std::uint64_t offset, std::uint64_t count);
 
  protected:
   ~BodyWriter() = default;
