@@ -5,8 +5,8 @@
 // Protocol. Signal dispositions belong to the process, so there is one table of the process: which loop has a
 // signal, and the write end of that loop's pipe. The handler writes the signal's number into the pipe (a full
 // pipe has enough of it already); the read end is in worker 0's reactor, whose poller, or a claimer, queues
-// the callback and tells the streams. A loop has a signal while it has a callback or a stream for it. A
-// slot's fd is published last and withdrawn first; pipes are closed only after the old disposition is back.
+// the callback and tells the streams. A loop has a signal while it has a callback or a stream for it. A pipe
+// is closed only after the old disposition is back and no handler is left at work on it (handler_fd.hpp).
 // For SIGINT of run() a second signal before the first was handled to its end restores the default action and
 // raises it again: the process dies even if the program hangs. While there are streams for it, run() leaves
 // SIGINT to them.
@@ -27,6 +27,7 @@
 #include "base/fork_hold.hpp"
 #include "base/syscalls.hpp"
 #include "fibrio/errors.hpp"
+#include "loop/handler_fd.hpp"
 #include "loop/loop_impl.hpp"
 #include "loop/signal_queue.hpp"
 #include "loop/signals.hpp"
@@ -39,7 +40,7 @@ namespace {
 
 struct Slot {
   // Read by the handler; written under table_lock.
-  std::atomic<int> pipe{-1};
+  HandlerFd pipe;
   std::atomic<bool> dies_at_second{false};
   std::atomic<int> count{0};
   std::atomic<int> streams{0};
@@ -53,6 +54,7 @@ std::mutex table_lock;
 std::array<Slot, NSIG> table;
 
 void on_signal(int signal) {
+  const int interrupted_errno = errno;
   Slot& slot = table[static_cast<std::size_t>(signal)];
   if (slot.forks.load(std::memory_order_relaxed) != fork_count()) {
     // In a forked child, which has the handler and the pipe but not the loop: the signal is the child's own.
@@ -70,8 +72,8 @@ void on_signal(int signal) {
     return;
   }
   const auto number = static_cast<unsigned char>(signal);
-  const int fd = slot.pipe.load(std::memory_order_acquire);
-  if (fd >= 0) static_cast<void>(sys::write(fd, &number, 1));
+  slot.pipe.use([&](int fd) { static_cast<void>(sys::write(fd, &number, 1)); });
+  errno = interrupted_errno;
 }
 
 // In a forked child: what the parent's loop had is as it was before.
@@ -79,7 +81,6 @@ void forget_parents_handler_locked(int signal) noexcept {
   Slot& slot = table[static_cast<std::size_t>(signal)];
   if (slot.owner == nullptr || slot.forks.load(std::memory_order_relaxed) == fork_count()) return;
   static_cast<void>(sys::sigaction(signal, &slot.before, nullptr));
-  slot.pipe.store(-1, std::memory_order_release);
   slot.streams.store(0, std::memory_order_relaxed);
   slot.owner = nullptr;
 }
@@ -184,14 +185,15 @@ void take_signal_locked(LoopImpl& impl, int signal, const char* what) {
     if (impl.signal_pipe.pipe == nullptr) impl.signal_pipe.pipe = std::make_unique<SignalPipe>(impl);
   }
   slot.dies_at_second.store(false, std::memory_order_relaxed);
-  slot.forks.store(fork_count(), std::memory_order_relaxed);
-  slot.pipe.store(impl.signal_pipe.pipe->write_end(), std::memory_order_release);
+  if (slot.forks.exchange(fork_count(), std::memory_order_relaxed) != fork_count())
+    slot.pipe.forget_handlers();
+  slot.pipe.publish(impl.signal_pipe.pipe->write_end());
   struct sigaction action {};
   action.sa_handler = &on_signal;
   action.sa_flags = SA_RESTART | SA_ONSTACK;  // a fiber's stack may be small
   const int error = sys::sigaction(signal, &action, &slot.before);
   if (error < 0) {
-    slot.pipe.store(-1, std::memory_order_release);
+    slot.pipe.withdraw();
     throw std::invalid_argument(std::string(what) + ": the system refuses a handler for signal " +
                                 std::to_string(signal));
   }
@@ -207,7 +209,7 @@ void leave_signal_locked(LoopImpl& impl, int signal) noexcept {
     if (impl.signal_handlers.contains(signal)) return;
   }
   static_cast<void>(sys::sigaction(signal, &slot.before, nullptr));
-  slot.pipe.store(-1, std::memory_order_release);
+  slot.pipe.withdraw();
   slot.owner = nullptr;
 }
 

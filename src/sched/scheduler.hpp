@@ -27,7 +27,6 @@
 #include "fiber/stack_pool.hpp"
 #include "fibrio/config.hpp"
 #include "queue/inject_queue.hpp"
-#include "sched/fork.hpp"
 #include "sched/idle_set.hpp"
 #include "sched/tuning.hpp"
 #include "sched/watch_switch.hpp"

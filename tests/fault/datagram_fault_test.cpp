@@ -12,14 +12,14 @@ namespace {
 // The next `call` fails with each of `errors`; `what` must say so, name the call, and leak no fd.
 template <class AnyFault, class Call>
 void expect_named(AnyFault& fault, const std::string& name, std::initializer_list<int> errors, Call&& call) {
-  const std::size_t fds = count_fds();
+  const std::size_t fds = open_fds();
   for (const int error : errors) {
     std::string text;
     fault.arm(-error);
     expect_equal(error_of(call, &text), error, "errno");
     expect(text.find(name) == 0, "the call " + name + " in: " + text);
   }
-  expect_equal(count_fds(), fds, "open fds");
+  expect_equal(open_fds(), fds, "open fds");
 }
 
 }  // namespace

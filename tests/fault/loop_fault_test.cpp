@@ -35,7 +35,7 @@ TEST_CASE("EventLoop that cannot be made names the call and leaks nothing", "[fa
   Fault<&sys::Syscalls::epoll_ctl> epoll_ctl;
   Fault<&sys::Syscalls::mmap> mmap(
       [](void*, std::size_t bytes, int, int, int, off_t) { return bytes >= 32U << 10; });
-  const std::size_t fds = count_fds();
+  const std::size_t fds = open_fds();
   for (const std::size_t workers : {1, 2, 4}) {
     for (int k = 1; k <= static_cast<int>(workers); ++k) {
       INFO("workers " << workers << ", call " << k);
@@ -55,12 +55,12 @@ TEST_CASE("EventLoop that cannot be made names the call and leaks nothing", "[fa
         CHECK(begins_with(construct(workers), "mmap(sigaltstack)"));
         mmap.disarm();
       }
-      CHECK(count_fds() == fds);
+      CHECK(open_fds() == fds);
     }
     timerfd_create.arm(-EMFILE);
     CHECK(begins_with(construct(workers), workers == 1 ? "" : "timerfd_create"));
     timerfd_create.disarm();
-    CHECK(count_fds() == fds);
+    CHECK(open_fds() == fds);
     CHECK(construct(workers) == "");  // the next one is made
   }
 }

@@ -3,6 +3,10 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cerrno>
+#include <thread>
+
 #include <fibrio/pipes.hpp>
 #include <fibrio/signals.hpp>
 
@@ -85,4 +89,39 @@ TEST_CASE("A read or write of a pipe that fails is named, and an interrupted one
     expect(text.find("read") == 0, "the call in: " + text);
     expect_equal(out->read_some(buffer), 8, "bytes");
   });
+}
+
+TEST_CASE("A handler at work on another thread keeps the loop's pipe open, and errno as it was", "[fault]") {
+  const ScopedSyscalls table;
+  static std::atomic<bool> is_writing;
+  static std::atomic<bool> is_leaving;
+  static std::atomic<bool> was_open;
+  is_writing = is_leaving = was_open = false;
+  sys::syscalls.write = [](int fd, const void* data, std::size_t bytes) -> ssize_t {
+    if (*static_cast<const unsigned char*>(data) != SIGUSR1 || bytes != 1)
+      return sys::real_syscalls.write(fd, data, bytes);
+    is_writing = true;
+    while (!is_leaving) {
+    }
+    // Long enough for who would not wait to close it; who waits makes no use of the time.
+    ::usleep(20'000);
+    was_open = ::fcntl(fd, F_GETFD) >= 0;
+    errno = EPIPE;
+    return -EPIPE;
+  };
+  EventLoop loop;
+  loop.add_signal_handler(SIGUSR1, [] {});
+  int errno_after = 0;
+  std::thread elsewhere([&] {
+    errno = ENOTTY;
+    ::pthread_kill(::pthread_self(), SIGUSR1);
+    errno_after = errno;
+  });
+  while (!is_writing) std::this_thread::yield();
+  is_leaving = true;
+  loop.close();
+  elsewhere.join();
+  CHECK(was_open);
+  CHECK(errno_after == ENOTTY);
+  CHECK(is_default(SIGUSR1));
 }

@@ -158,7 +158,7 @@ TEST_CASE("bind, listen and setsockopt that fail are named with the address", "[
   Fault<&sys::Syscalls::listen> listen;
   Fault<&sys::Syscalls::setsockopt> setsockopt;
   on_loops([&] {
-    const std::size_t fds = count_fds();
+    const std::size_t fds = open_fds();
     std::string text;
     for (const int error : {EADDRINUSE, EACCES, EADDRNOTAVAIL}) {
       bind.arm(-error);
@@ -171,7 +171,7 @@ TEST_CASE("bind, listen and setsockopt that fail are named with the address", "[
       expect_equal(error_of([] { (void)TcpListener::bind(loopback()); }, &text), error, "errno");
       expect(text.find("setsockopt(SO_REUSEADDR)") == 0, "the call in: " + text);
     }
-    expect_equal(count_fds(), fds, "open fds");
+    expect_equal(open_fds(), fds, "open fds");
     StreamPair pair = connect_pair();
     setsockopt.arm(-ENOMEM);
     expect_equal(error_of([&] { pair.client.set_keep_alive(true); }, &text), ENOMEM, "errno");

@@ -239,7 +239,7 @@ TEST_CASE("open_connection: out of fds or memory, each address's error is clear,
   on_loops([&] {
     TcpListener listener = TcpListener::bind(loopback());
     const std::uint16_t port = listener.local_address().port();
-    const std::size_t fds = count_fds();
+    const std::size_t fds = open_fds();
     std::string text;
     for (const int error : {EMFILE, ENFILE, ENOBUFS, ENOMEM}) {
       socket.arm(-error);
@@ -247,7 +247,7 @@ TEST_CASE("open_connection: out of fds or memory, each address's error is clear,
       expect(text.starts_with("socket"), text);
     }
     socket.disarm();
-    expect_equal(count_fds(), fds, "fds");
+    expect_equal(open_fds(), fds, "fds");
     auto [reader, writer] = open_connection("127.0.0.1", port);
     Streams accepted = make_streams(make_byte_stream(listener.accept()));
     epoll_ctl.arm(-ENOSPC);
@@ -269,7 +269,7 @@ TEST_CASE("start_server: each call on the way to listening that fails is named, 
   const test::TempFolder folder;
   const auto nothing = [](StreamReader&, StreamWriter&) {};
   on_loops([&] {
-    const std::size_t fds = count_fds();
+    const std::size_t fds = open_fds();
     const auto expect_error = [&](auto& fault, int error, const std::string& call, int first = 1) {
       fault.arm(-error, {.first = first});
       std::string text;
@@ -279,7 +279,7 @@ TEST_CASE("start_server: each call on the way to listening that fails is named, 
       expect_equal(error_of(start, &text), error, call);
       expect(text.starts_with(call), text);
       fault.disarm();
-      expect_equal(count_fds(), fds, "fds after " + call);
+      expect_equal(open_fds(), fds, "fds after " + call);
     };
     expect_error(socket, EMFILE, "socket", 2);
     expect_error(setsockopt, EPERM, "setsockopt(SO_REUSEADDR)");

@@ -67,7 +67,7 @@ TEST_CASE("Happy eyeballs: an address that does not answer costs the delay, no m
   on_loops([] {
     FullListener full;
     TcpListener listener = TcpListener::bind(loopback());
-    const std::size_t fds = count_fds();
+    const std::size_t fds = open_fds();
     const auto start = get_running_loop().time();
     {
       const TcpStream stream = detail::connect_to_any("host", {full.address(), listener.local_address()},
@@ -76,7 +76,7 @@ TEST_CASE("Happy eyeballs: an address that does not answer costs the delay, no m
       static_cast<void>(listener.accept());
     }
     expect(get_running_loop().time() - start >= 50ms, "the first one had the delay for itself");
-    expect_equal(count_fds(), fds, "fds: the loser's is closed");
+    expect_equal(open_fds(), fds, "fds: the loser's is closed");
   });
 }
 
@@ -113,7 +113,7 @@ TEST_CASE("connect to several addresses: one timeout for all, and a cancel for a
   on_loops([] {
     FullListener first;
     FullListener second;
-    const std::size_t fds = count_fds();
+    const std::size_t fds = open_fds();
     const auto race = [&] {
       (void)detail::connect_to_any("host", {first.address(), second.address()},
                                    {.happy_eyeballs_delay = 1ms});
@@ -124,7 +124,7 @@ TEST_CASE("connect to several addresses: one timeout for all, and a cancel for a
     task.cancel();
     task.wait();
     expect(task.cancelled(), "cancelled");
-    expect_equal(count_fds(), fds, "fds");
+    expect_equal(open_fds(), fds, "fds");
   });
 }
 

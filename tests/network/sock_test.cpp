@@ -136,7 +136,7 @@ TEST_CASE("sock_recv and sock_sendall that were cancelled leave the fd for the n
     auto filling = create_task([&] {
       for (;;) sock_sendall(pair.client.fd(), std::string(100'000, 'f'));
     });
-    let_others_wait();
+    wait_until_waits(filling, WaitReason::kWritable);  // or it would go on behind the end
     filling.cancel();
     auto next = create_task([&] { sock_sendall(pair.client.fd(), "end"); });
     filling.wait();

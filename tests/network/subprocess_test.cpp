@@ -298,7 +298,7 @@ TEST_CASE("A child has no signal blocked, and none of our handlers", "[subproces
 // asyncio: test_subprocess SubprocessMixin.test_popen_error_with_stdin_pipe
 TEST_CASE("A program that cannot be started is named, with the reason, and leaves nothing", "[subprocess]") {
   with_children([] {
-    const std::size_t fds = count_fds();
+    const std::size_t fds = open_fds();
     std::string text;
     const auto error = [&](const std::vector<std::string>& command,
                            const SubprocessOptions& options = kPipes) {
@@ -315,7 +315,7 @@ TEST_CASE("A program that cannot be started is named, with the reason, and leave
     expect_throws<std::invalid_argument>([&] { error({}); }, "no program");
     expect_throws<std::invalid_argument>([&] { error({""}); }, "no program");
     expect_throws<std::invalid_argument>([&] { error({"cat", std::string("a\0b", 3)}); }, "a zero byte");
-    expect_equal(count_fds(), fds, "open fds");
+    expect_equal(open_fds(), fds, "open fds");
     expect(!has_children(), "no child");
   });
   CHECK_THROWS_AS(create_subprocess_exec({"true"}), RuntimeError);

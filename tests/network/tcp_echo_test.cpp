@@ -137,7 +137,7 @@ TEST_CASE("TcpStream connect without an answer ends with TimeoutError", "[tcp]")
 TEST_CASE("TcpStream connect that is cancelled closes its socket", "[tcp]") {
   on_loops([] {
     FullListener full;
-    const std::size_t fds = count_fds();
+    const std::size_t fds = open_fds();
     for (int i = 0; i < 20; ++i) {
       auto task = create_task([&] { (void)TcpStream::connect(full.address(), {.timeout = 10s}); });
       if (i % 2 == 0) let_others_wait();
@@ -145,7 +145,7 @@ TEST_CASE("TcpStream connect that is cancelled closes its socket", "[tcp]") {
       task.wait();
       expect(task.cancelled(), "cancelled, not timed out");
     }
-    expect_equal(count_fds(), fds, "open fds");
+    expect_equal(open_fds(), fds, "open fds");
   });
 }
 
@@ -384,7 +384,7 @@ TEST_CASE("TcpStream used from a second loop gives a clear error", "[tcp]") {
 }
 
 TEST_CASE("TcpStream used after its loop has closed gives a clear error", "[tcp]") {
-  const std::size_t fds = count_fds();
+  const std::size_t fds = open_fds();
   {
     StreamPair pair;
     {
@@ -404,12 +404,12 @@ TEST_CASE("TcpStream used after its loop has closed gives a clear error", "[tcp]
     // The client is not registered: it belongs to whom it waits for first.
     CHECK_NOTHROW(second.run_until_complete([&] { pair.client.write_all("x"); }));
   }
-  CHECK(count_fds() == fds);
+  CHECK(open_fds() == fds);
 }
 
 TEST_CASE("TcpStream and TcpListener may outlive their loop", "[tcp]") {
   for (const std::size_t workers : {1, 2, 4}) {
-    const std::size_t fds = count_fds();
+    const std::size_t fds = open_fds();
     {
       TcpListener listener;
       StreamPair pair;
@@ -426,7 +426,7 @@ TEST_CASE("TcpStream and TcpListener may outlive their loop", "[tcp]") {
       CHECK(pair.server.is_open());
       CHECK(listener.is_open());
     }
-    CHECK(count_fds() == fds);
+    CHECK(open_fds() == fds);
   }
 }
 

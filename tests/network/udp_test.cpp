@@ -191,7 +191,7 @@ TEST_CASE("DatagramOptions reach the socket", "[udp]") {
 // asyncio: test_base_events BaseEventLoopWithSelectorTests.test_create_datagram_endpoint_wrong_sock
 TEST_CASE("UdpSocket names what is wrong with an address or a socket, and leaks none", "[udp]") {
   on_loops([] {
-    const std::size_t fds = count_fds();
+    const std::size_t fds = open_fds();
     UdpSocket taken = UdpSocket::bind(loopback());
     std::string text;
     expect_equal(error_of([&] { (void)UdpSocket::bind(taken.local_address()); }, &text), EADDRINUSE, "errno");
@@ -205,7 +205,7 @@ TEST_CASE("UdpSocket names what is wrong with an address or a socket, and leaks 
         [&] { (void)UdpSocket::connect(taken.local_address(), loopback6()); }, "two families");
     const RawPeer stream(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     expect_equal(error_of([&] { (void)UdpSocket::adopt(stream.fd()); }), EPROTOTYPE, "errno");
-    expect_equal(count_fds(), fds + 2, "open fds");
+    expect_equal(open_fds(), fds + 2, "open fds");
   });
   CHECK_THROWS_AS(UdpSocket::bind(loopback()), RuntimeError);
 }

@@ -4,7 +4,6 @@
 //   assertions are not thread-safe, so it only collects, and on_loops asserts afterwards.
 #pragma once
 
-#include <dirent.h>
 #include <stdlib.h>
 
 #include <atomic>
@@ -18,6 +17,7 @@
 
 #include "fibrio/fibrio.hpp"
 #include "support/catch.hpp"
+#include "support/fds.hpp"
 
 namespace fibrio::test {
 
@@ -162,14 +162,6 @@ class ScopedVariable {
   std::string before_;
   bool was_set_ = false;
 };
-
-inline std::size_t open_fds() {
-  DIR* directory = ::opendir("/proc/self/fd");
-  std::size_t count = 0;
-  while (::readdir(directory) != nullptr) ++count;
-  ::closedir(directory);
-  return count;
-}
 
 struct LoopKind {
   std::size_t workers;

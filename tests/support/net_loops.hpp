@@ -4,13 +4,12 @@
 // allowed: expect() throws instead, and the test's thread reports it.
 #pragma once
 
-#include <dirent.h>
-
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <iostream>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -20,6 +19,7 @@
 
 #include "fibrio/fibrio.hpp"
 #include "support/catch.hpp"
+#include "support/fds.hpp"
 
 namespace fibrio::net_test {
 
@@ -63,14 +63,6 @@ void expect_throws(Call&& call, const std::string& what) {
     throw ExpectationFailed(what + ": it throws " + error.what());
   }
   throw ExpectationFailed(what + ": it throws nothing");
-}
-
-inline std::size_t count_fds() {
-  DIR* folder = ::opendir("/proc/self/fd");
-  std::size_t count = 0;
-  while (::readdir(folder) != nullptr) ++count;
-  ::closedir(folder);
-  return count - 3;  // ".", "..", the folder itself
 }
 
 // What the exception handler was told.
@@ -124,7 +116,11 @@ void wait_until(Condition&& condition, const std::string& what) {
   }
   throw ExpectationFailed("never came true: " + what);
 }
-// Gives other tasks the time to get to where they wait.
+// Waits until the task is where it waits for that.
+inline void wait_until_waits(const AnyTask& task, WaitReason reason) {
+  wait_until([&] { return inspect(task).reason == reason; }, "the task waits");
+}
+// Gives other tasks the time to get to where they wait: most often they do; nothing may depend on it.
 inline void let_others_wait() { sleep(std::chrono::milliseconds(3)); }
 
 struct LoopShape {
@@ -138,7 +134,7 @@ void on_loop(LoopShape shape, Body&& body, bool ignores_reports = false) {
   const std::string name =
       std::to_string(shape.workers) + " worker(s)" + (shape.migrates ? ", forced migration" : "");
   INFO(name);
-  const std::size_t fds_before = count_fds();
+  const std::size_t fds_before = open_fds();
   ::setenv("FIBRIO_FORCE_MIGRATION", shape.migrates ? "1" : "0", 1);
   Config config;
   config.workers = shape.workers;
@@ -151,8 +147,9 @@ void on_loop(LoopShape shape, Body&& body, bool ignores_reports = false) {
     loop.set_exception_handler([&reports](EventLoop&, const ExceptionContext& context) {
       reports.add(context.message + ": " + describe(context.exception));
     });
-    TimerHandle watchdog = loop.call_later(std::chrono::seconds(40) * (kSlowdown > 1 ? 3 : 1), [&name] {
+    TimerHandle watchdog = loop.call_later(std::chrono::seconds(40) * (kSlowdown > 1 ? 3 : 1), [&] {
       std::fprintf(stderr, "the test hangs: %s\n", name.c_str());
+      dump_tasks(std::cerr, loop);
       std::abort();
     });
     try {
@@ -173,7 +170,7 @@ void on_loop(LoopShape shape, Body&& body, bool ignores_reports = false) {
   CHECK(left.tasks_alive == 0);
   CHECK(left.fds == 0);
   CHECK(left.stacks_in_use == 0);
-  CHECK(count_fds() == fds_before);
+  CHECK(open_fds() == fds_before);
   if (!ignores_reports) {
     const std::vector<std::string> texts = reports.take();
     CHECK((texts.empty() ? std::string() : texts.front()) == "");

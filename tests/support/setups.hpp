@@ -3,8 +3,6 @@
 // own thread.
 #pragma once
 
-#include <dirent.h>
-
 #include <cstddef>
 #include <cstdlib>
 #include <mutex>
@@ -15,6 +13,7 @@
 
 #include "fibrio/fibrio.hpp"
 #include "support/catch.hpp"
+#include "support/fds.hpp"
 
 namespace fibrio::test {
 
@@ -44,15 +43,6 @@ class ForcedMigration {
   ForcedMigration& operator=(const ForcedMigration&) = delete;
   ~ForcedMigration() { ::unsetenv("FIBRIO_FORCE_MIGRATION"); }
 };
-
-inline std::size_t open_fds() {
-  DIR* directory = ::opendir("/proc/self/fd");
-  if (directory == nullptr) std::abort();
-  std::size_t count = 0;
-  while (::readdir(directory) != nullptr) ++count;
-  ::closedir(directory);
-  return count;
-}
 
 // Collects what tasks found wrong.
 class Expect {
