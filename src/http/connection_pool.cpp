@@ -5,6 +5,8 @@
 #include <iterator>
 #include <optional>
 #include <stdexcept>
+#include <string>
+#include <system_error>
 
 namespace fibrio::http::detail {
 
@@ -17,6 +19,29 @@ bool is_stale(const ByteStream& stream, bool is_secure) {
   pollfd state{stream.native_handle(), POLLIN | POLLRDHUP, 0};
   if (state.fd < 0 || ::poll(&state, 1, 0) < 0) return true;
   return (state.revents & ~POLLIN) != 0 || (!is_secure && state.revents != 0);
+}
+
+std::string attempt(const Url& url) {
+  const bool is_literal = url.host().find(':') != std::string::npos;
+  return "connecting to " + (is_literal ? '[' + url.host() + ']' : url.host()) + ':' +
+         std::to_string(url.port());
+}
+
+// The same error; its text names host and port also where none but the call knew itself ("socket").
+[[noreturn]] void fail(const Url& url, const std::system_error& error) {
+  std::string text = error.what();
+  if (const std::string end = ": " + error.code().message(); text.ends_with(end)) {
+    text.resize(text.size() - end.size());
+  }
+  throw std::system_error(error.code(), "http: " + attempt(url) + ": " + text);
+}
+
+TcpStream connect_plain(const Url& url) {
+  try {
+    return TcpStream::connect(url.host(), url.port());
+  } catch (const std::system_error& error) {
+    fail(url, error);
+  }
 }
 
 }  // namespace
@@ -93,12 +118,16 @@ void ConnectionPool::wait_for_turn(Waiter& waiter, Lease& lease) {
 
 std::unique_ptr<ByteStream> ConnectionPool::connect(const Url& url) const {
   const auto open = [&]() -> std::unique_ptr<ByteStream> {
-    TcpStream stream = TcpStream::connect(url.host(), url.port());
+    TcpStream stream = connect_plain(url);
     if (!url.is_secure()) return make_byte_stream(std::move(stream));
     return options_->make_secure(std::move(stream), url);
   };
   if (options_->connect_timeout < Duration::zero()) return open();
-  return timeout(options_->connect_timeout, open);
+  try {
+    return timeout(options_->connect_timeout, open);
+  } catch (const TimeoutError& error) {
+    throw TimeoutError(attempt(url) + ": " + error.what());
+  }
 }
 
 void ConnectionPool::give_back(Origin& origin, std::shared_ptr<ByteStream> stream) {

@@ -49,14 +49,21 @@ ConnectionTable::ConnectionTable(const ServerOptions& options)
   set(Phase::kLinger, in_ticks(kLingerTimeout));
 }
 
-ConnectionTable::Place::Place(ConnectionTable& table, const TcpStream& stream) : table_(&table) {
-  bool is_free = table.count_.fetch_add(1, std::memory_order_relaxed) < table.max_connections_;
+// Delegates, so that the destructor gives back what was taken if the rest throws.
+ConnectionTable::Place::Place(ConnectionTable& table, const TcpStream& stream) : Place() {
+  std::string peer;
+  if (table.max_per_peer_ > 0) peer = stream.peer_address().host();  // throws if the peer has gone already
+  const std::size_t before = table.count_.fetch_add(1, std::memory_order_relaxed);
+  table_ = &table;
+  bool is_free = before < table.max_connections_;
   if (is_free && table.max_per_peer_ > 0) {
-    peer_ = stream.peer_address().host();
     const std::lock_guard lock(table.peers_mutex_);
-    std::size_t& count = table.peers_[peer_];
+    std::size_t& count = table.peers_[peer];
     is_free = count < table.max_per_peer_;
-    if (is_free) ++count;
+    if (is_free) {
+      ++count;
+      peer_ = std::move(peer);
+    }
   }
   if (is_free) return;
   table.count_.fetch_sub(1, std::memory_order_relaxed);

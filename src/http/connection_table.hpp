@@ -49,6 +49,7 @@ class ConnectionTable {
   // False if there was none.
   class Place {
    public:
+    // Throws: std::system_error if the peer has gone, std::bad_alloc.
     Place(ConnectionTable& table, const TcpStream& stream);
     Place(Place&& other) noexcept
         : table_(std::exchange(other.table_, nullptr)), peer_(std::move(other.peer_)) {}
@@ -56,7 +57,9 @@ class ConnectionTable {
     explicit operator bool() const { return table_ != nullptr; }
 
    private:
-    ConnectionTable* table_;
+    Place() = default;
+
+    ConnectionTable* table_ = nullptr;
     std::string peer_;  // empty if they are not counted
   };
 

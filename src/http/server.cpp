@@ -7,6 +7,7 @@
 #include <chrono>
 #include <new>
 #include <stdexcept>
+#include <system_error>
 #include <utility>
 
 #include "http/connection.hpp"
@@ -45,7 +46,7 @@ void ignore_new_connections(const TcpListener& listener) {
   ::setsockopt(listener.native_handle(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
 }
 
-void admit(const StatePtr& state, TcpStream stream) {
+void admit_or_throw(const StatePtr& state, TcpStream stream) {
   ConnectionTable::Place place(state->connections, stream);
   if (!place) {
     state->refused.fetch_add(1, std::memory_order_relaxed);
@@ -58,15 +59,18 @@ void admit(const StatePtr& state, TcpStream stream) {
   });
 }
 
-void accept_connections(const StatePtr& state, TcpListener& listener) {
-  for (;;) {
-    TcpStream stream = listener.accept();
-    try {
-      admit(state, std::move(stream));
-    } catch (const std::bad_alloc&) {
-      // No memory for its task: this connection is dropped, the next one may fare better.
-    }
+void admit(const StatePtr& state, TcpStream stream) {
+  try {
+    admit_or_throw(state, std::move(stream));
+  } catch (const std::bad_alloc&) {
+    // No memory for its task: this connection is dropped, the next one may fare better.
+  } catch (const std::system_error&) {
+    // The peer has gone before we asked who it is.
   }
+}
+
+void accept_connections(const StatePtr& state, TcpListener& listener) {
+  for (;;) admit(state, listener.accept());
 }
 
 void empty_backlog(const StatePtr& state, TcpListener& listener) {

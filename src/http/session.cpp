@@ -57,6 +57,16 @@ void drain(ClientResponse& response) {
   }
 }
 
+// Calls `body`; a timeout says whose it is.
+template <class Body>
+auto with_name(const Url& url, Body&& body) {
+  try {
+    return body();
+  } catch (const TimeoutError& error) {
+    throw TimeoutError("http: " + url.origin() + ": " + error.what());
+  }
+}
+
 }  // namespace
 
 ClientResponse::ClientResponse(std::unique_ptr<detail::Exchange> exchange) noexcept
@@ -69,7 +79,9 @@ unsigned ClientResponse::status() const noexcept { return exchange_->status(); }
 const Fields& ClientResponse::fields() const noexcept { return exchange_->fields(); }
 const Url& ClientResponse::url() const noexcept { return exchange_->url(); }
 int ClientResponse::redirects() const noexcept { return exchange_->redirects; }
-std::size_t ClientResponse::read_some(std::span<std::byte> buffer) { return exchange_->read_body(buffer); }
+std::size_t ClientResponse::read_some(std::span<std::byte> buffer) {
+  return with_name(exchange_->url(), [&] { return exchange_->read_body(buffer); });
+}
 std::unique_ptr<ByteStream> ClientResponse::take_stream() { return exchange_->take_stream(); }
 
 std::string ClientResponse::read_all(std::size_t max_bytes) {
@@ -160,7 +172,7 @@ ClientResponse Session::request(std::string_view method, std::string_view url, R
       drain(response);
     }
   };
-  return deadline ? timeout_at(*deadline, run) : run();
+  return with_name(target, [&] { return deadline ? timeout_at(*deadline, run) : run(); });
 }
 
 ClientResponse Session::get(std::string_view url, RequestOptions options) {

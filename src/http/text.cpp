@@ -123,8 +123,9 @@ std::string percent_encode(std::string_view text) {
 // By hand: every connection writes one per second, and strftime takes 3,600 instructions (and a locale).
 std::string format_date(std::int64_t unix_time) {
   using namespace std::chrono;
-  constexpr std::int64_t kLast = 253'402'300'799;  // of the year 9999
-  const sys_seconds time(seconds(std::clamp<std::int64_t>(unix_time, 0, kLast)));
+  constexpr std::int64_t kFirst = -62'167'219'200;  // of the year 0
+  constexpr std::int64_t kLast = 253'402'300'799;   // of the year 9999
+  const sys_seconds time(seconds(std::clamp(unix_time, kFirst, kLast)));
   const sys_days day = floor<days>(time);
   const year_month_day date(day);
   const hh_mm_ss clock(time - day);

@@ -1,6 +1,7 @@
 // Header fields, and the small rules of HTTP's texts.
 #include "fibrio/http/fields.hpp"
 
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -102,8 +103,10 @@ TEST_CASE("Dates are written and read as RFC 9110 says", "[http]") {
   for (const std::int64_t time : {0LL, 784111777LL, 951782400LL, 4102444799LL, 253402300799LL})
     CHECK(parse_date(format_date(time)) == time);
   CHECK(format_date(951782400) == "Tue, 29 Feb 2000 00:00:00 GMT");
-  CHECK(format_date(-1) == format_date(0));  // of files: never more than four digits of a year
-  CHECK(format_date(253402300800) == "Fri, 31 Dec 9999 23:59:59 GMT");
+  CHECK(format_date(-1) == "Wed, 31 Dec 1969 23:59:59 GMT");
+  // Of files that are older or newer: always four digits of a year.
+  CHECK(format_date(std::numeric_limits<std::int64_t>::min()) == "Sat, 01 Jan 0000 00:00:00 GMT");
+  CHECK(format_date(std::numeric_limits<std::int64_t>::max()) == "Fri, 31 Dec 9999 23:59:59 GMT");
   for (const char* bad : {"", "Sun, 06 Nov 1994 08:49:37 UTC", "Sun, 32 Nov 1994 08:49:37 GMT",
                           "Sun, 06 Foo 1994 08:49:37 GMT", "Sun, -6 Nov 1994 08:49:37 GMT"}) {
     CHECK_FALSE(parse_date(bad).has_value());
