@@ -15,6 +15,7 @@
 #include <span>
 
 #include "fibrio/http/fields.hpp"
+#include "http/text.hpp"
 
 namespace fibrio::http {
 
@@ -80,7 +81,11 @@ class BodyParser : public beast_http::basic_parser<kIsRequest> {
 
   void on_body_init_impl(const boost::optional<std::uint64_t>&, ErrorCode&) final {}
   std::size_t on_body_impl(View piece, ErrorCode&) final { return move(piece); }
-  void on_chunk_header_impl(std::uint64_t size, View, ErrorCode&) final { in_chunk_ = size > 0; }
+  void on_chunk_header_impl(std::uint64_t size, View extension, ErrorCode& error) final {
+    in_chunk_ = size > 0;
+    // Beast takes any character within quotes; a line end there is one for other servers.
+    if (!is_field_text({extension.data(), extension.size()})) error = Error::bad_chunk_extension;
+  }
   std::size_t on_chunk_body_impl(std::uint64_t left, View piece, ErrorCode&) final {
     const std::size_t count = move(piece);
     in_chunk_ = left > count;

@@ -29,8 +29,6 @@ using Framing = ResponseWriter::Framing;
 constexpr std::size_t kMinFullBuffer = 16 * 1024;
 // A body that its handler did not read is read for it up to this length; beyond, closing is cheaper.
 constexpr std::uint64_t kMaxDropped = 64 * 1024;
-// A piece of a file, for which its reader has write_timeout.
-constexpr std::uint64_t kFilePiece = 256 * 1024;
 // Plain bodies go straight to a buffer of this size.
 constexpr std::size_t kDirectRead = 4096;
 
@@ -138,13 +136,35 @@ class Connection final : private detail::BodySource, private BodyWriter {
     if (!route.is_quick) flush();
     is_handling_ = true;
     try {
-      return route.handler(request_);
+      Response response = route.handler(request_);
+      require_final(response);
+      return response;
     } catch (const HttpError& error) {
       return error_response_of(error);
-    } catch (const std::exception& error) {
-      if (is_peer_gone_) throw;
-      report("an exception in the handler of " + request_.method() + " " + std::string(request_.path()));
+    } catch (...) {
+      if (is_cancelled()) throw;
+      if (is_peer_gone_) fail_gone();
+      report("an exception in the handler of ");
       return error_response(500);
+    }
+  }
+
+  static void require_final(const Response& response) {
+    const bool is_final = response.status >= 200 && response.status <= 999;
+    if (is_final || (response.status == 101 && response.upgrade)) return;
+    throw std::logic_error("no answer has the status " + std::to_string(response.status) +
+                           (response.status == 101 ? " without upgrade" : ""));
+  }
+
+  // Whether what is being handled is the server's cancellation, not one that the handler came across.
+  static bool is_cancelled() {
+    if (current_task().cancelling() == 0) return false;
+    try {
+      throw;
+    } catch (const CancelledError&) {
+      return true;
+    } catch (...) {
+      return false;
     }
   }
 
@@ -152,9 +172,10 @@ class Connection final : private detail::BodySource, private BodyWriter {
     return Response(error.what() + std::string("\n"), "text/plain; charset=utf-8", error.status());
   }
 
-  static void report(const std::string& message) {
+  void report(const char* message) const {
     get_running_loop().call_exception_handler(
-        {.message = "http: " + message, .exception = std::current_exception()});
+        {.message = "http: " + std::string(message) + request_.method() + ' ' + std::string(request_.path()),
+         .exception = std::current_exception()});
   }
 
   // Sends the response, or appends it to what is sent later. Returns whether the connection can go on.
@@ -199,23 +220,20 @@ class Connection final : private detail::BodySource, private BodyWriter {
       }
       is_handling_ = false;
       if (framing == Framing::kChunked) output_.append(ResponseWriter::kLastChunk);
-    } catch (const std::exception&) {
-      is_handling_ = false;
-      if (!is_peer_gone_) report("an exception in the stream of " + std::string(request_.path()));
-      cut_off();
-    } catch (const CancelledError&) {
+    } catch (...) {
       is_handling_ = false;  // half an answer is out: there is no place for a 503
-      state_.dropped.fetch_add(1, std::memory_order_relaxed);
-      entry_.enter(Phase::kBusy);
+      const bool is_end = is_cancelled();
+      if (!is_end && !is_peer_gone_) report("an exception in the stream of ");
+      // The client must not take the part for the whole, so: a reset.
+      entry_.enter(Phase::kBusy);  // the sweeper keeps away from a socket that is closed
       stream_->abort();
+      if (!is_end) fail_gone();
+      state_.dropped.fetch_add(1, std::memory_order_relaxed);
       throw;
     }
   }
 
-  // The client must not take the part for the whole, so: a reset.
-  [[noreturn]] void cut_off() {
-    entry_.enter(Phase::kBusy);  // the sweeper keeps away from a socket that is closed
-    stream_->abort();
+  [[noreturn]] static void fail_gone() {
     throw std::system_error(std::make_error_code(std::errc::connection_aborted));
   }
 
@@ -244,7 +262,7 @@ class Connection final : private detail::BodySource, private BodyWriter {
     enter(Phase::kBusy);
   }
 
-  // Calls what sends a piece.
+  // Calls what sends.
   template <class Send>
   auto send_in_time(Send&& send) {
     enter(Phase::kWriting);
@@ -265,13 +283,7 @@ class Connection final : private detail::BodySource, private BodyWriter {
     if (writer_framing_ == Framing::kLength && count > writer_left_)
       throw std::length_error("http: a stream wrote more than its stream_length");
     flush();
-    std::uint64_t sent = 0;
-    while (sent < count) {
-      const std::uint64_t piece = std::min(count - sent, kFilePiece);
-      const std::uint64_t done = send_in_time([&] { return stream_->send_file(file, offset + sent, piece); });
-      sent += done;
-      if (done < piece) break;
-    }
+    const std::uint64_t sent = send_in_time([&] { return stream_->send_file(file, offset, count); });
     if (writer_framing_ == Framing::kLength) writer_left_ -= sent;
     enter(Phase::kBusy);
     return sent;
@@ -365,13 +377,15 @@ class Connection final : private detail::BodySource, private BodyWriter {
   void upgrade(const Response& response) {
     flush();
     entry_.enter(Phase::kBusy);
+    is_upgraded_ = true;
     UpgradedStream upgraded(*stream_, input_.data());
     try {
-      if (response.upgrade) response.upgrade(upgraded);
-    } catch (const std::exception&) {
-      report("an exception in the upgraded connection of " + std::string(request_.path()));
+      response.upgrade(upgraded);
+    } catch (...) {
+      if (is_cancelled()) throw;
+      if (is_peers_affair(std::current_exception(), upgraded.has_failed())) return;
+      report("an exception in the upgraded connection of ");
     }
-    is_upgraded_ = true;
   }
 
   void reject(unsigned status) {

@@ -2,7 +2,8 @@
 
 #include <poll.h>
 
-#include <algorithm>
+#include <iterator>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -45,60 +46,74 @@ TcpStream connect_plain(const Url& url) {
 
 }  // namespace
 
+// On the stack of lease(). What it is given, and its turn, are set with the pool's mutex held.
+struct ConnectionPool::Waiter {
+  Waiter(std::uint64_t its_number, Origin& its_origin) : number(its_number), origin(its_origin) {}
+
+  const std::uint64_t number;
+  Origin& origin;  // gone once the pool is closed
+  bool has_place = false;
+  std::shared_ptr<ByteStream> stream;  // a kept one; none: there is just the place
+  Event turn;
+};
+
 ConnectionPool::Lease ConnectionPool::lease(const Url& url, bool may_reuse) {
   const std::string name = url.origin();
-  const std::size_t per_host = options_->max_connections_per_host;
-  std::shared_ptr<Event> turn;
-  for (;;) {
-    Closing closing;
-    {
-      const std::lock_guard lock(mutex_);
-      if (is_closed_) throw RuntimeError("http::Session: it is closed");
-      expire_locked(closing);
-      Origin& origin = origins_[name];
-      while (may_reuse && !origin.idle.empty()) {
-        std::shared_ptr<ByteStream> stream = std::move(origin.idle.back().stream);
-        origin.idle.pop_back();
-        if (is_stale(*stream, url.is_secure())) {
-          closing.push_back(std::move(stream));
-          --origin.count;
-          --count_;
-          continue;
-        }
-        Lease lease(shared_from_this(), name);
-        lease.stream = std::move(stream);
-        lease.is_reused = true;
+  const auto is_usable = [&](const ByteStream& stream) {
+    return may_reuse && !is_stale(stream, url.is_secure());
+  };
+  Lease lease;
+  std::optional<Waiter> waiter;
+  {
+    Idles closing;
+    const std::lock_guard lock(mutex_);
+    if (is_closed_) throw RuntimeError("http::Session: it is closed");
+    expire_locked(closing);
+    Origin& origin = origin_locked(name);
+    while (!origin.idle.empty()) {
+      const Idles::iterator last = origin.idle.back();
+      if (is_usable(*last->stream)) {
+        lease.adopt(shared_from_this(), origin, take_idle_locked(last, closing));
         return lease;
       }
-      while (!origin.idle.empty()) {  // only if it may not be used
-        closing.push_back(std::move(origin.idle.back().stream));
-        origin.idle.pop_back();
-        --origin.count;
-        --count_;
-      }
-      const bool has_place = count_ < options_->max_connections || drop_one_idle_locked(closing);
-      Origin& same = origins_[name];  // dropping may have forgotten it
-      if (has_place && (per_host == 0 || same.count < per_host)) {
-        ++count_;
-        ++same.count;
-        break;
-      }
-      if (same.count == 0) origins_.erase(name);
-      turn = std::make_shared<Event>();
-      waiting_.push_back(turn);
+      close_idle_locked(last, closing);
     }
-    try {
-      turn->wait();
-    } catch (...) {
-      const std::lock_guard lock(mutex_);
-      const auto mine = std::find(waiting_.begin(), waiting_.end(), turn);
-      if (mine != waiting_.end()) waiting_.erase(mine);  // else all were woken, so nobody misses this turn
-      throw;
+    if (take_place_locked(origin, closing)) {
+      lease.adopt(shared_from_this(), origin, nullptr);
+    } else {
+      waiter.emplace(next_number_++, origin);
+      origin.waiting.emplace(waiter->number, &*waiter);
+      choose_next_locked(origin);
     }
   }
-  Lease lease(shared_from_this(), name);
+  if (waiter) {
+    wait_for_turn(*waiter, lease);
+    if (lease.stream != nullptr && is_usable(*lease.stream)) return lease;
+    lease.stream.reset();
+    lease.is_reused = false;
+  }
   lease.stream = connect(url);
   return lease;
+}
+
+// Cancelled, it passes on what it was given meanwhile.
+void ConnectionPool::wait_for_turn(Waiter& waiter, Lease& lease) {
+  const auto take = [&] {
+    const std::lock_guard lock(mutex_);  // also: who sets `turn` has done so
+    if (waiter.has_place) {
+      lease.adopt(shared_from_this(), waiter.origin, std::move(waiter.stream));
+    } else {
+      leave_locked(waiter);
+    }
+    return waiter.has_place;
+  };
+  try {
+    waiter.turn.wait();
+  } catch (...) {
+    if (take() && lease.stream != nullptr) lease.keep();
+    throw;
+  }
+  if (!take()) throw RuntimeError("http::Session: it is closed");
 }
 
 std::unique_ptr<ByteStream> ConnectionPool::connect(const Url& url) const {
@@ -115,70 +130,133 @@ std::unique_ptr<ByteStream> ConnectionPool::connect(const Url& url) const {
   }
 }
 
-void ConnectionPool::give_back(const std::string& origin, std::shared_ptr<ByteStream> stream) {
-  Closing closing;
+void ConnectionPool::give_back(Origin& origin, std::shared_ptr<ByteStream> stream) {
+  Idles closing;
   const TimePoint now = stream != nullptr ? get_running_loop().time() : TimePoint();
+  Idles idle;
+  if (stream != nullptr) idle.push_back({std::move(stream), now + options_->keep_alive, &origin});
   const std::lock_guard lock(mutex_);
-  Origin& place = origins_[origin];
-  if (stream != nullptr && !is_closed_ && options_->keep_alive > Duration::zero()) {
-    place.idle.push_back({std::move(stream), now + options_->keep_alive});
+  if (!idle.empty() && !is_closed_ && options_->keep_alive > Duration::zero()) {
+    origin.idle.push_back(idle.begin());
+    idle_.splice(idle_.end(), idle);
   } else {
-    if (stream != nullptr) closing.push_back(std::move(stream));
-    forget_locked(origin, 1);
+    --origin.count;
+    --count_;
   }
-  // All are asked: who comes first may wait for another origin.
-  for (const std::shared_ptr<Event>& turn : waiting_) turn->set();
-  waiting_.clear();
+  choose_next_locked(origin);
+  forget_if_unused_locked(origin);
+  serve_waiting_locked(closing);
 }
 
-void ConnectionPool::forget_locked(const std::string& name, std::size_t count) {
-  const auto origin = origins_.find(name);
-  origin->second.count -= count;
-  count_ -= count;
-  if (origin->second.count == 0) origins_.erase(origin);
+ConnectionPool::Origin& ConnectionPool::origin_locked(const std::string& name) {
+  const auto entry = origins_.try_emplace(name).first;
+  entry->second.name = &entry->first;
+  return entry->second;
 }
 
-void ConnectionPool::expire_locked(Closing& closing) {
+void ConnectionPool::forget_if_unused_locked(Origin& origin) {
+  if (origin.count == 0 && origin.waiting.empty() && !origin.is_next) {
+    origins_.erase(origins_.find(*origin.name));
+  }
+}
+
+// Its place goes to the caller.
+std::shared_ptr<ByteStream> ConnectionPool::take_idle_locked(Idles::iterator idle, Idles& closing) {
+  std::deque<Idles::iterator>& same = idle->origin->idle;
+  idle == same.front() ? same.pop_front() : same.pop_back();
+  closing.splice(closing.end(), idle_, idle);
+  return idle->stream;
+}
+
+void ConnectionPool::close_idle_locked(Idles::iterator idle, Idles& closing) {
+  Origin& origin = *idle->origin;
+  take_idle_locked(idle, closing);
+  --origin.count;
+  --count_;
+}
+
+void ConnectionPool::expire_locked(Idles& closing) {
+  if (idle_.empty()) return;
   const TimePoint now = get_running_loop().time();
-  for (auto i = origins_.begin(); i != origins_.end();) {
-    const auto origin = i++;
-    std::deque<Idle>& idle = origin->second.idle;
-    std::size_t count = 0;
-    while (!idle.empty() && idle.front().until <= now) {
-      closing.push_back(std::move(idle.front().stream));
-      idle.pop_front();
-      ++count;
-    }
-    if (count > 0) forget_locked(origin->first, count);
+  while (!idle_.empty() && idle_.front().until <= now) {
+    Origin& origin = *idle_.front().origin;
+    close_idle_locked(idle_.begin(), closing);
+    forget_if_unused_locked(origin);
   }
 }
 
-bool ConnectionPool::drop_one_idle_locked(Closing& closing) {
-  for (auto& [name, origin] : origins_) {
-    if (origin.idle.empty()) continue;
-    closing.push_back(std::move(origin.idle.front().stream));
-    origin.idle.pop_front();
-    forget_locked(std::string(name), 1);
-    return true;
+bool ConnectionPool::is_full_locked(const Origin& origin) const {
+  const std::size_t limit = options_->max_connections_per_host;
+  return limit != 0 && origin.count >= limit;
+}
+
+bool ConnectionPool::take_place_locked(Origin& origin, Idles& closing) {
+  if (is_full_locked(origin)) return false;
+  if (count_ >= options_->max_connections) {
+    if (idle_.empty()) return false;
+    Origin& other = *idle_.front().origin;
+    close_idle_locked(idle_.begin(), closing);
+    if (&other != &origin) forget_if_unused_locked(other);
   }
-  return false;
+  ++origin.count;
+  ++count_;
+  return true;
+}
+
+void ConnectionPool::choose_next_locked(Origin& origin) {
+  if (origin.is_next || origin.waiting.empty() || (is_full_locked(origin) && origin.idle.empty())) return;
+  next_.insert(origin.waiting.extract(origin.waiting.begin()));
+  origin.is_next = true;
+}
+
+void ConnectionPool::serve_waiting_locked(Idles& closing) {
+  while (!next_.empty()) {
+    Waiter& waiter = *next_.begin()->second;
+    Origin& origin = waiter.origin;
+    if (!origin.idle.empty()) {
+      waiter.stream = take_idle_locked(origin.idle.back(), closing);
+    } else if (!take_place_locked(origin, closing)) {
+      return;
+    }
+    waiter.has_place = true;
+    waiter.turn.set();
+    next_.erase(next_.begin());
+    origin.is_next = false;
+    choose_next_locked(origin);
+  }
+}
+
+void ConnectionPool::leave_locked(const Waiter& waiter) {
+  if (is_closed_) return;
+  Origin& origin = waiter.origin;
+  if (next_.erase(waiter.number) == 1) {
+    origin.is_next = false;
+    choose_next_locked(origin);
+  } else {
+    origin.waiting.erase(waiter.number);
+  }
+  forget_if_unused_locked(origin);
 }
 
 std::size_t ConnectionPool::idle() const {
   const std::lock_guard lock(mutex_);
-  std::size_t count = 0;
-  for (const auto& [name, origin] : origins_) count += origin.idle.size();
-  return count;
+  return idle_.size();
 }
 
 void ConnectionPool::close() {
-  Closing closing;
+  Idles closing;
   const std::lock_guard lock(mutex_);
   is_closed_ = true;
-  while (drop_one_idle_locked(closing)) {
+  while (!idle_.empty()) close_idle_locked(idle_.begin(), closing);
+  for (const auto& [number, waiter] : next_) waiter->turn.set();
+  next_.clear();
+  for (auto entry = origins_.begin(); entry != origins_.end();) {
+    Origin& origin = (entry++)->second;
+    for (const auto& [number, waiter] : origin.waiting) waiter->turn.set();
+    origin.waiting.clear();
+    origin.is_next = false;
+    forget_if_unused_locked(origin);
   }
-  for (const std::shared_ptr<Event>& turn : waiting_) turn->set();
-  waiting_.clear();
 }
 
 }  // namespace fibrio::http::detail

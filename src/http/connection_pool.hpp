@@ -1,14 +1,21 @@
-// What: the connections of a session: how many there are, and those that wait for a next request.
-// Threads: any task of the session's loop.
-// Invariant: count = idle + leased, in total and for each origin; a Lease is one that is counted.
+// What: the connections of a session: how many there are, those that wait for a next request, and who waits for
+//   a place.
+// Threads: any task of the session's loop; all state is under `mutex_`.
+// Invariant: 1. count = idle + leased, in total and for each origin; a Lease is one that is counted. 2. Nobody
+//   waits who could go: a place or a connection that comes free is given to the first one who may have it,
+//   before the mutex is left, and only that one is woken; a waiter that is cancelled then passes it on.
+// Rejected: waking all who wait, to look again: quadratic, and who came last could be first.
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include "fibrio/fibrio.hpp"
 #include "fibrio/http/session.hpp"
@@ -28,53 +35,85 @@ class ConnectionPool : public std::enable_shared_from_this<ConnectionPool> {
   void close();
 
  private:
+  struct Waiter;
+  struct Origin;
   struct Idle {
     std::shared_ptr<ByteStream> stream;
     TimePoint until;
+    Origin* origin;
   };
+  using Idles = std::list<Idle>;
+  // Who waits, by number: first come, first served. Nodes move between these maps without an allocation.
+  using Waiting = std::map<std::uint64_t, Waiter*>;
   struct Origin {
-    std::deque<Idle> idle;  // the one used last at the back
+    const std::string* name = nullptr;
+    std::deque<Idles::iterator> idle;  // the one used last at the back
     std::size_t count = 0;
+    Waiting waiting;       // all but the one in `next_`
+    bool is_next = false;  // its first waiter is in `next_`
   };
-  using Closing = std::vector<std::shared_ptr<ByteStream>>;
 
-  void give_back(const std::string& origin, std::shared_ptr<ByteStream> stream);
+  void wait_for_turn(Waiter& waiter, Lease& lease);
   std::unique_ptr<ByteStream> connect(const Url& url) const;
-  // Takes streams off that are of no use; they are closed without the lock.
-  void expire_locked(Closing& closing);
-  bool drop_one_idle_locked(Closing& closing);
-  void forget_locked(const std::string& name, std::size_t count);
+  void give_back(Origin& origin, std::shared_ptr<ByteStream> stream);
+
+  // Those with `closing` move connections there, which are closed without the lock.
+  Origin& origin_locked(const std::string& name);
+  void forget_if_unused_locked(Origin& origin);
+  std::shared_ptr<ByteStream> take_idle_locked(Idles::iterator idle, Idles& closing);
+  void close_idle_locked(Idles::iterator idle, Idles& closing);
+  void expire_locked(Idles& closing);
+  [[nodiscard]] bool is_full_locked(const Origin& origin) const;
+  bool take_place_locked(Origin& origin, Idles& closing);
+  void choose_next_locked(Origin& origin);
+  void serve_waiting_locked(Idles& closing);
+  void leave_locked(const Waiter& waiter);
 
   const std::shared_ptr<const SessionOptions> options_;
   mutable std::mutex mutex_;  // never held over a wait
   std::map<std::string, Origin> origins_;
+  Idles idle_;  // the one idle for the longest time first
   std::size_t count_ = 0;
   bool is_closed_ = false;
-  std::deque<std::shared_ptr<Event>> waiting_;  // for a place; all are woken when one is free
+  std::uint64_t next_number_ = 0;
+  Waiting next_;  // the first waiter of each origin whose own limit lets it go
 };
 
 // A place in the pool, with a stream once it is connected.
 class ConnectionPool::Lease {
  public:
-  Lease(std::shared_ptr<ConnectionPool> pool, std::string origin)
-      : pool_(std::move(pool)), origin_(std::move(origin)) {}
-  Lease(Lease&&) noexcept = default;
+  Lease() = default;
+  Lease(Lease&& other) noexcept
+      : stream(std::move(other.stream)),
+        is_reused(other.is_reused),
+        pool_(std::move(other.pool_)),
+        origin_(other.origin_) {}
   Lease& operator=(Lease&&) = delete;
   ~Lease() {
-    if (pool_ != nullptr) pool_->give_back(origin_, nullptr);
+    if (pool_ != nullptr) pool_->give_back(*origin_, nullptr);
   }
 
   // Gives the connection back for further requests.
   void keep() {
-    if (const auto pool = std::move(pool_)) pool->give_back(origin_, std::move(stream));
+    if (pool_ == nullptr) return;
+    pool_->give_back(*origin_, std::move(stream));
+    pool_.reset();
   }
 
   std::shared_ptr<ByteStream> stream;  // shared with the task that sends a body
   bool is_reused = false;
 
  private:
+  friend class ConnectionPool;
+  void adopt(std::shared_ptr<ConnectionPool> pool, Origin& origin, std::shared_ptr<ByteStream> kept) {
+    pool_ = std::move(pool);
+    origin_ = &origin;
+    stream = std::move(kept);
+    is_reused = stream != nullptr;
+  }
+
   std::shared_ptr<ConnectionPool> pool_;
-  std::string origin_;
+  Origin* origin_ = nullptr;  // lives while it is counted
 };
 
 }  // namespace fibrio::http::detail

@@ -1,9 +1,12 @@
 #include "http/connection_table.hpp"
 
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <limits>
 
 namespace fibrio::http {
@@ -24,6 +27,15 @@ Duration choose_tick(const ServerOptions& options) {
 std::int64_t now_in_seconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
       .count();
+}
+
+// How many bytes the peer has acknowledged; 0 where that cannot be said.
+std::uint64_t acknowledged_bytes(int socket) {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return 0;
+  const bool is_there = size >= offsetof(tcp_info, tcpi_bytes_acked) + sizeof info.tcpi_bytes_acked;
+  return is_there ? info.tcpi_bytes_acked : 0;
 }
 
 }  // namespace
@@ -93,7 +105,9 @@ void ConnectionTable::sweep() {
   unix_time_.store(now_in_seconds(), std::memory_order_relaxed);
   for_each([now](Entry& entry) {
     const std::uint64_t word = entry.word_.load(std::memory_order_relaxed);
-    if (word / kPhases <= now) entry.stop(static_cast<Phase>(word % kPhases));
+    const auto phase = static_cast<Phase>(word % kPhases);
+    if (phase == Phase::kWriting && entry.extend_if_moving(word)) return;
+    if (word / kPhases <= now) entry.stop(phase);
   });
 }
 
@@ -132,6 +146,21 @@ ConnectionTable::Entry::~Entry() {
   shard_.entries[index_] = shard_.entries.back();
   shard_.entries[index_]->index_ = index_;
   shard_.entries.pop_back();
+}
+
+// Starts the deadline of `word` anew if the peer has taken something since the last tick, or nobody has looked.
+bool ConnectionTable::Entry::extend_if_moving(std::uint64_t word) {
+  if (word != std::exchange(watched_word_, word)) {  // most answers are gone at the next tick
+    acknowledged_ = kUnknown;
+    return false;
+  }
+  const int socket = socket_.load(std::memory_order_relaxed);
+  if (socket < 0) return false;
+  const std::uint64_t acknowledged = acknowledged_bytes(socket);
+  if (acknowledged == std::exchange(acknowledged_, acknowledged)) return false;
+  const std::uint64_t later = table_.word_for(Phase::kWriting);
+  if (word_.compare_exchange_strong(word, later, std::memory_order_relaxed)) watched_word_ = later;
+  return true;
 }
 
 // The mutex of the shard is held: the connection cannot leave, so the fd is still its own.

@@ -1,8 +1,9 @@
 // What: who is connected, and until when.
 // Threads: any; an Entry's enter() is its connection's alone.
 // Protocol: a word per connection, deadline and phase, which its task writes and the sweeper reads; both
-//   relaxed, because a look at the old one is a tick late and no more. Under a shard's lock a connection
-//   cannot leave it.
+//   relaxed, because a look at the old one is a tick late and no more. The sweeper only moves the deadline of
+//   an answer that is being taken, by a compare-exchange, which gives way to the task. Under a shard's lock a
+//   connection cannot leave it.
 //
 // Every connection has one deadline at a time: for a header, for a body, for the next request, for the peer
 // to take an answer. Instead of a timer per read, the table keeps a coarse clock and one task sweeps over all
@@ -12,7 +13,9 @@
 // When it has passed, the sweeper shuts the socket's *reading* side down. A waiting read then returns 0, and
 // every later one gets what the kernel has already received, without waiting; writing still works. So the
 // connection's own task finds out in its own time and can answer 408: nobody interrupts it, and no request
-// that has arrived is lost. Only a peer that does not take its answer is cut off in both directions.
+// that has arrived is lost. Only a peer that does not take its answer is cut off in both directions: one that
+// has acknowledged nothing of it for that long, whatever our call has handed over meanwhile. A full socket takes
+// more only when a good part of it is free, which can be a megabyte, and minutes, later.
 //
 // Rejected: EventLoop::call_later per connection, re-armed lazily (a clock read per phase, an allocation per
 // arming, a lifetime to share); Task::cancel as the signal (it may come a moment late, and hit the next
@@ -146,14 +149,20 @@ class ConnectionTable::Entry {
   [[nodiscard]] Phase phase() const {
     return static_cast<Phase>(word_.load(std::memory_order_relaxed) % kPhases);
   }
+  static constexpr std::uint64_t kUnknown = ~std::uint64_t{0};
+
   void stop(Phase phase);
+  bool extend_if_moving(std::uint64_t word);
 
   ConnectionTable& table_;
   Shard& shard_;
   std::atomic<int> socket_{-1};  // written by the connection, read by the sweeper
   const AnyTask task_;
   std::size_t index_ = 0;            // in shard_.entries
-  std::atomic<std::uint64_t> word_;  // written by the connection, read by the sweeper
+  std::atomic<std::uint64_t> word_;  // written by the connection, read and extended by the sweeper
+  // The sweeper's: the word it saw last, if an answer was being sent, and how much of that was taken.
+  std::uint64_t watched_word_ = 0;
+  std::uint64_t acknowledged_ = kUnknown;
   std::atomic<std::uint64_t> requests_{0};
   std::atomic<bool> stopped_{false};  // written by the sweeper
 };

@@ -12,7 +12,9 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <limits>
 #include <memory>
+#include <optional>
 #include <system_error>
 
 #include "fibrio/fibrio.hpp"
@@ -175,6 +177,12 @@ std::optional<std::string> clean_path(std::string_view path) {
 
 enum class RangeKind { kAll, kPart, kUnsatisfiable };
 
+// A position; one that does not fit lies behind every file.
+std::optional<std::uint64_t> parse_position(std::string_view digits) {
+  if (digits.empty() || digits.find_first_not_of("0123456789") != std::string_view::npos) return std::nullopt;
+  return parse_number(digits).value_or(std::numeric_limits<std::uint64_t>::max());
+}
+
 // One range; several are answered with the whole, as RFC 9110 (14.2) allows.
 RangeKind parse_range(std::string_view field, std::uint64_t size, Range& range) {
   constexpr std::string_view kUnit = "bytes=";
@@ -186,8 +194,8 @@ RangeKind parse_range(std::string_view field, std::uint64_t size, Range& range) 
   if (dash == std::string_view::npos || text.find(',') != std::string_view::npos) return RangeKind::kAll;
   const std::string_view from = text.substr(0, dash);
   const std::string_view to = text.substr(dash + 1);
-  const auto first = parse_number(from);
-  const auto last = parse_number(to);
+  const auto first = parse_position(from);
+  const auto last = parse_position(to);
   if (from.empty()) {  // the last so many bytes
     if (!last) return RangeKind::kAll;
     if (*last == 0 || size == 0) return RangeKind::kUnsatisfiable;

@@ -30,16 +30,27 @@ class RequestParser {
   // What is not used must be there again, in front of more, in the next call.
   Progress read_header(std::span<const char> input, std::size_t& used) {
     used = 0;
-    // One empty line before a request is forgiven (RFC 9112, 2.2).
-    if (!is_started() && !input.empty() && input[0] == '\r') {
-      if (input.size() == 1) return Progress::kNeedMore;
-      if (input[1] == '\n') used = 2;
-      had_empty_line_ = true;
+    // A few empty lines before a request are forgiven (RFC 9112, 2.2).
+    while (!is_started() && used < input.size() && input[used] == '\r' && empty_lines_ < kMaxEmptyLines) {
+      if (input.size() - used == 1) return Progress::kNeedMore;
+      if (input[used + 1] != '\n') break;
+      used += 2;
+      ++empty_lines_;
     }
-    const std::span<const char> rest = input.subspan(used);
+    std::span<const char> rest = input.subspan(used);
     if (rest.empty()) return Progress::kNeedMore;
     Callbacks::ErrorCode error;
-    const std::size_t count = parser_->feed_header(rest, Access::fields(request_), error);
+    std::size_t count = parser_->feed_header(rest, Access::fields(request_), error);
+    if (error == Callbacks::Error::bad_version) {
+      const std::size_t line = read_other_version({rest.data(), rest.size()}, error);
+      used += line;
+      rest = rest.subspan(line);
+      if (!error && !rest.empty()) {
+        count = parser_->feed_header(rest, Access::fields(request_), error);
+      } else {
+        count = 0;
+      }
+    }
     used += count;
     if (error && error != Callbacks::Error::need_more) return fail(error);
     if (parser_->is_header_done()) {
@@ -69,12 +80,12 @@ class RequestParser {
     Access::fields(request_).clear();
     Access::parameters(request_).clear();
     status_ = 400;
-    had_empty_line_ = false;
+    empty_lines_ = 0;
     parser_.emplace(*this);
   }
 
   // True once a byte of the current request was used.
-  [[nodiscard]] bool is_started() const { return had_empty_line_ || parser_->got_some(); }
+  [[nodiscard]] bool is_started() const { return parser_->got_some(); }
   [[nodiscard]] bool is_done() const { return parser_->is_done(); }
   // How much of a plain body is still to come; 0 for a chunked one.
   [[nodiscard]] std::uint64_t plain_rest() const {
@@ -88,6 +99,7 @@ class RequestParser {
 
  private:
   using Access = detail::RequestAccess;
+  static constexpr int kMaxEmptyLines = 8;
 
   // Called back by Beast.
   class Callbacks final : public BodyParser<true> {
@@ -182,6 +194,31 @@ class RequestParser {
     bool has_length_ = false;
   };
 
+  // Reads a request line whose version Beast does not know, and returns its length. A later minor one is 1.1
+  // to us (RFC 9110, 2.5): the line is read once more as if it said so.
+  std::size_t read_other_version(std::string_view text, Callbacks::ErrorCode& error) {
+    constexpr std::string_view kVersion = "HTTP/1.1\r\n";
+    constexpr std::size_t kMajor = 5;
+    constexpr std::size_t kMinor = 7;
+    const std::size_t begin = text.find(' ', std::min(text.find(' '), text.size() - 1) + 1) + 1;
+    const std::string_view version = text.substr(begin).substr(0, kVersion.size());
+    const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+    if (begin == 0 || version.size() <= kMinor || version.substr(0, kMajor) != kVersion.substr(0, kMajor) ||
+        !is_digit(version[kMajor]) || version[kMajor + 1] != '.' || !is_digit(version[kMinor])) {
+      return 0;
+    }
+    if (version[kMajor] > '1') status_ = 505;
+    const std::string_view end = version.substr(kMinor + 1);
+    if (version[kMajor] != '1' || !std::string_view("\r\n").starts_with(end)) return 0;
+    parser_.emplace(*this);
+    error = {};
+    if (end.size() < 2) return 0;
+    const std::string line = std::string(text.substr(0, begin)).append(kVersion);
+    parser_->feed_header(line, Access::fields(request_), error);
+    if (error == Callbacks::Error::need_more) error = {};
+    return line.size();
+  }
+
   Progress fail(const Callbacks::ErrorCode& error) {
     if (error == Callbacks::Error::header_limit) status_ = 431;
     if (error == Callbacks::Error::body_limit) status_ = 413;
@@ -191,7 +228,7 @@ class RequestParser {
   const Limits limits_;
   Request& request_;
   unsigned status_ = 400;
-  bool had_empty_line_ = false;
+  int empty_lines_ = 0;
   std::string good_host_;  // of a request before
   std::optional<Callbacks> parser_;
 };

@@ -264,6 +264,8 @@ std::string_view reason_of(unsigned status) noexcept {
       return "Service Unavailable";
     case 504:
       return "Gateway Timeout";
+    case 505:
+      return "HTTP Version Not Supported";
     default:
       return {};
   }

@@ -35,6 +35,11 @@ std::string lower(std::string_view text) {
   return all;
 }
 
+// What is before a colon in the first segment is a scheme, and nothing else (RFC 3986, 4.2).
+bool has_scheme(std::string_view reference) {
+  return reference.substr(0, reference.find_first_of("/?")).find(':') != std::string_view::npos;
+}
+
 // "/a/./b/../c" is "/a/c" (RFC 3986, 5.2.4).
 std::string remove_dots(std::string_view path) {
   std::vector<std::string_view> kept;
@@ -60,12 +65,13 @@ Url Url::parse(std::string_view text) {
            c == '{' || c == '|' || c == '}';
   };
   if (std::any_of(text.begin(), text.end(), is_bad)) refuse(text, "a character that must be percent-encoded");
-  const std::size_t colon = text.find("://");
-  if (colon == std::string_view::npos) refuse(text, "it must begin with a scheme and \"://\"");
+  if (!has_scheme(text)) refuse(text, "it must begin with a scheme and \"://\"");
+  const std::size_t colon = text.find(':');
   Url url;
   url.scheme_ = lower(text.substr(0, colon));
   url.port_ = default_port(url.scheme_);
   if (url.port_ == 0) refuse(text, "the scheme must be http, https, ws or wss");
+  if (!text.substr(colon).starts_with("://")) refuse(text, "its scheme must be followed by \"://\"");
 
   std::string_view rest = text.substr(colon + 3);
   rest = rest.substr(0, rest.find('#'));
@@ -92,8 +98,7 @@ Url Url::parse(std::string_view text) {
 
 Url Url::resolve(std::string_view reference) const {
   reference = reference.substr(0, reference.find('#'));
-  const std::size_t colon = reference.find("://");
-  if (colon != std::string_view::npos && reference.find_first_of("/?") == colon + 1) return parse(reference);
+  if (has_scheme(reference)) return parse(reference);
   if (reference.starts_with("//")) return parse(scheme_ + ":" + std::string(reference));
   const std::string_view path = std::string_view(target_).substr(0, target_.find('?'));
   std::string target;

@@ -19,6 +19,7 @@
 #include "fibrio/fibrio.hpp"
 #include "http/input_buffer.hpp"
 #include "http/text.hpp"
+#include "http/upgraded_stream.hpp"
 #include "http/websocket_frame.hpp"
 
 namespace fibrio::http {
@@ -352,12 +353,17 @@ void serve_upgraded(ByteStream& stream, const std::function<void(WebSocket&)>& s
   } catch (const std::system_error&) {
     if (stream.is_open()) socket.try_say_goodbye(1011);
     throw;
-  } catch (const std::exception&) {
-    socket.close(1011);
+  } catch (const CancelledError&) {
+    socket.try_say_goodbye(current_task().cancelling() > 0 ? 1001 : 1011);
     throw;
-  } catch (...) {  // a cancellation
-    socket.try_say_goodbye(1001);
-    throw;
+  } catch (...) {
+    const std::exception_ptr failure = std::current_exception();
+    if (is_peers_affair(failure, true)) {  // of tasks of a group
+      if (stream.is_open()) socket.try_say_goodbye(1011);
+    } else {
+      socket.close(1011);
+    }
+    std::rethrow_exception(failure);
   }
 }
 
@@ -378,7 +384,10 @@ Response websocket_response(const Request& request, std::function<void(WebSocket
     return response;
   }
   const std::string_view key = fields.get("Sec-WebSocket-Key");
-  if (!is_key(key)) return error_response(400, "Sec-WebSocket-Key");
+  const auto keys = std::count_if(fields.begin(), fields.end(), [](const Fields::Field& field) {
+    return equals_without_case(field.name, "Sec-WebSocket-Key");
+  });
+  if (keys != 1 || !is_key(key)) return error_response(400, "Sec-WebSocket-Key");
   Response response(101);
   const std::string protocol = choose_protocol(request, options);
   response.fields.add("Upgrade", "websocket");

@@ -138,7 +138,7 @@ TEST_CASE("What is no plain connection gets files copied", "[http]") {
 }
 
 TEST_CASE("Files are copied where the kernel refuses to send them", "[http][fault]") {
-  const LargeFile file(1'000'000);
+  const LargeFile file(kLarge);
   const ScopedSyscalls table;
   Fault<&fibrio::sys::Syscalls::sendfile> fault;
   ServerThread server(serving(file));
@@ -155,7 +155,7 @@ TEST_CASE("Files are copied where the kernel refuses to send them", "[http][faul
 
 TEST_CASE("A file that cannot be read ends its connection, is told, and harms no other one",
           "[http][fault]") {
-  const LargeFile file(1'000'000);
+  const LargeFile file(kLarge);
   const ScopedSyscalls table;
   Fault<&fibrio::sys::Syscalls::sendfile> fault;
   ServerThread server(serving(file));

@@ -2,6 +2,7 @@
 // waits for that, and nothing is left.
 #include <atomic>
 #include <chrono>
+#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "http/server_thread.hpp"
 #include "support/catch.hpp"
 #include "support/net.hpp"
+#include "support/temp_folder.hpp"
 
 using namespace http_test;
 using namespace std::chrono_literals;
@@ -187,6 +189,73 @@ TEST_CASE("A reader that goes slowly, but goes on, gets all of its answer", "[ht
   CHECK(total > kBytes);  // the header too
   CHECK(total < kBytes + 200);
   CHECK(std::chrono::steady_clock::now() - begin > 3 * kTimeout / 2);
+}
+
+namespace {
+
+// Answers "/" with so many bytes, in one of the ways a body is sent, and "/file" with those of a file.
+constexpr std::size_t kSlowBytes = 24U << 20;
+
+ServerThread::Setup large_answers(const std::string& file) {
+  return [file](http::Server& server) {
+    server.route("GET", "/body", [](Request&) { return Response(std::string(kSlowBytes, 'x')); });
+    server.route("GET", "/stream", [](Request&) {
+      Response response;
+      response.stream = [](http::BodyWriter& out) { out.write(std::string(kSlowBytes, 'x')); };
+      return response;
+    });
+    server.route("GET", "/file", [file](Request& request) { return http::file_response(request, file); });
+  };
+}
+
+}  // namespace
+
+TEST_CASE("write_timeout does not end who reads an answer slowly, but steadily, in whatever way it is sent",
+          "[http]") {
+  const fibrio::test::TempFolder directory;
+  const std::string file = directory.path() + "/large";
+  std::ofstream(file) << std::string(kSlowBytes, 'x');
+  constexpr auto kTimeout = 240ms * fibrio::test::kSlowdown;
+  for (const char* path : {"/body", "/stream", "/file"}) {
+    CAPTURE(path);
+    ServerThread server(large_answers(file), {.write_timeout = kTimeout});
+    const auto peer = RawPeer::connect(fibrio::Address::parse("127.0.0.1", server.port()));
+    peer.send(get(path, "Connection: close\r\n"));
+    // Some percent of it in several timeouts, then the rest at once.
+    const auto end = std::chrono::steady_clock::now() + 5 * kTimeout;
+    std::string received(64U << 10, '\0');
+    std::size_t total = 0;
+    std::size_t slowly = 0;
+    for (;;) {
+      const ssize_t count = ::recv(peer.fd(), received.data(), received.size(), 0);
+      if (count <= 0) break;
+      total += static_cast<std::size_t>(count);
+      if (std::chrono::steady_clock::now() > end) continue;
+      slowly = total;
+      std::this_thread::sleep_for(kTimeout / 12);
+    }
+    CHECK(slowly < kSlowBytes / 4);
+    CHECK(total >= kSlowBytes);
+  }
+}
+
+TEST_CASE("write_timeout ends who stops in the middle of an answer", "[http]") {
+  const fibrio::test::TempFolder directory;
+  const std::string file = directory.path() + "/large";
+  std::ofstream(file) << std::string(kSlowBytes, 'x');
+  for (const char* path : {"/body", "/stream", "/file"}) {
+    CAPTURE(path);
+    ServerThread server(large_answers(file), {.write_timeout = 100ms});
+    const auto peer = RawPeer::connect(fibrio::Address::parse("127.0.0.1", server.port()));
+    peer.send(get(path));
+    std::string received(64U << 10, '\0');
+    for (int i = 0; i < 8; ++i) {
+      REQUIRE(::recv(peer.fd(), received.data(), received.size(), MSG_WAITALL) > 0);
+      std::this_thread::sleep_for(30ms);
+    }
+    CHECK(eventually([&] { return server.server().stats().connections == 0; }));
+    CHECK(server.server().stats().requests == 1);
+  }
 }
 
 TEST_CASE("A pipeline whose answers are not read is not worked off either, and is once they are", "[http]") {

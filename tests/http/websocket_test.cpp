@@ -367,6 +367,7 @@ TEST_CASE("Requests that ask for no WebSocket are refused by name, and bad answe
       http::Response response(101);
       response.fields.add("Upgrade", "websocket");
       response.fields.add("Sec-WebSocket-Accept", "nonsense");
+      response.upgrade = [](ByteStream&) {};
       return response;
     });
     liar.listen(loopback());
