@@ -403,9 +403,9 @@ class Connection final : private detail::BodySource, private BodyWriter {
     if (is_upgraded_) return;
     flush();
     if (!request_.keep_alive() && parser_.is_done() && input_.empty()) return;
-    if (!stream_->can_shutdown_write()) return;
+    enter(Phase::kWriting);
+    stream_->end_output();
     enter(Phase::kLinger);
-    stream_->shutdown_write();
     do {
       input_.consume(input_.data().size());
       input_.received(stream_->read_some(input_.space()));

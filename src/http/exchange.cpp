@@ -120,9 +120,9 @@ struct Exchange::Outgoing {
 };
 
 Exchange::~Exchange() {
-  if (!is_sending()) return;
-  lease_->stream->abort();
-  sender_.cancel();
+  const bool was_sending = is_sending();
+  if (lease_ && lease_->stream != nullptr) lease_->stream->abort();  // nobody reads the rest of the answer
+  if (was_sending) sender_.cancel();
 }
 
 bool Exchange::is_sending() const { return sender_.state() != nullptr && !sender_.done(); }

@@ -108,3 +108,67 @@ TEST_CASE("A TLS server answers 408, survives plain text, and ends in order", "[
     await(serving);
   });
 }
+
+TEST_CASE("A secure answer that nobody reads on is cut off, and its connection reset", "[http]") {
+  on_loops([] {
+    http::Server server(secure_server());
+    std::atomic<int> ended = 0;
+    server.route("GET", "/endless", [&](Request&) {
+      Response response;
+      response.stream = [&](http::BodyWriter& body) {
+        try {
+          for (;;) body.write(std::string(10'000, 'e'));
+        } catch (...) {
+          ++ended;
+          throw;
+        }
+      };
+      return response;
+    });
+    server.listen(loopback());
+    auto serving = create_task([&] { server.serve(); });
+    const std::string url = "https://" + server.addresses()[0].to_string() + "/endless";
+    http::Session session(secure_session());
+    {
+      auto answer = session.get(url);
+      std::byte some[100];
+      expect(answer.read_some(some) > 0, "the beginning");
+    }
+    wait_until([&] { return ended == 1; }, "the dropped one has ended");
+    expect_throws<TimeoutError>([&] { timeout(50ms, [&] { (void)session.get(url).read_all(); }); },
+                                "too long");
+    wait_until([&] { return ended == 2; }, "the one that was given up has ended");
+    server.shutdown(1s);
+    await(serving);
+  });
+}
+
+TEST_CASE("A secure connection has left the server once its last answer is out, whatever the client does",
+          "[http]") {
+  on_loops([] {
+    http::Server server(secure_server());
+    add_routes(server);
+    server.listen(loopback());
+    auto serving = create_task([&] { server.serve(); });
+    const Address address = server.addresses()[0];
+    const tls::Context context = tls::Context::client(client_options());
+    std::vector<TlsStream> clients;  // who stay
+    const std::size_t before = open_fds();
+    for (const char* request : {"GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n",
+                                "GET / HTTP/1.1\r\nHost: t\r\n nonsense\r\n\r\n and so on"}) {
+      clients.push_back(
+          tls::handshake(make_byte_stream(TcpStream::connect(address)), context, address.host()));
+      write_text(*clients.back(), request);
+      std::string answer;
+      for (std::string piece = read_once(*clients.back()); !piece.empty();
+           piece = read_once(*clients.back())) {
+        answer += piece;
+      }
+      expect(answer.starts_with("HTTP/1.1 "), "an answer");
+      wait_until([&] { return open_fds() == before + clients.size() && server.stats().connections == 0; },
+                 "only the client's end is left");
+    }
+    server.shutdown(1s);
+    await(serving);
+  });
+}
