@@ -89,9 +89,9 @@ class StreamReader {
   class Lines;
   [[nodiscard]] Lines lines();
 
-  // True if the end of the stream was seen and nothing is buffered.
+  // True if the end of the stream was seen and nothing is buffered. Threads: who reads, or while nobody does.
   [[nodiscard]] bool at_eof() const;
-  // How many bytes a read could return without a wait.
+  // How many bytes a read could return without a wait. Threads: as at_eof.
   [[nodiscard]] std::size_t buffered() const;
   [[nodiscard]] std::size_t limit() const noexcept;
 

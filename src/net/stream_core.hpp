@@ -1,6 +1,7 @@
 // What: what StreamReader and StreamWriter share: the stream, what was read ahead, what is still to be sent.
 //
-// Threads: reading functions: one task at a time, which holds a ReadTurn. All others: any.
+// Threads: reading functions: one task at a time, which holds a ReadTurn; at_eof and buffered: that task, or any while
+// there is none. All others: any.
 //
 // Protocol.
 //  1. Reading: who holds the turn owns buffer_ and reads from the stream straight into it. What comes from

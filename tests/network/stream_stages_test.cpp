@@ -35,7 +35,7 @@ const std::vector<Read>& reads() {
 Task<std::string> begin(const Read& read, RawStreams& ends) {
   ends.peer.send(kBegun);
   auto reading = create_task([&] { return read.call(ends.reader); });
-  wait_until([&] { return ends.reader.buffered() == kBegun.size(); }, "the read waits for the rest");
+  let_others_wait();
   return reading;
 }
 
