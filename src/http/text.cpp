@@ -122,13 +122,13 @@ std::string percent_encode(std::string_view text) {
 
 // By hand: every connection writes one per second, and strftime takes 3,600 instructions (and a locale).
 std::string format_date(std::int64_t unix_time) {
-  using namespace std::chrono;
+  namespace chrono = std::chrono;
   constexpr std::int64_t kFirst = -62'167'219'200;  // of the year 0
   constexpr std::int64_t kLast = 253'402'300'799;   // of the year 9999
-  const sys_seconds time(seconds(std::clamp(unix_time, kFirst, kLast)));
-  const sys_days day = floor<days>(time);
-  const year_month_day date(day);
-  const hh_mm_ss clock(time - day);
+  const chrono::sys_seconds time(chrono::seconds(std::clamp(unix_time, kFirst, kLast)));
+  const chrono::sys_days day = chrono::floor<chrono::days>(time);
+  const chrono::year_month_day date(day);
+  const chrono::hh_mm_ss clock(time - day);
   std::string text = "Sun, 06 Nov 1994 08:49:37 GMT";
   const auto put_name = [&text](std::size_t at, std::string_view name) { name.copy(&text[at], name.size()); };
   const auto put_number = [&text](std::size_t at, unsigned number) {
@@ -136,7 +136,7 @@ std::string format_date(std::int64_t unix_time) {
     text[at + 1] = kDigits[number % 10];
   };
   const auto year = static_cast<unsigned>(static_cast<int>(date.year()));
-  put_name(0, kDays[weekday(day).c_encoding()]);
+  put_name(0, kDays[chrono::weekday(day).c_encoding()]);
   put_number(5, static_cast<unsigned>(date.day()));
   put_name(8, kMonths[static_cast<unsigned>(date.month()) - 1]);
   put_number(12, year / 100);
