@@ -94,7 +94,8 @@ class Server {
   // Adds what is called around every handler, also the one that answers 404 or 405.
   void use(Middleware middleware);
   // Serves the files below `directory` under `prefix` ("/static"): GET and HEAD, ranges, ETag and
-  // Last-Modified; "index.html" for a path that ends with "/". Nothing outside of `directory` is served, also
+  // Last-Modified; "index.html" for a path that ends with "/", and a redirect (301) to there for that of a
+  // directory without. Nothing outside of `directory` is served, also
   // by symbolic links. Files are opened on the default executor's threads.
   // Throws: std::system_error if `directory` cannot be opened.
   void files(std::string_view prefix, const std::string& directory);
