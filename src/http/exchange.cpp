@@ -206,8 +206,9 @@ void Exchange::receive_header() {
       const std::size_t count = receive(input_.space());
       if (count == 0) {
         if (has_answer_) fail(" ends within its header");
-        throw std::system_error(std::make_error_code(std::errc::connection_reset),
-                                "http: the server closed the connection before it answered");
+        throw std::system_error(
+            std::make_error_code(std::errc::connection_reset),
+            "http: " + url_.to_string() + ": the server closed the connection before it answered");
       }
       has_answer_ = true;
       input_.received(count);

@@ -109,6 +109,10 @@ TEST_CASE("The error of a malformed answer says what is wrong with it, and whose
       const std::string wanted = "502 Bad Gateway: " + server.url() + ": the answer" + one.text;
       expect(text == wanted, text + ", instead of: " + wanted);
     }
+    const Canned silent("");
+    std::string text;
+    (void)error_of([&] { (void)session.get(silent.url()); }, &text);
+    expect(text.starts_with("http: " + silent.url() + ": the server closed the connection before"), text);
     const Canned long_one(ok + "Content-Length: 1000\r\n\r\n" + std::string(1000, 'x'));
     expect(text_of([&] { (void)session.get(long_one.url()).read_all(99); }) ==
                "502 Bad Gateway: " + long_one.url() + ": the answer's body is longer than 99 bytes",
