@@ -10,8 +10,8 @@
 
 namespace fibrio::http::detail {
 
-// Calls `body` with a limit, a Duration or a TimePoint. Throws: TimeoutError with `which` if it is this one that
-// is over; those of the body as they are.
+// Calls `body` with a limit, a Duration or a TimePoint. Throws: TimeoutError with `which` if it is this one
+// that is over; those of the body as they are.
 template <class Limit, class Body>
 std::invoke_result_t<Body> in_time(const char* which, Limit limit, Body&& body) {
   bool is_bodys = false;

@@ -68,8 +68,8 @@ class ResponseParser final : public BodyParser<false> {
   static constexpr std::size_t kMaxFields = 500;
   static constexpr std::string_view kBareStatusLine = "HTTP/1.1 200\r\n";
 
-  // Whether it begins, or may go on to begin, with a status line without a reason and without the space before
-  // it, as some servers send them: Beast wants the space.
+  // Whether it begins, or may go on to begin, with a status line without a reason and without the space
+  // before it, as some servers send them: Beast wants the space.
   static bool is_bare_status_line(std::span<const char> input) {
     constexpr std::string_view kShape = "HTTP/1.# ###\r\n";
     const std::size_t size = std::min(input.size(), kShape.size());

@@ -259,7 +259,8 @@ class WebSocketImpl {
     }
   }
 
-  // False if that would wait: for a sender, or for a peer that takes nothing, and perhaps waits for us to read.
+  // False if that would wait: for a sender, or for a peer that takes nothing, and perhaps waits for us to
+  // read.
   bool try_ping() {
     if (!write_lock_.try_lock()) return false;
     const std::lock_guard lock(write_lock_, std::adopt_lock);

@@ -17,8 +17,8 @@ using http::Session;
 
 namespace {
 
-// Answers each connection's first bytes with `answer`, byte by byte if `is_split`, and closes; keeps what it was
-// asked last.
+// Answers each connection's first bytes with `answer`, byte by byte if `is_split`, and closes; keeps what it
+// was asked last.
 class Canned {
  public:
   explicit Canned(const std::string& answer, bool is_split = false)

@@ -30,8 +30,8 @@ namespace fibrio::http {
 
 // Timeouts that are negative are none.
 struct SessionOptions {
-  // Sent with every request, unless that has its own of the name. "User-Agent" is "fibrio/" and the version, and
-  // "Accept" is "*/*", unless they are given; with an empty value they are not sent.
+  // Sent with every request, unless that has its own of the name. "User-Agent" is "fibrio/" and the version,
+  // and "Accept" is "*/*", unless they are given; with an empty value they are not sent.
   Fields fields = {};
   std::size_t max_connections = 100;         // at a time; further requests wait. At least 1
   std::size_t max_connections_per_host = 0;  // 0: no limit of its own
@@ -112,8 +112,9 @@ class Session {
   // connection that the server had closed is sent once more on a new one.
   // Requests that wait for a place are served in their order.
   // Waits: yes. Cancel: CancelledError, its connection is closed. Throws: TimeoutError, which says which one
-  // ("connect_timeout"); std::system_error; HttpError(502) for an answer that is malformed (its text says what)
-  // or one redirect too many; std::invalid_argument for a URL, a method, or a field that cannot be sent.
+  // ("connect_timeout"); std::system_error; HttpError(502) for an answer that is malformed (its text says
+  // what) or one redirect too many; std::invalid_argument for a URL, a method, or a field that cannot be
+  // sent.
   // Threads: tasks of one loop.
   ClientResponse request(std::string_view method, std::string_view url, RequestOptions options = {});
   ClientResponse get(std::string_view url, RequestOptions options = {});

@@ -77,8 +77,8 @@ class WebSocket {
   WebSocket& operator=(const WebSocket&) = delete;
 
   // Returns the next message; nothing once the peer has closed in order (its close is answered here).
-  // Waits: yes. Cancel: CancelledError, nothing is lost. Throws: WebSocketError, std::system_error; TimeoutError
-  // after receive_timeout, and nothing is lost; RuntimeError if another task is in it.
+  // Waits: yes. Cancel: CancelledError, nothing is lost. Throws: WebSocketError, std::system_error;
+  // TimeoutError after receive_timeout, and nothing is lost; RuntimeError if another task is in it.
   std::optional<WebSocketMessage> receive();
   // Sends a message; several tasks take turns. Text must be UTF-8, which is not checked.
   // Waits: while the peer does not take it. Cancel: CancelledError; if a part was sent the connection is of
