@@ -8,6 +8,8 @@
 #include <string>
 #include <system_error>
 
+#include "http/in_time.hpp"
+
 namespace fibrio::http::detail {
 
 namespace {
@@ -124,7 +126,7 @@ std::unique_ptr<ByteStream> ConnectionPool::connect(const Url& url) const {
   };
   if (options_->connect_timeout < Duration::zero()) return open();
   try {
-    return timeout(options_->connect_timeout, open);
+    return in_time("connect_timeout", options_->connect_timeout, open);
   } catch (const TimeoutError& error) {
     throw TimeoutError(attempt(url) + ": " + error.what());
   }

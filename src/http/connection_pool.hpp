@@ -1,9 +1,9 @@
-// What: the connections of a session: how many there are, those that wait for a next request, and who waits for
-//   a place.
+// What: the connections of a session: how many there are, those that wait for a next request, and who waits
+//   for a place.
 // Threads: any task of the session's loop; all state is under `mutex_`.
-// Invariant: 1. count = idle + leased, in total and for each origin; a Lease is one that is counted. 2. Nobody
-//   waits who could go: a place or a connection that comes free is given to the first one who may have it,
-//   before the mutex is left, and only that one is woken; a waiter that is cancelled then passes it on.
+// Invariant: 1. count = idle + leased, in total and for each origin; a Lease is one that is counted. 2.
+//   Nobody waits who could go: a place or a connection that comes free is given to the first one who may have
+//   it, before the mutex is left, and only that one is woken; a waiter that is cancelled then passes it on.
 // Rejected: waking all who wait, to look again: quadratic, and who came last could be first.
 #pragma once
 

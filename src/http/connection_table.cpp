@@ -148,7 +148,8 @@ ConnectionTable::Entry::~Entry() {
   shard_.entries.pop_back();
 }
 
-// Starts the deadline of `word` anew if the peer has taken something since the last tick, or nobody has looked.
+// Starts the deadline of `word` anew if the peer has taken something since the last tick, or nobody has
+// looked.
 bool ConnectionTable::Entry::extend_if_moving(std::uint64_t word) {
   if (word != std::exchange(watched_word_, word)) {  // most answers are gone at the next tick
     acknowledged_ = kUnknown;

@@ -14,8 +14,8 @@
 // every later one gets what the kernel has already received, without waiting; writing still works. So the
 // connection's own task finds out in its own time and can answer 408: nobody interrupts it, and no request
 // that has arrived is lost. Only a peer that does not take its answer is cut off in both directions: one that
-// has acknowledged nothing of it for that long, whatever our call has handed over meanwhile. A full socket takes
-// more only when a good part of it is free, which can be a megabyte, and minutes, later.
+// has acknowledged nothing of it for that long, whatever our call has handed over meanwhile. A full socket
+// takes more only when a good part of it is free, which can be a megabyte, and minutes, later.
 //
 // Rejected: EventLoop::call_later per connection, re-armed lazily (a clock read per phase, an allocation per
 // arming, a lifetime to share); Task::cancel as the signal (it may come a moment late, and hit the next

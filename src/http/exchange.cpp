@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "fibrio/version.hpp"
+#include "http/in_time.hpp"
 #include "http/text.hpp"
 #include "http/upgraded_stream.hpp"
 
@@ -27,11 +28,14 @@ constexpr Duration kContinueWait = 1s;
 // How long a complete answer waits for the end of the task that sends the body.
 constexpr Duration kSenderEnd = 20ms;
 
-[[noreturn]] void fail(const std::string& what) { throw HttpError(502, what); }
-
 bool is_credential(std::string_view name) {
   return equals_without_case(name, "Authorization") || equals_without_case(name, "Cookie") ||
          equals_without_case(name, "Proxy-Authorization");
+}
+
+// What is sent unless the user has another one, or an empty one.
+bool is_own(std::string_view name) {
+  return equals_without_case(name, "User-Agent") || equals_without_case(name, "Accept");
 }
 
 std::string make_header(std::string_view method, const Url& url, const SessionOptions& session,
@@ -39,6 +43,7 @@ std::string make_header(std::string_view method, const Url& url, const SessionOp
   std::string text(method);
   text.append(" ").append(url.target()).append(" HTTP/1.1\r\n");
   const auto add = [&text](std::string_view name, std::string_view value) {
+    if (value.empty() && is_own(name)) return;  // the user wants none
     text.append(name).append(": ").append(value).append("\r\n");
   };
   const auto has = [&](std::string_view name) {
@@ -170,13 +175,18 @@ void Exchange::send_body(Outgoing& outgoing) {
   }
 }
 
+void Exchange::fail(const std::string& what) const {
+  throw HttpError(502, url_.to_string() + ": the answer" + what);
+}
+
 std::size_t Exchange::receive(std::span<std::byte> space) {
   const auto read = [&] { return lease_->stream->read_some(space); };
   const auto read_in_time = [&] {
-    return options_->read_timeout < Duration::zero() ? read() : timeout(options_->read_timeout, read);
+    return options_->read_timeout < Duration::zero() ? read()
+                                                     : in_time("read_timeout", options_->read_timeout, read);
   };
   try {
-    return deadline_ ? timeout_at(*deadline_, read_in_time) : read_in_time();
+    return deadline_ ? in_time("timeout", *deadline_, read_in_time) : read_in_time();
   } catch (const std::system_error&) {
     // The sender fails as well, if it did not before; but the user's stream may be waiting for anything.
     if (is_sending()) {
@@ -194,15 +204,16 @@ void Exchange::receive_header() {
     parser_.emplace(options_->max_header_bytes, is_head_);
     for (;;) {
       std::size_t used = 0;
-      if (!parser_->read_header(input_.data(), used)) fail("the answer is malformed");
+      if (!parser_->read_header(input_.data(), used)) fail(parser_->failure());
       input_.consume(used);
       if (parser_->is_header_done()) break;
-      if (input_.is_full()) fail("the answer's header is too large");
+      if (input_.is_full()) fail(ResponseParser::kHeaderTooLarge);
       const std::size_t count = receive(input_.space());
       if (count == 0) {
-        if (has_answer_) fail("the answer's header ends early");
-        throw std::system_error(std::make_error_code(std::errc::connection_reset),
-                                "http: the server closed the connection before it answered");
+        if (has_answer_) fail(" ends within its header");
+        throw std::system_error(
+            std::make_error_code(std::errc::connection_reset),
+            "http: " + url_.to_string() + ": the server closed the connection before it answered");
       }
       has_answer_ = true;
       input_.received(count);
@@ -219,15 +230,15 @@ std::size_t Exchange::read_body(std::span<std::byte> buffer) {
     ResponseParser::ErrorCode error;
     const std::size_t count = parser_->take(input_.data(), used, buffer, error);
     input_.consume(used);
-    if (error) fail("the answer's body is malformed");
+    if (error) fail(ResponseParser::describe_body(error));
     if (parser_->is_done()) finish();
     if (count > 0 || parser_->is_done()) return count;
-    if (input_.is_full()) fail("the answer's body is malformed");
+    if (input_.is_full()) fail("'s body has a chunk or a trailer that is too large");
     const std::size_t received = receive(input_.space());
     input_.received(received);
     if (received > 0) continue;
     parser_->put_eof(error);
-    if (error) fail("the answer's body ends early");
+    if (error) fail(" ends within its body");
     finish();
   }
   return 0;

@@ -45,6 +45,7 @@ class Exchange {
   class Writer;
   struct Outgoing;
 
+  [[noreturn]] void fail(const std::string& what) const;
   std::size_t receive(std::span<std::byte> space);
   void finish();
   static void send_body(Outgoing& outgoing);

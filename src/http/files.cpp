@@ -48,7 +48,8 @@ class Fd {
 using SharedFd = std::shared_ptr<Fd>;
 
 struct File {
-  SharedFd fd;  // none: it cannot be served
+  SharedFd fd;             // none: it cannot be served
+  bool is_folder = false;  // then there is nothing else
   std::uint64_t size = 0;
   std::int64_t modified = 0;
   std::string etag;
@@ -125,7 +126,9 @@ File examine(int opened) {
   File file;
   auto fd = std::make_shared<Fd>(opened);
   struct stat status {};
-  if (opened < 0 || ::fstat(opened, &status) != 0 || !S_ISREG(status.st_mode)) return file;
+  if (opened < 0 || ::fstat(opened, &status) != 0) return file;
+  file.is_folder = S_ISDIR(status.st_mode);
+  if (!S_ISREG(status.st_mode)) return file;
   file.size = static_cast<std::uint64_t>(status.st_size);
   file.modified = status.st_mtim.tv_sec;
   file.etag = '"' + hex(static_cast<std::uint64_t>(status.st_mtim.tv_sec)) + '.' +
@@ -320,6 +323,13 @@ void Server::files(std::string_view prefix, const std::string& directory) {
     if (!path) return error_response(404);
     // The task may be cancelled while the thread still works: it has its own copy of all.
     File file = to_thread([folder, path = *path] { return examine(open_beneath(folder->get(), path)); });
+    if (file.is_folder) {  // so that links within its index.html lead below it
+      Response response = error_response(301);
+      std::string location = std::string(request.path()) + '/';
+      if (!request.query().empty()) location.append("?").append(request.query());
+      response.fields.add("Location", location);
+      return response;
+    }
     return respond(request, std::move(file), *path);
   });
 }

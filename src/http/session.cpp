@@ -9,6 +9,7 @@
 #include "fibrio/fibrio.hpp"
 #include "http/connection_pool.hpp"
 #include "http/exchange.hpp"
+#include "http/in_time.hpp"
 #include "http/text.hpp"
 
 namespace fibrio::http {
@@ -46,7 +47,7 @@ Url resolve(const Url& base, std::string_view location) {
   try {
     return base.resolve(location);
   } catch (const std::invalid_argument& error) {
-    throw HttpError(502, std::string("a redirect to nowhere: ") + error.what());
+    throw HttpError(502, base.to_string() + ": a redirect to nowhere: " + error.what());
   }
 }
 
@@ -63,7 +64,7 @@ auto with_name(const Url& url, Body&& body) {
   try {
     return body();
   } catch (const TimeoutError& error) {
-    throw TimeoutError("http: " + url.origin() + ": " + error.what());
+    throw TimeoutError("http: " + url.to_string() + ": " + error.what());
   }
 }
 
@@ -79,6 +80,12 @@ unsigned ClientResponse::status() const noexcept { return exchange_->status(); }
 const Fields& ClientResponse::fields() const noexcept { return exchange_->fields(); }
 const Url& ClientResponse::url() const noexcept { return exchange_->url(); }
 int ClientResponse::redirects() const noexcept { return exchange_->redirects; }
+void ClientResponse::raise_for_status() const {
+  if (status() < 400) return;
+  const bool is_known = status() <= 599;
+  throw HttpError(is_known ? status() : 502,
+                  url().to_string() + (is_known ? "" : ": status " + std::to_string(status())));
+}
 std::size_t ClientResponse::read_some(std::span<std::byte> buffer) {
   return with_name(exchange_->url(), [&] { return exchange_->read_body(buffer); });
 }
@@ -93,7 +100,8 @@ std::string ClientResponse::read_all(std::size_t max_bytes) {
     if (count == 0) break;
     used += count;
     if (used > max_bytes)
-      throw HttpError(502, "the answer's body is longer than " + std::to_string(max_bytes));
+      throw HttpError(502, url().to_string() + ": the answer's body is longer than " +
+                               std::to_string(max_bytes) + " bytes");
   }
   text.resize(used);
   return text;
@@ -157,7 +165,7 @@ ClientResponse Session::request(std::string_view method, std::string_view url, R
       const bool is_see_other = status == 303 || (status < 303 && verb == "POST");
       if (!is_see_other && request->stream) return response;  // it cannot be sent again
       if (redirects >= options_->max_redirects)
-        throw HttpError(502, "more than " + std::to_string(redirects) + " redirects");
+        throw HttpError(502, target.to_string() + ": more than " + std::to_string(redirects) + " redirects");
       Url next = resolve(target, location);
       request = std::make_shared<RequestOptions>(*request);  // the old one may still be in use by a sender
       if (is_see_other && verb != "HEAD" && verb != "GET") {
@@ -172,7 +180,7 @@ ClientResponse Session::request(std::string_view method, std::string_view url, R
       drain(response);
     }
   };
-  return with_name(target, [&] { return deadline ? timeout_at(*deadline, run) : run(); });
+  return with_name(target, [&] { return deadline ? detail::in_time("timeout", *deadline, run) : run(); });
 }
 
 ClientResponse Session::get(std::string_view url, RequestOptions options) {

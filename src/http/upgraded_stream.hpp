@@ -19,8 +19,8 @@
 
 namespace fibrio::http {
 
-// Whether it is a WebSocketError, or, if `has_failed` (the stream), a std::system_error, or a group of nothing
-// else: then it is the peer's affair.
+// Whether it is a WebSocketError, or, if `has_failed` (the stream), a std::system_error, or a group of
+// nothing else: then it is the peer's affair.
 [[nodiscard]] bool is_peers_affair(const std::exception_ptr& exception, bool has_failed);
 
 class UpgradedStream final : public ByteStream {

@@ -13,10 +13,12 @@
 #include <array>
 #include <atomic>
 #include <mutex>
+#include <optional>
 #include <system_error>
 #include <utility>
 
 #include "fibrio/fibrio.hpp"
+#include "http/in_time.hpp"
 #include "http/input_buffer.hpp"
 #include "http/text.hpp"
 #include "http/upgraded_stream.hpp"
@@ -51,8 +53,9 @@ class WebSocketImpl {
     if (is_reading_.exchange(true, std::memory_order_acquire)) {
       throw RuntimeError("websocket: another task receives already");
     }
-    const ReadingEnds ends{*this};
-    return read_message();
+    const Reading reading(*this);
+    if (options_.receive_timeout < Duration::zero()) return read_message();
+    return in_time("receive_timeout", options_.receive_timeout, [this] { return read_message(); });
   }
 
   void send_frame(Opcode opcode, std::string_view payload) {
@@ -68,7 +71,7 @@ class WebSocketImpl {
         if (is_reading_.exchange(true, std::memory_order_acquire)) {
           peer_closed_.wait();
         } else {
-          const ReadingEnds ends{*this};
+          const Reading reading(*this);
           while (read_message()) {
           }
         }
@@ -98,9 +101,20 @@ class WebSocketImpl {
   std::string close_reason;
 
  private:
-  struct ReadingEnds {
+  // What the task that has set is_reading_ holds.
+  struct Reading {
+    explicit Reading(WebSocketImpl& its_socket) : socket(its_socket) {
+      if (!socket.has_heartbeat()) return;
+      const TimePoint now = get_running_loop().time();
+      socket.quiet_since_ = socket.left_at_ ? socket.quiet_since_ + (now - *socket.left_at_) : now;
+    }
+    Reading(const Reading&) = delete;
+    Reading& operator=(const Reading&) = delete;
+    ~Reading() {
+      if (socket.has_heartbeat()) socket.left_at_ = get_running_loop().time();
+      socket.is_reading_.store(false, std::memory_order_release);
+    }
     WebSocketImpl& socket;
-    ~ReadingEnds() { socket.is_reading_.store(false, std::memory_order_release); }
   };
 
   static std::string close_payload(std::uint16_t code, std::string_view reason) {
@@ -218,9 +232,47 @@ class WebSocketImpl {
   }
 
   void fill() {
-    const std::size_t count = stream_.read_some(input_.space());
+    const std::span<std::byte> space = input_.space();
+    const std::size_t count = has_heartbeat() ? read_with_heartbeat(space) : stream_.read_some(space);
     if (count == 0) throw WebSocketError(1006, "websocket: the peer left without a close");
     input_.received(count);
+  }
+
+  [[nodiscard]] bool has_heartbeat() const { return options_.heartbeat > Duration::zero(); }
+
+  std::size_t read_with_heartbeat(std::span<std::byte> space) {
+    const EventLoop& loop = get_running_loop();
+    for (bool has_pinged = false;;) {
+      const TimePoint now = loop.time();
+      const TimePoint ping_at = quiet_since_ + options_.heartbeat;
+      const TimePoint end = ping_at + options_.heartbeat / 2;
+      if (now >= end) throw WebSocketError(1006, "websocket: the peer answers no ping (heartbeat)");
+      if (now >= ping_at && !has_pinged) has_pinged = try_ping();
+      TimePoint until = now < ping_at ? ping_at : end;
+      if (now >= ping_at && !has_pinged) until = std::min(end, now + options_.heartbeat / 8);
+      try {
+        const std::size_t count = timeout_at(until, [&] { return stream_.read_some(space); });
+        quiet_since_ = loop.time();
+        return count;
+      } catch (const TimeoutError&) {
+      }
+    }
+  }
+
+  // False if that would wait: for a sender, or for a peer that takes nothing, and perhaps waits for us to
+  // read.
+  bool try_ping() {
+    if (!write_lock_.try_lock()) return false;
+    const std::lock_guard lock(write_lock_, std::adopt_lock);
+    if (has_sent_close_ || is_broken_) return false;
+    const std::string frame = frame_of(Opcode::kPing, {});
+    const auto bytes = std::as_bytes(std::span(frame));
+    const std::size_t sent = stream_.try_write_some(bytes);
+    if (sent == 0) return false;
+    is_broken_ = true;  // unless the whole frame is sent
+    stream_.write_all(bytes.subspan(sent));
+    is_broken_ = false;
+    return true;
   }
 
   WebSocketMessage finish_message() {
@@ -291,6 +343,8 @@ class WebSocketImpl {
   std::string control_;
   bool is_in_message_ = false;
   bool has_received_close_ = false;
+  TimePoint quiet_since_;             // when something came last, without the time that nobody received
+  std::optional<TimePoint> left_at_;  // by the last receiver; only with a heartbeat
 
   Event peer_closed_;
   bool is_over_ = false;  // close() is for one task
@@ -413,14 +467,15 @@ std::unique_ptr<WebSocket> connect_websocket(Session& session, std::string_view 
   ClientResponse response = session.request("GET", url, std::move(request));
   const Fields& fields = response.fields();
   if (response.status() != 101)
-    throw HttpError(502, "no WebSocket: status " + std::to_string(response.status()));
+    throw HttpError(
+        502, response.url().to_string() + ": no WebSocket: status " + std::to_string(response.status()));
   const std::string protocol(fields.get("Sec-WebSocket-Protocol"));
   const bool is_offered = protocol.empty() || std::find(options.protocols.begin(), options.protocols.end(),
                                                         protocol) != options.protocols.end();
   if (!fields.has_token("Upgrade", "websocket") || !fields.has_token("Connection", "Upgrade") ||
       !is_offered || fields.get("Sec-WebSocket-Accept") != accept_of(key) ||
       fields.contains("Sec-WebSocket-Extensions")) {
-    throw HttpError(502, "no WebSocket: the handshake's answer is wrong");
+    throw HttpError(502, response.url().to_string() + ": no WebSocket: the handshake's answer is wrong");
   }
   return std::make_unique<WebSocket>(response.take_stream(), WebSocket::Role::kClient, std::move(options),
                                      protocol);

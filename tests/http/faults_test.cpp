@@ -292,8 +292,9 @@ TEST_CASE(
         expect(std::string(error.what()).find(place_in_text) != std::string::npos, error.what());
       }
     };
-    expect_timeout({}, "connecting to " + full.address().to_string() + ": timed out");
-    expect_timeout({.timeout = 20ms}, full.address().to_string() + ": timed out");
+    expect_timeout(
+        {}, silent + ": connecting to " + full.address().to_string() + ": timed out (connect_timeout)");
+    expect_timeout({.timeout = 20ms}, silent + ": timed out (timeout)");
 
     expect(session.get("http://" + place->authority + "/").read_all() == "pong", "the session is usable");
     stop(*place);

@@ -79,6 +79,9 @@ TEST_CASE("Files are served with their type, length and validators", "[http]") {
   CHECK((client.ask(get("/static/large.bin")).body == folder.large()));
   CHECK(client.ask(get("/static/empty")).field("Content-Length") == "0");
   CHECK(client.ask(get("/static/")).body == "root index");
+  const Reply folder_without_slash = client.ask(get("/static/sub?a=b%20c"));
+  CHECK(folder_without_slash.status == 301);
+  CHECK(folder_without_slash.field("Location") == "/static/sub/?a=b%20c");
   CHECK(client.ask(get("/static/sub/")).body == "sub index");
   CHECK(client.ask(get("/static/sub/page.HTML")).field("Content-Type") == "text/html; charset=utf-8");
   CHECK(client.ask(get("/static/a%20b")).body == "a space");
@@ -165,8 +168,8 @@ TEST_CASE("Nothing outside of the directory is served, and nothing that is no fi
        {"/static/../secret.txt", "/static/%2e%2e/secret.txt", "/static/..%2fsecret.txt",
         "/static/sub/../../secret.txt", "/static/sub/..%2f..%2fsecret.txt", "/static//etc/passwd",
         "/static/%2fetc/passwd", "/static/./small.txt", "/static/out/secret.txt",
-        "/static/out/root/small.txt", "/static/small.txt/", "/static/small.txt%00", "/static/sub",
-        "/static/pipe", "/static/nowhere", "/static/sub//page.HTML", "/static/..", "/static"}) {
+        "/static/out/root/small.txt", "/static/small.txt/", "/static/small.txt%00", "/static/pipe",
+        "/static/nowhere", "/static/sub//page.HTML", "/static/..", "/static"}) {
     CAPTURE(path);
     const Reply reply = client.ask(get(path));
     CHECK(reply.status == 404);

@@ -111,7 +111,7 @@ std::vector<Bad> corpus() {
       {"control character in a value", "GET / HTTP/1.1\r\n" + kHost + "X: \x01\r\n\r\n", 400},
       {"field without a colon", "GET / HTTP/1.1\r\n" + kHost + "nonsense\r\n\r\n", 400},
       {"field without a name", "GET / HTTP/1.1\r\n" + kHost + ": value\r\n\r\n", 400},
-      {"two empty lines first", "\r\n\r\n" + get("/"), 400},
+      {"nine empty lines first", "\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n" + get("/"), 400},
   };
 }
 

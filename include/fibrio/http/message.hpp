@@ -142,8 +142,8 @@ struct Response {
   // Ends the connection after this answer.
   bool close = false;
   // With status 101: called with the connection once the header is sent; what speaks over it from then on is
-  // the function's affair, and when it returns the connection is closed. What it throws is reported, unless it
-  // is the connection's own std::system_error. For WebSockets: websocket.hpp.
+  // the function's affair, and when it returns the connection is closed. What it throws is reported, unless
+  // it is the connection's own std::system_error. For WebSockets: websocket.hpp.
   std::function<void(ByteStream&)> upgrade;
 };
 

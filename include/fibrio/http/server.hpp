@@ -36,8 +36,8 @@ struct ServerOptions {
   std::uint64_t max_body_bytes = 1024 * 1024;   // above: 413
 
   // A request's header must be there this long after its first byte, and its body after its first wait,
-  // however the bytes trickle. Then: 408. A new connection must send its first byte in header_timeout as well,
-  // or is closed without a word.
+  // however the bytes trickle. Then: 408. A new connection must send its first byte in header_timeout as
+  // well, or is closed without a word.
   Duration header_timeout = std::chrono::seconds(10);
   Duration body_timeout = std::chrono::seconds(30);
   // How long a connection may stay without a next request after an answer.
@@ -86,15 +86,16 @@ class Server {
   // Adds a handler for a method and a path pattern, whose segments are texts, {name} for any one segment, or
   // as the last one {name*} for any rest. Texts win over names, and patterns in the order they were added.
   // GET answers HEAD too. A path without a handler is answered with 404, one without that method with 405.
-  // A handler that throws anything, or returns a status outside of 200 to 999 (101 with `upgrade`), is answered
-  // with 500 (HttpError: with its status) and reported to the loop's exception handler; its task is the
-  // connection's, and is cancelled when a grace period ends.
+  // A handler that throws anything, or returns a status outside of 200 to 999 (101 with `upgrade`), is
+  // answered with 500 (HttpError: with its status) and reported to the loop's exception handler; its task is
+  // the connection's, and is cancelled when a grace period ends.
   // Threads: before serve(). Throws: std::invalid_argument for a pattern that cannot be read.
   void route(std::string_view method, std::string_view pattern, Handler handler, RouteOptions options = {});
   // Adds what is called around every handler, also the one that answers 404 or 405.
   void use(Middleware middleware);
   // Serves the files below `directory` under `prefix` ("/static"): GET and HEAD, ranges, ETag and
-  // Last-Modified; "index.html" for a path that ends with "/". Nothing outside of `directory` is served, also
+  // Last-Modified; "index.html" for a path that ends with "/", and a redirect (301) to there for that of a
+  // directory without. Nothing outside of `directory` is served, also
   // by symbolic links. Files are opened on the default executor's threads.
   // Throws: std::system_error if `directory` cannot be opened.
   void files(std::string_view prefix, const std::string& directory);

@@ -30,7 +30,9 @@ namespace fibrio::http {
 
 // Timeouts that are negative are none.
 struct SessionOptions {
-  Fields fields = {};                        // sent with every request, unless that has its own of the name
+  // Sent with every request, unless that has its own of the name. "User-Agent" is "fibrio/" and the version,
+  // and "Accept" is "*/*", unless they are given; with an empty value they are not sent.
+  Fields fields = {};
   std::size_t max_connections = 100;         // at a time; further requests wait. At least 1
   std::size_t max_connections_per_host = 0;  // 0: no limit of its own
   std::size_t max_header_bytes = 64 * 1024;  // of a response, 256 to 1 MiB
@@ -78,6 +80,8 @@ class ClientResponse {
   [[nodiscard]] std::string_view field(std::string_view name) const noexcept { return fields().get(name); }
   [[nodiscard]] const Url& url() const noexcept;  // the last one, after redirects
   [[nodiscard]] int redirects() const noexcept;   // how many there were
+  // Throws: HttpError with the status and the URL if the status is 400 or more (above 599: as 502).
+  void raise_for_status() const;
 
   // Reads at least one byte of the body; 0 = its end. Waits: if nothing is there.
   // Cancel: CancelledError, nothing is lost. Throws: TimeoutError; HttpError(502) if the body is malformed or
@@ -106,9 +110,11 @@ class Session {
   // Sends a request and returns when the header of its answer is there, whatever its status.
   // A request that may be repeated (GET, HEAD, PUT, DELETE, OPTIONS, TRACE, without a stream) and met a kept
   // connection that the server had closed is sent once more on a new one.
-  // Waits: yes. Cancel: CancelledError, its connection is closed. Throws: TimeoutError; std::system_error;
-  // HttpError(502) for an answer that is malformed or one redirect too many; std::invalid_argument for a URL,
-  // a method, or a field that cannot be sent.
+  // Requests that wait for a place are served in their order.
+  // Waits: yes. Cancel: CancelledError, its connection is closed. Throws: TimeoutError, which says which one
+  // ("connect_timeout"); std::system_error; HttpError(502) for an answer that is malformed (its text says
+  // what) or one redirect too many; std::invalid_argument for a URL, a method, or a field that cannot be
+  // sent.
   // Threads: tasks of one loop.
   ClientResponse request(std::string_view method, std::string_view url, RequestOptions options = {});
   ClientResponse get(std::string_view url, RequestOptions options = {});

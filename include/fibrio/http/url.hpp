@@ -14,7 +14,8 @@ class Url {
   // Throws: std::invalid_argument, which says what is wrong.
   static Url parse(std::string_view text);
   // The URL that `reference`, as in a Location field, means on the page of this one: absolute, "//host/path",
-  // "/path", "path" or "?query". Throws: std::invalid_argument, also for one with another scheme ("mailto:x").
+  // "/path", "path" or "?query". Throws: std::invalid_argument, also for one with another scheme
+  // ("mailto:x").
   [[nodiscard]] Url resolve(std::string_view reference) const;
 
   [[nodiscard]] const std::string& scheme() const noexcept { return scheme_; }  // lower case

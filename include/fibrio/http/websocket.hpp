@@ -34,6 +34,11 @@ struct WebSocketOptions {
   Duration close_timeout = std::chrono::seconds(10);  // for the peer's answer to our close
   std::vector<std::string> protocols =
       {};  // server: the first one that the client offers is chosen; client: offered
+  // When nothing has come for so long, a ping is sent; when then nothing comes for half as long, receive()
+  // throws WebSocketError(1006). Only time in receive() counts. Negative: no pings.
+  Duration heartbeat = Duration(-1);
+  // How long receive() waits for a message; then TimeoutError. Negative: for ever.
+  Duration receive_timeout = Duration(-1);
 };
 
 struct WebSocketMessage {
@@ -73,7 +78,7 @@ class WebSocket {
 
   // Returns the next message; nothing once the peer has closed in order (its close is answered here).
   // Waits: yes. Cancel: CancelledError, nothing is lost. Throws: WebSocketError, std::system_error;
-  // RuntimeError if another task is in it.
+  // TimeoutError after receive_timeout, and nothing is lost; RuntimeError if another task is in it.
   std::optional<WebSocketMessage> receive();
   // Sends a message; several tasks take turns. Text must be UTF-8, which is not checked.
   // Waits: while the peer does not take it. Cancel: CancelledError; if a part was sent the connection is of
