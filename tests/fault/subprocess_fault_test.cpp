@@ -4,6 +4,7 @@
 #include "support/children.hpp"
 #include "support/faults.hpp"
 #include "support/net.hpp"
+#include "support/process.hpp"
 
 using namespace fibrio;
 using namespace fibrio::net_test;
