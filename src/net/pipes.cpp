@@ -70,7 +70,7 @@ class PipeStream final : public ByteStream {
     if (direction != direction_) throw std::system_error(EBADF, std::system_category(), call);
   }
   static ssize_t write_now(int fd, std::span<const std::byte> data) {
-    return sys::without_sigpipe([&] { return sys::write(fd, data.data(), data.size()); });
+    return sys::without_sigpipe(data.size(), [&] { return sys::write(fd, data.data(), data.size()); });
   }
   template <class Call>
   static ssize_t until_done(Socket::Operation& operation, Direction direction, Call&& call) {

@@ -37,9 +37,9 @@ class FilePart {
   [[nodiscard]] ssize_t send_to(int socket) noexcept {
     constexpr std::uint64_t kAtOnce = 1U << 20;
     off_t at = position();
-    const ssize_t sent = sys::without_sigpipe([&] {
-      return sys::sendfile(socket, file_, &at, static_cast<std::size_t>(std::min(count_ - sent_, kAtOnce)));
-    });
+    const auto wanted = static_cast<std::size_t>(std::min(count_ - sent_, kAtOnce));
+    const ssize_t sent =
+        sys::without_sigpipe(wanted, [&] { return sys::sendfile(socket, file_, &at, wanted); });
     if (sent > 0) sent_ += static_cast<std::uint64_t>(sent);
     return sent;
   }

@@ -1,5 +1,9 @@
 // Faults of sendfile: what means "copy it", what is an error, and what is tried again.
+#include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
+
+#include <algorithm>
 
 #include <fibrio/low_level_sockets.hpp>
 
@@ -38,7 +42,22 @@ void expect_whole(int file, std::span<const std::byte> data) {
   await(low_level);
 }
 
+// The kernel does this when the peer resets the connection in the middle of the call: SIGPIPE, and how much went.
+ssize_t send_some_and_raise(int socket, int file, off_t* offset, std::size_t bytes) {
+  const ssize_t sent =
+      sys::real_syscalls.sendfile(socket, file, offset, std::min<std::size_t>(bytes, 100'000));
+  ::pthread_kill(::pthread_self(), SIGPIPE);
+  return sent;
+}
+
 }  // namespace
+
+TEST_CASE("A sendfile that is cut off in the middle does not end the process by SIGPIPE", "[fault]") {
+  const ScopedSyscalls table;
+  sys::syscalls.sendfile = &send_some_and_raise;
+  const std::vector<std::byte> data = test_data(kSize);
+  on_loops([&] { expect_whole(make_file(data).fd(), data); });
+}
 
 // asyncio: test_unix_events SelectorEventLoopUnixSockSendfileTests.test_sock_sendfile_not_available
 // asyncio: test_unix_events SelectorEventLoopUnixSockSendfileTests.test_sock_sendfile_os_error_first_call
