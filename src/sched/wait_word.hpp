@@ -156,13 +156,6 @@ class WaitWord {
     return (word_.load(std::memory_order_acquire) & kPending) != 0;
   }
 
-  // By the task: the present epoch if a request is recorded in it and not delivered yet, else kNoEpoch.
-  static constexpr std::uint32_t kNoEpoch = UINT32_MAX;
-  [[nodiscard]] std::uint32_t requested_epoch() const noexcept {
-    const std::uint64_t word = word_.load(std::memory_order_acquire);
-    return (word & kPending) != 0 ? epoch_of(word) : kNoEpoch;
-  }
-
   // By the task, after a wait: true if CancelledError is to be thrown now.
   [[nodiscard]] bool take_cancellation() noexcept {
     std::uint64_t old = word_.load(std::memory_order_acquire);

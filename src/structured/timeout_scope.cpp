@@ -13,8 +13,7 @@ namespace fibrio::detail {
 TimeoutScope::TimeoutScope(std::optional<TimePoint> when, const char* what)
     : TimerEntry(&claim_due),
       task_(TaskControl::of(*require_task(what).current)),
-      requests_before_(task_.word.count()),
-      requested_before_(task_.word.requested_epoch()) {
+      requests_before_(task_.word.count()) {
   if (!arm(when)) fire();
 }
 
@@ -75,8 +74,7 @@ bool TimeoutScope::leave() noexcept {
     if (disarm()) return false;
   }
   while (state_.load(std::memory_order_acquire) != State::fired) spin_pause<std::atomic>();
-  const std::uint32_t left = task_.word.withdraw(epoch_);
-  return left <= requests_before_ && (left == 0 || epoch_ != requested_before_);
+  return task_.word.withdraw(epoch_) <= requests_before_;
 }
 
 std::optional<TimePoint> TimeoutScope::deadline() const noexcept {

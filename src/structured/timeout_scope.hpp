@@ -11,9 +11,7 @@
 //  2. Who disarms the timer, under the wheel's lock or by the callback's state word, knows that it will not
 //     fire. Who fails knows that it fired, or will: state active -> firing -> fired, and waits for "fired",
 //     which takes as long as one cancel(). So nothing touches the scope after leave().
-//  3. leave: disarmed -> finished; else the request is there, and is withdrawn together with its flag. A request
-//     that was pending when the scope began, and came out as the same CancelledError as the scope's own, goes
-//     first: with one worker no deadline comes between it and its delivery.
+//  3. leave: disarmed -> finished; else the request is there, and is withdrawn together with its flag.
 //  4. lock_ serialises reschedule() with leave(); the timer never takes it.
 //
 // Rejected: a shared control block and a callback for each scope (two allocations and a queue entry for each
@@ -64,7 +62,6 @@ class TimeoutScope final : public Timeout, private TimerEntry {
 
   TaskControl& task_;
   const std::uint32_t requests_before_;
-  const std::uint32_t requested_before_;  // the epoch, if one was not delivered when the scope began
   bool left_ = false;
   std::uint32_t epoch_ = 0;                  // of its request: written before state_ is "fired"
   std::atomic<State> state_{State::active};  // writer: the timer; readers: the task and others
