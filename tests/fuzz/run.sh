@@ -23,5 +23,6 @@ if ! clang++-19 -std=c++20 -O1 -g1 -fsanitize=fuzzer,address,undefined -fno-sani
   exit 1
 fi
 cd "$work"
-exec ./http_fuzz -max_total_time="$seconds" -max_len=4096 -timeout=10 -print_final_stats=1 \
+# Its own exit code for a find is 77, which would count as skipped.
+exec ./http_fuzz -error_exitcode=1 -timeout_exitcode=1 -max_total_time="$seconds" -max_len=4096 -timeout=10 -print_final_stats=1 \
   -artifact_prefix="$work/" "$work/found" "$root/tests/fuzz/corpus/http"
