@@ -25,6 +25,7 @@
 #include <utility>
 
 #include "base/fork_hold.hpp"
+#include "base/sanitizers.hpp"
 #include "base/syscalls.hpp"
 #include "fibrio/errors.hpp"
 #include "loop/handler_fd.hpp"
@@ -53,8 +54,14 @@ struct Slot {
 std::mutex table_lock;
 std::array<Slot, NSIG> table;
 
+// ThreadSanitizer takes a fiber for a thread, and errno for the one of another.
+FIBRIO_NO_TSAN_BEGIN
+int get_errno() noexcept { return errno; }
+void set_errno(int error) noexcept { errno = error; }
+FIBRIO_NO_TSAN_END
+
 void on_signal(int signal) {
-  const int interrupted_errno = errno;
+  const int interrupted_errno = get_errno();
   Slot& slot = table[static_cast<std::size_t>(signal)];
   if (slot.forks.load(std::memory_order_relaxed) != fork_count()) {
     // In a forked child, which has the handler and the pipe but not the loop: the signal is the child's own.
@@ -73,7 +80,7 @@ void on_signal(int signal) {
   }
   const auto number = static_cast<unsigned char>(signal);
   slot.pipe.use([&](int fd) { static_cast<void>(sys::write(fd, &number, 1)); });
-  errno = interrupted_errno;
+  set_errno(interrupted_errno);
 }
 
 // In a forked child: what the parent's loop had is as it was before.
