@@ -45,7 +45,7 @@ class RequestParser {
       const std::size_t line = read_other_version({rest.data(), rest.size()}, error);
       used += line;
       rest = rest.subspan(line);
-      if (!error && !rest.empty()) {
+      if (!error && line > 0 && !rest.empty()) {
         count = parser_->feed_header(rest, Access::fields(request_), error);
       } else {
         count = 0;

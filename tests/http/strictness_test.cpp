@@ -3,6 +3,7 @@
 
 #include "fibrio/http/server.hpp"
 #include "fibrio/http/url.hpp"
+#include "http/request_parser.hpp"
 #include "http/server_thread.hpp"
 #include "support/catch.hpp"
 
@@ -49,6 +50,29 @@ TEST_CASE("Control characters in a chunk's extension are refused, quoted or not"
   for (const char* extension : {";a=\"b \tc\"", ";a=b;c", ";a=\"\xc3\xa4\""}) {
     in_both_ways(server.port(), head + "5" + extension + "\r\nhello\r\n0" + extension + "\r\n\r\n",
                  [](Client& client) { CHECK(client.receive().body == "hello"); });
+  }
+}
+
+TEST_CASE("A request of a later minor version is read, wherever its bytes are parted", "[http]") {
+  const std::string text = "GET / HTTP/1.2\r\nHost: t\r\n\r\n";
+  for (std::size_t first = 1; first < text.size(); ++first) {
+    for (std::size_t second = first; second <= text.size(); ++second) {
+      http::Request request;
+      http::RequestParser parser({8192, 100, 100'000}, request);
+      std::string input;
+      std::size_t sent = 0;
+      auto progress = http::RequestParser::Progress::kNeedMore;
+      for (const std::size_t end : {first, second, text.size()}) {
+        input += text.substr(sent, end - sent);
+        sent = end;
+        std::size_t used = 0;
+        progress = parser.read_header(input, used);
+        input.erase(0, used);
+        if (progress != http::RequestParser::Progress::kNeedMore) break;
+      }
+      INFO(first << " and " << second);
+      CHECK(progress == http::RequestParser::Progress::kDone);
+    }
   }
 }
 
