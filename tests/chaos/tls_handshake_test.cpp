@@ -2,6 +2,7 @@
 // by a reset: each side that misses something throws, and says what its documentation says.
 #include <cerrno>
 #include <cstdint>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -93,9 +94,12 @@ void cut_everywhere(tls::Version version, Fault fault, std::uint64_t step) {
   client_side.max_version = version;
   const Conversation conversation{tls::Context::client(client_side), tls::Context::server(server_options())};
   TcpListener listener = TcpListener::bind(loopback());
+  std::mutex lock;  // the proxy asks on any worker
   std::optional<Cut> cut;
-  chaos::Proxy proxy(listener.local_address().port(),
-                     {.cut = [&](std::uint64_t) { return cut.value_or(Cut{.at = ~std::uint64_t{0}}); }});
+  chaos::Proxy proxy(listener.local_address().port(), {.cut = [&](std::uint64_t) {
+                       const std::lock_guard guard(lock);
+                       return cut.value_or(Cut{.at = ~std::uint64_t{0}});
+                     }});
   const auto converse = [&] {
     auto answering = create_task([&] { return conversation.answer(listener.accept()); });
     const Seen at_client = conversation.ask(proxy.port());
@@ -110,7 +114,10 @@ void cut_everywhere(tls::Version version, Fault fault, std::uint64_t step) {
   std::size_t whole = 0;
   for (const Direction direction : {Direction::kUp, Direction::kDown}) {
     for (std::uint64_t at = 0; at < all; at += step) {
-      cut = Cut{direction, at, fault};
+      {
+        const std::lock_guard guard(lock);
+        cut = Cut{direction, at, fault};
+      }
       const std::uint64_t before = proxy.counts().of(fault);
       const auto [at_client, at_server] = converse();
       if (proxy.counts().of(fault) == before) break;  // so many bytes never came
