@@ -187,7 +187,9 @@ TEST_CASE("A writer over TLS is closed once its last record is on its way", "[tl
 
 TEST_CASE("In debug mode a server's failed handshakes are reported", "[tls]") {
   std::vector<std::string> reports;
-  EventLoop loop;
+  Config config;
+  config.workers = 1;  // where the reports come is where they are read
+  EventLoop loop(config);
   loop.set_debug(true);
   loop.set_exception_handler([&](EventLoop&, const ExceptionContext& context) {
     reports.push_back(context.message + ": " + describe(context.exception));
