@@ -1,38 +1,17 @@
 // What: TcpStream::send_file, the copying ByteStream::send_file and sock_sendfile, which all mean the same.
 #include <netinet/tcp.h>
-#include <sys/mman.h>
 
 #include <functional>
 
 #include <fibrio/low_level_sockets.hpp>
 
+#include "support/memory_file.hpp"
 #include "support/net.hpp"
 
 using namespace fibrio;
 using namespace fibrio::net_test;
 
 namespace {
-
-// A file that has no name.
-class File {
- public:
-  explicit File(std::span<const std::byte> content) : fd_(::memfd_create("fibrio_test", MFD_CLOEXEC)) {
-    while (!content.empty()) {
-      const ssize_t count = ::write(fd_.fd(), content.data(), content.size());
-      expect(count > 0, "a write to the file");
-      content = content.subspan(static_cast<std::size_t>(count));
-    }
-    seek(0);
-  }
-  [[nodiscard]] int fd() const { return fd_.fd(); }
-  [[nodiscard]] std::uint64_t position() const {
-    return static_cast<std::uint64_t>(::lseek(fd_.fd(), 0, SEEK_CUR));
-  }
-  void seek(std::uint64_t to) { ::lseek(fd_.fd(), static_cast<off_t>(to), SEEK_SET); }
-
- private:
-  RawPeer fd_;
-};
 
 using SendFile = std::function<std::uint64_t(TcpStream&, int file, std::uint64_t, std::uint64_t)>;
 struct Way {
@@ -95,7 +74,7 @@ TEST_CASE("send_file sends a whole file, returns its size and leaves its positio
   const std::vector<std::byte> data = test_data(kSize);
   in_all_ways([&](const SendFile& send) {
     StreamPair pair = connect_pair();
-    File file(data);
+    MemoryFile file(data);
     auto sender = create_task([&] {
       expect_equal(send(pair.client, file.fd(), 0, kToEndOfFile), kSize, "bytes sent");
       expect_equal(file.position(), kSize, "the position");
@@ -123,7 +102,7 @@ TEST_CASE("send_file sends a part of a file, and less where the file ends", "[se
          {Part{1000, 2000, 2000}, Part{0, 1, 1}, Part{199'999, 10, 1}, Part{200'000, 10, 0},
           Part{150'000, kToEndOfFile, 50'000}, Part{300'000, 10, 0}, Part{5, 0, 0}}) {
       StreamPair pair = connect_pair();
-      File file(data);
+      MemoryFile file(data);
       file.seek(77);
       auto sender = create_task([&] {
         expect_equal(send(pair.client, file.fd(), part.offset, part.count), part.sent, "bytes sent");
@@ -135,7 +114,7 @@ TEST_CASE("send_file sends a part of a file, and less where the file ends", "[se
       expect_equal(file.position(), part.sent > 0 ? part.offset + part.sent : 77, "the position");
     }
     StreamPair pair = connect_pair();
-    File empty({});
+    MemoryFile empty({});
     expect_equal(send(pair.client, empty.fd(), 0, kToEndOfFile), 0, "bytes of an empty file");
   });
 }
@@ -150,7 +129,7 @@ TEST_CASE("send_file keeps the order with writes before and after it", "[send_fi
   all.insert(all.end(), around.begin(), around.end());
   in_all_ways([&](const SendFile& send) {
     StreamPair pair = connect_pair();
-    File file(data);
+    MemoryFile file(data);
     auto sender = create_task([&] {
       pair.client.write_all(around);
       expect_equal(send(pair.client, file.fd(), 0, kToEndOfFile), kSize, "bytes sent");
@@ -170,7 +149,7 @@ TEST_CASE("send_file to a peer that leaves is an error without SIGPIPE, and the 
   const std::vector<std::byte> data = test_data(16U << 20);
   in_all_ways([&](const SendFile& send) {
     StreamPair pair = connect_pair();
-    File file(data);
+    MemoryFile file(data);
     auto sender = create_task([&] {
       return error_of([&] {
         for (;;) send(pair.client, file.fd(), 0, kToEndOfFile);
@@ -191,7 +170,7 @@ TEST_CASE("send_file that is cancelled goes on later from the file's position", 
   const std::vector<std::byte> data = test_data(16U << 20);
   in_all_ways([&](const SendFile& send) {
     StreamPair pair = connect_pair();
-    File file(data);
+    MemoryFile file(data);
     auto sender = create_task([&] { send(pair.client, file.fd(), 0, kToEndOfFile); });
     let_others_wait();
     sender.cancel();
@@ -214,7 +193,7 @@ TEST_CASE("send_file that is cancelled goes on later from the file's position", 
 TEST_CASE("send_file names what cannot be sent, or sent to", "[send_file]") {
   in_all_ways([&](const SendFile& send) {
     StreamPair pair = connect_pair();
-    File file(test_data(1000));
+    MemoryFile file(test_data(1000));
     int fds[2];
     expect(::pipe2(fds, O_CLOEXEC) == 0, "a pipe");
     const RawPeer out(fds[0]);
@@ -235,7 +214,7 @@ TEST_CASE("make_byte_stream of a TcpStream sends files as that does", "[send_fil
   on_loops([] {
     StreamPair pair = connect_pair();
     const std::vector<std::byte> data = test_data(5000);
-    File file(data);
+    MemoryFile file(data);
     const std::unique_ptr<ByteStream> stream = make_byte_stream(std::move(pair.client));
     expect_equal(stream->send_file(file.fd(), 0, kToEndOfFile), 5000, "bytes sent");
     stream->shutdown_write();

@@ -1,34 +1,10 @@
 // What: files over TLS, by the copying ByteStream::send_file.
-#include <sys/mman.h>
 
+#include "support/memory_file.hpp"
 #include "support/tls.hpp"
 
 using namespace fibrio;
 using namespace fibrio::tls_test;
-
-namespace {
-
-// A file that has no name, at its beginning.
-class File {
- public:
-  explicit File(std::span<const std::byte> content) : fd_(::memfd_create("fibrio_test", MFD_CLOEXEC)) {
-    while (!content.empty()) {
-      const ssize_t count = ::write(fd_.fd(), content.data(), content.size());
-      expect(count > 0, "a write to the file");
-      content = content.subspan(static_cast<std::size_t>(count));
-    }
-    ::lseek(fd_.fd(), 0, SEEK_SET);
-  }
-  [[nodiscard]] int fd() const { return fd_.fd(); }
-  [[nodiscard]] std::size_t position() const {
-    return static_cast<std::size_t>(::lseek(fd_.fd(), 0, SEEK_CUR));
-  }
-
- private:
-  RawPeer fd_;
-};
-
-}  // namespace
 
 // asyncio: test_sendfile SendfileMixin.test_sendfile_ssl
 // asyncio: test_sendfile SendfileMixin.test_sendfile_ssl_pre_and_post_data
@@ -37,7 +13,7 @@ TEST_CASE("A file goes over TLS between what is written before and after it, who
   const std::vector<std::byte> data = test_data(700'001 / kSlowdown, 3);
   on_loops([&] {
     TlsPair pair = tls_pair();
-    const File file(data);
+    const MemoryFile file(data);
     auto sender = create_task([&] {
       write_text(*pair.client, "before");
       expect_equal(pair.client->send_file(file.fd()), data.size(), "bytes sent");
@@ -68,7 +44,7 @@ TEST_CASE("A file goes over TLS to a peer that closes once it has it all", "[tls
   const std::vector<std::byte> data = test_data(100'000, 4);
   on_loops([&] {
     TlsPair pair = tls_pair();
-    const File file(data);
+    const MemoryFile file(data);
     auto sender = create_task([&] { return pair.client->send_file(file.fd()); });
     std::vector<std::byte> got(data.size());
     for (std::size_t at = 0; at < got.size();) at += pair.server->read_some(std::span(got).subspan(at));
