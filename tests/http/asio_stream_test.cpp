@@ -18,20 +18,6 @@ namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace websocket = beast::websocket;
 
-namespace {
-
-struct Ends {
-  std::unique_ptr<ByteStream> client;
-  std::unique_ptr<ByteStream> server;
-};
-
-Ends connect_ends() {
-  StreamPair pair = connect_pair();
-  return {make_byte_stream(std::move(pair.client)), make_byte_stream(std::move(pair.server))};
-}
-
-}  // namespace
-
 TEST_CASE("asio::read_until and asio::write run on an AsioStream", "[asio_stream]") {
   on_loops([] {
     const Ends ends = connect_ends();

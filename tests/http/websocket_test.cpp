@@ -23,16 +23,6 @@ namespace beast = boost::beast;
 
 namespace {
 
-struct Ends {
-  std::unique_ptr<ByteStream> client;
-  std::unique_ptr<ByteStream> server;
-};
-
-Ends connect_ends() {
-  StreamPair pair = connect_pair();
-  return {make_byte_stream(std::move(pair.client)), make_byte_stream(std::move(pair.server))};
-}
-
 // A server with /echo, which answers every message, on the running loop.
 class Echo {
  public:

@@ -37,10 +37,7 @@ TEST_CASE("Unix sockets carry data both ways; by path and by abstract name", "[u
       expect(listener.local_address() == Address::from_path(path), "its address");
       auto serving = create_task([&] {
         UnixStream stream = listener.accept();
-        std::byte buffer[4096];
-        while (const std::size_t count = stream.read_some(buffer)) {
-          stream.write_all(std::span<const std::byte>(buffer, count));
-        }
+        echo(stream);
       });
       auto [reader, writer] = open_unix_connection(path);
       writer.write(data);
