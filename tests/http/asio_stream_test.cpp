@@ -61,7 +61,7 @@ TEST_CASE("An AsioStream tells errors of the system, and a cancellation goes thr
       boost::system::error_code error;
       (void)stream.read_some(asio::buffer(&byte, 1), error);
     });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     reader.cancel();
     reader.wait();
     expect(reader.cancelled(), "CancelledError, not an error_code");

@@ -53,12 +53,12 @@ TEST_CASE("A pipe is read as it is written, up to its end", "[pipe]") {
   on_loops([] {
     Pipe pipe = make_pipe();
     auto reader = create_task([&] { return read_once(*pipe.out); });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     expect(!reader.done(), "it waits");
     pipe.in->write_all(bytes_in("first"));
     expect(await(reader) == "first", "the text");
     auto at_end = create_task([&] { return read_once(*pipe.out); });
-    let_others_wait();
+    wait_until_waits(at_end, WaitReason::kReadable);
     expect(pipe.in->can_shutdown_write() && !pipe.out->can_shutdown_write(), "the writing end can be shut");
     pipe.in->shutdown_write();
     expect(await(at_end).empty() && read_once(*pipe.out).empty(), "the end, again and again");
@@ -102,7 +102,7 @@ TEST_CASE("Writing into a pipe that nobody reads is EPIPE, and no SIGPIPE", "[pi
         for (;;) pipe.in->write_all(bytes_in(std::string(100'000, 'x')));
       });
     });
-    let_others_wait();
+    wait_until_waits(writer, WaitReason::kWritable);
     pipe.out->close();
     expect_equal(await(writer), EPIPE, "errno");
     expect_equal(error_of([&] { pipe.in->try_write_some(bytes_in("x")); }), EPIPE, "errno");
@@ -134,7 +134,7 @@ TEST_CASE("Closing a pipe ends what waits on it, once and for all", "[pipe]") {
   on_loops([] {
     Pipe pipe = make_pipe();
     auto reader = create_task([&] { return error_of([&] { (void)read_once(*pipe.out); }); });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     pipe.out->close();
     pipe.out->close();
     expect_equal(await(reader), ECANCELED, "errno");
@@ -171,13 +171,13 @@ TEST_CASE("A terminal is read and written as a pipe, and ends with its other end
       return text;
     };
     auto reader = create_task([&] { return read_once(*out); });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     expect(::write(terminal.slave.fd(), "output", 6) == 6, "a write");
     expect(await(reader) == "output", "what the terminal says");
     in->write_all(bytes_in("input"));
     expect(peer_reads(100) == "input", "what it hears");
     auto at_end = create_task([&] { return read_once(*out); });
-    let_others_wait();
+    wait_until_waits(at_end, WaitReason::kReadable);
     terminal.slave.close();
     expect(await(at_end).empty(), "the end");
   });

@@ -35,7 +35,7 @@ const std::vector<Read>& reads() {
 Task<std::string> begin(const Read& read, RawStreams& ends) {
   ends.peer.send(kBegun);
   auto reading = create_task([&] { return read.call(ends.reader); });
-  let_others_wait();
+  wait_until_waits(reading, WaitReason::kReadable);
   return reading;
 }
 
@@ -150,7 +150,7 @@ TEST_CASE("drain while the peer does not read: half-close, timeout, close and re
       RawStreams ends = connect_raw_streams();
       (void)fill_up(ends.writer);
       auto draining = create_task([&] { ends.writer.drain(); });
-      let_others_wait();
+      wait_until_waits(draining);
       // Closing over what was not read is a reset, too.
       is_reset_by_peer ? ends.peer.reset() : ends.peer.close();
       const int error = error_of([&] { await(draining); });

@@ -316,7 +316,7 @@ TEST_CASE("A handshake that is cancelled ends at once, and closes the connection
     Ends ends = connect_ends();
     auto accepting = create_task(
         [&] { return tls::accept(std::move(ends.server), tls::Context::server(server_options())); });
-    let_others_wait();
+    wait_until_waits(accepting, WaitReason::kReadable);
     accepting.cancel();
     accepting.wait();
     expect(accepting.cancelled(), "cancelled");

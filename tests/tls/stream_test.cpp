@@ -145,7 +145,7 @@ TEST_CASE("TLS runs inside TLS, and ends from the outside in", "[tls]") {
     expect(std::memcmp(back.data(), data.data(), data.size()) == 0, "what was sent");
     await(writer);
     auto stuck = create_task([&] { return read_once(*inner.client); });
-    let_others_wait();
+    wait_until_waits(stuck, WaitReason::kReadable);
     inner.client->close();
     expect_equal(error_of([&] { await(stuck); }), ECANCELED, "errno of a read");
     await(echoing);
@@ -365,7 +365,8 @@ TEST_CASE("A reset ends reads and writes with its error, once each, and nothing 
     TlsPair pair = tls_pair();
     auto reader = create_task([&] { return read_once(*pair.client); });
     auto writer = create_task([&] { pair.client->write_all(data); });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
+    wait_until_waits(writer, WaitReason::kWritable);
     pair.server->abort();
     // The system names a reset to whichever comes first; to the other one it is an end.
     const std::string at_reader = error_text<std::system_error>([&] { return await(reader); });
