@@ -4,51 +4,22 @@
 // it looks for the empty line that ends a header and believes everything else.
 //
 //   epoll_http [--port P] [--workers N]     prints "listening on 127.0.0.1:P"
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
-#include "../arguments.hpp"
+#include "listening.hpp"
 
 namespace {
 
 constexpr std::size_t kBuffer = 4096;  // no header is longer here
-constexpr int kEvents = 512;
-
-[[noreturn]] void fail(const char* call) {
-  std::perror(call);
-  std::exit(1);
-}
-
-int listen_on(int& port) {
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-  const int on = 1;
-  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<std::uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) fail("bind");
-  if (::listen(fd, 4096) != 0) fail("listen");
-  socklen_t size = sizeof address;
-  ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
-  port = ntohs(address.sin_port);
-  return fd;
-}
 
 struct Connection {
   int fd;
@@ -67,9 +38,9 @@ class Loop {
   }
 
   void run() {
-    std::vector<epoll_event> events(kEvents);
+    std::vector<epoll_event> events(raw::kEvents);
     for (;;) {
-      const int count = ::epoll_wait(epoll_, events.data(), kEvents, -1);
+      const int count = ::epoll_wait(epoll_, events.data(), raw::kEvents, -1);
       refresh_answer();
       for (int i = 0; i < count; ++i) {
         auto* connection = static_cast<Connection*>(events[static_cast<std::size_t>(i)].data.ptr);
@@ -85,11 +56,7 @@ class Loop {
 
  private:
   void accept_all() {
-    for (;;) {
-      const int fd = ::accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK);
-      if (fd < 0) return;
-      const int on = 1;
-      ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    for (int fd = 0; (fd = raw::accept_next(listener_)) >= 0;) {
       watch(*new Connection{fd, 0, {}, {}}, EPOLLIN, EPOLL_CTL_ADD);
     }
   }
@@ -162,25 +129,5 @@ class Loop {
 }  // namespace
 
 int main(int argc, char** argv) {
-  int port = 0;
-  int threads = 1;
-  bench::Arguments arguments(argc, argv, "epoll_http [--port P] [--workers N]");
-  while (arguments.next()) {
-    if (arguments.is("--port")) {
-      port = arguments.value<int>(0, UINT16_MAX);
-    } else if (arguments.is("--workers")) {
-      threads = arguments.value<int>(1, 1024);
-    } else {
-      arguments.refuse_unknown();
-    }
-  }
-  std::vector<int> listeners;
-  for (int i = 0; i < threads; ++i) listeners.push_back(listen_on(port));
-  std::printf("listening on 127.0.0.1:%d\n", port);
-  std::fflush(stdout);
-  std::vector<std::thread> others;
-  for (int i = 1; i < threads; ++i) {
-    others.emplace_back([fd = listeners[static_cast<std::size_t>(i)]] { Loop(fd).run(); });
-  }
-  Loop(listeners[0]).run();
+  raw::serve_forever("epoll_http", argc, argv, [](int listener) { Loop(listener).run(); });
 }

@@ -17,6 +17,7 @@
 
 namespace fibrio {
 
+using detail::open_or_throw;
 using detail::Socket;
 using detail::SocketFile;
 
@@ -58,16 +59,13 @@ UnixListener UnixListener::bind(std::string_view path, UnixListenOptions options
 }
 
 UnixStream UnixListener::accept() {
-  if (socket_ == nullptr) detail::fail(-EBADF, "accept");
   constexpr bool kShortIsEmpty = false;  // a read stops behind what came with file descriptors
   return UnixStream(detail::SocketAccess::stream(
-      std::make_shared<Socket>(detail::accept_connection(*socket_), kShortIsEmpty)));
+      std::make_shared<Socket>(detail::accept_connection(open_or_throw(socket_, "accept")), kShortIsEmpty)));
 }
 
 Address UnixListener::local_address() const {
-  if (socket_ == nullptr) detail::fail(-EBADF, "getsockname");
-  const Socket::Operation operation(*socket_, "getsockname");
-  return detail::local_address(operation.fd());
+  return detail::local_address(Socket::Operation(open_or_throw(socket_, "getsockname"), "getsockname").fd());
 }
 void UnixListener::close() noexcept {
   if (file_ != nullptr) file_->remove();

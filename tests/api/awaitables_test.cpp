@@ -6,6 +6,7 @@
 #include <thread>
 #include <utility>
 
+#include "support/coroutines.hpp"
 #include "support/loops.hpp"
 
 using namespace fibrio;
@@ -47,17 +48,6 @@ struct Throws {
     if (where == place) throw std::runtime_error("thrown at " + std::to_string(place));
     return false;
   }
-};
-
-// A coroutine that starts at once and frees itself at its end.
-struct Detached {
-  struct promise_type {
-    Detached get_return_object() { return {}; }
-    std::suspend_never initial_suspend() noexcept { return {}; }
-    std::suspend_never final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() { std::terminate(); }
-  };
 };
 
 // A coroutine that starts at once; resume() throws what it throws. Its frame goes with the object.

@@ -4,6 +4,7 @@
 #include <string>
 #include <thread>
 
+#include "support/coroutines.hpp"
 #include "support/loops.hpp"
 
 using namespace fibrio;
@@ -294,15 +295,6 @@ TEST_CASE("The exception handler for a task's exception that nobody retrieved ru
 }
 
 TEST_CASE("A coroutine goes on in a copy of the context in which it awaited", "[context][awaitables]") {
-  struct Detached {
-    struct promise_type {
-      Detached get_return_object() { return {}; }
-      std::suspend_never initial_suspend() noexcept { return {}; }
-      std::suspend_never final_suspend() noexcept { return {}; }
-      void return_void() {}
-      void unhandled_exception() { std::terminate(); }
-    };
-  };
   ContextVar<int> var("var", 0);
   in_tasks([&](EventLoop&) {
     std::atomic<bool> ended{false};

@@ -3,16 +3,18 @@
 // Threads: a Browser is made on the test's own thread, which it blocks; a Tab in a task.
 #pragma once
 
+#include <sys/inotify.h>
+
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
-#include <thread>
 
 #include "fibrio/http/session.hpp"
 #include "fibrio/http/websocket.hpp"
 #include "support/net.hpp"
+#include "support/process.hpp"
 #include "support/program.hpp"
 #include "support/temp_folder.hpp"
 
@@ -23,11 +25,20 @@ using namespace fibrio::net_test;  // NOLINT
 class Browser {
  public:
   Browser() {
+    const RawPeer changes(::inotify_init1(IN_CLOEXEC));
+    const int watch =
+        ::inotify_add_watch(changes.fd(), profile_.path().c_str(), IN_CREATE | IN_MODIFY | IN_MOVED_TO);
+    expect(watch >= 0, "a watch on the profile");
+    const RawPeer end(fibrio::test::open_pidfd(program_.pid()));
+    pollfd entries[] = {{changes.fd(), POLLIN, 0}, {end.fd(), POLLIN, 0}};
     const auto deadline = std::chrono::steady_clock::now() + 20s * kSlowdown;
     while (!read_port()) {
-      const std::string too_late = "Chromium does not start:\n" + text_of(profile_ / "log");
-      if (std::chrono::steady_clock::now() > deadline) throw ExpectationFailed(too_late);
-      std::this_thread::sleep_for(10ms);
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+      if (left <= 0 || ::poll(entries, 2, static_cast<int>(left)) <= 0 || entries[1].revents != 0)
+        throw ExpectationFailed("Chromium does not start:\n" + text_of(profile_ / "log"));
+      char ignored[4096];
+      expect(::read(changes.fd(), ignored, sizeof ignored) > 0, "changes");
     }
   }
   Browser(const Browser&) = delete;

@@ -80,7 +80,7 @@ TEST_CASE("EventLoop works without epoll_pwait2 and is never early", "[fault]") 
       }
       StreamPair pair = connect_pair();
       auto reader = create_task([&] { return read_once(pair.server); });
-      let_others_wait();
+      wait_until_waits(reader, WaitReason::kReadable);
       pair.client.write_all("x");
       expect(await(reader) == "x", "the text");
     });

@@ -95,16 +95,25 @@ TEST_CASE("A handler at work on another thread keeps the loop's pipe open, and e
   const ScopedSyscalls table;
   static std::atomic<bool> is_writing;
   static std::atomic<bool> is_leaving;
+  static std::atomic<bool> is_closed;
   static std::atomic<bool> was_open;
-  is_writing = is_leaving = was_open = false;
+  static clockid_t closer;
+  is_writing = is_leaving = is_closed = was_open = false;
+  REQUIRE(::pthread_getcpuclockid(::pthread_self(), &closer) == 0);
+  static const auto closer_ns = [] {
+    timespec time{};
+    ::clock_gettime(closer, &time);
+    return time.tv_sec * 1'000'000'000 + time.tv_nsec;
+  };
   sys::syscalls.write = [](int fd, const void* data, std::size_t bytes) -> ssize_t {
     if (*static_cast<const unsigned char*>(data) != SIGUSR1 || bytes != 1)
       return sys::real_syscalls.write(fd, data, bytes);
     is_writing = true;
     while (!is_leaving) {
     }
-    // Long enough for who would not wait to close it; who waits makes no use of the time.
-    ::usleep(20'000);
+    // By its own clock long enough for who would not wait to close it; who waits makes no use of the time.
+    const auto begin = closer_ns();
+    while (!is_closed && closer_ns() - begin < 20'000'000) ::sched_yield();
     was_open = ::fcntl(fd, F_GETFD) >= 0;
     errno = EPIPE;
     return -EPIPE;
@@ -120,6 +129,7 @@ TEST_CASE("A handler at work on another thread keeps the loop's pipe open, and e
   while (!is_writing) std::this_thread::yield();
   is_leaving = true;
   loop.close();
+  is_closed = true;
   elsewhere.join();
   CHECK(was_open);
   CHECK(errno_after == ENOTTY);

@@ -201,7 +201,7 @@ TEST_CASE("epoll_ctl that refuses a socket is named, the socket stays usable", "
       expect(text.find("fs.epoll.max_user_watches") != std::string::npos, "the limit in: " + text);
     }
     auto reader = create_task([&] { return read_once(pair.server); });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     pair.client.write_all("still usable");
     expect(await(reader) == "still usable", "the text");
     fault.arm(-ENOMEM);
@@ -275,10 +275,7 @@ TEST_CASE("accept without fds or memory backs off, reports once and recovers", "
       on_loop(
           shape,
           [&] {
-            Reports reports;
-            get_running_loop().set_exception_handler([&](EventLoop&, const ExceptionContext& context) {
-              reports.add(context.message + describe(context.exception));
-            });
+            ReportsHere reports;
             TcpListener listener = TcpListener::bind(loopback());
             std::atomic<int> accepted = 0;
             auto acceptor = create_task([&] {
@@ -287,7 +284,7 @@ TEST_CASE("accept without fds or memory backs off, reports once and recovers", "
                 ++accepted;
               }
             });
-            let_others_wait();
+            wait_until_waits(acceptor, WaitReason::kReadable);
             fault.arm(-error, {.first = 1, .times = 3});
             RawPeer first = RawPeer::connect(listener.local_address());
             RawPeer second = RawPeer::connect(listener.local_address());
@@ -299,7 +296,6 @@ TEST_CASE("accept without fds or memory backs off, reports once and recovers", "
                    "the limit in: " + texts.front());
             listener.close();
             expect_equal(error_of([&] { await(acceptor); }), ECANCELED, "errno");
-            get_running_loop().set_exception_handler(nullptr);
           },
           true);
     }
@@ -316,7 +312,8 @@ TEST_CASE("accept that backs off can be cancelled and closed", "[fault]") {
         fault.arm(-EMFILE, {.first = 1, .times = kAlways});
         auto cancelled = create_task([&] { (void)listener.accept(); });
         auto closed = create_task([&] { (void)listener.accept(); });
-        let_others_wait();
+        wait_until_waits(cancelled, WaitReason::kSleep);
+        wait_until_waits(closed, WaitReason::kSleep);
         cancelled.cancel();
         cancelled.wait();
         expect(cancelled.cancelled(), "cancelled");
@@ -363,10 +360,7 @@ TEST_CASE("accept with a lowered RLIMIT_NOFILE backs off, reports once and recov
     on_loop(
         shape,
         [&] {
-          Reports reports;
-          get_running_loop().set_exception_handler([&](EventLoop&, const ExceptionContext& context) {
-            reports.add(context.message + describe(context.exception));
-          });
+          ReportsHere reports;
           TcpListener listener = TcpListener::bind(loopback());
           std::vector<TcpStream> accepted;
           std::atomic<int> count = 0;
@@ -381,7 +375,8 @@ TEST_CASE("accept with a lowered RLIMIT_NOFILE backs off, reports once and recov
           for (int i = 0; i < kPeers; ++i) {
             peers.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
           }
-          let_others_wait();  // an accept that finds nobody holds an fd for a moment: a gap below `next`
+          // An accept that finds nobody holds an fd for a moment: a gap below `next`.
+          wait_until_waits(acceptor, WaitReason::kReadable);
           // No more fds than there are: the next one fails.
           const int next = ::dup(0);
           ::close(next);
@@ -405,7 +400,6 @@ TEST_CASE("accept with a lowered RLIMIT_NOFILE backs off, reports once and recov
           expect_equal(reports.take().size(), 1, "reports");
           listener.close();
           expect_equal(error_of([&] { await(acceptor); }), ECANCELED, "errno");
-          get_running_loop().set_exception_handler(nullptr);
         },
         true);
   }

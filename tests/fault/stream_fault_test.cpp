@@ -138,7 +138,8 @@ TEST_CASE("StreamWriter: an error of the background send ends all who wait", "[s
     client.second.write(data);
     auto draining = create_task([&] { client.second.drain(); });
     auto reading = create_task([&] { return client.first.read(); });
-    let_others_wait();
+    wait_until_waits(draining);
+    wait_until_waits(reading);
     send.arm(-ETIMEDOUT);
     static_cast<void>(server.first.readexactly(3U << 20));
     expect_equal(error_of([&] { await(draining); }), ETIMEDOUT, "drain's errno");

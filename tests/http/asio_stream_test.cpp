@@ -18,20 +18,6 @@ namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace websocket = beast::websocket;
 
-namespace {
-
-struct Ends {
-  std::unique_ptr<ByteStream> client;
-  std::unique_ptr<ByteStream> server;
-};
-
-Ends connect_ends() {
-  StreamPair pair = connect_pair();
-  return {make_byte_stream(std::move(pair.client)), make_byte_stream(std::move(pair.server))};
-}
-
-}  // namespace
-
 TEST_CASE("asio::read_until and asio::write run on an AsioStream", "[asio_stream]") {
   on_loops([] {
     const Ends ends = connect_ends();
@@ -75,7 +61,7 @@ TEST_CASE("An AsioStream tells errors of the system, and a cancellation goes thr
       boost::system::error_code error;
       (void)stream.read_some(asio::buffer(&byte, 1), error);
     });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     reader.cancel();
     reader.wait();
     expect(reader.cancelled(), "CancelledError, not an error_code");

@@ -40,19 +40,14 @@ class ServerThread {
     fibrio::Config config;
     config.workers = workers;
     loop_ = std::make_unique<fibrio::EventLoop>(config);
-    loop_->set_exception_handler([this](fibrio::EventLoop&, const fibrio::ExceptionContext& context) {
-      reports_.add(context.message + ": " + fibrio::net_test::describe(context.exception));
-    });
+    reports_.collect(*loop_);
     thread_ = std::thread([this, &port] {
       loop_->run_until_complete([this, &port] {
         server_.listen(fibrio::Address::parse("127.0.0.1", 0));
         port.set_value(server_.addresses()[0].port());
         server_.serve();
       });
-      // Connections that were cancelled last may need a moment.
-      for (int i = 0; i < 1000 && loop_->stats().tasks_alive > 0; ++i) {
-        loop_->run_until_complete([] { fibrio::sleep(std::chrono::milliseconds(1)); });
-      }
+      left_ = fibrio::net_test::run_the_rest(*loop_);  // connections that were cancelled last
     });
     port_ = chosen.get();
   }
@@ -70,9 +65,9 @@ class ServerThread {
     if (!thread_.joinable()) return;
     loop_->create_task([this, grace] { server_.shutdown(grace); });
     thread_.join();
-    CHECK(loop_->stats().tasks_alive == 0);
-    CHECK(loop_->stats().fds == 0);
-    CHECK(loop_->stats().stacks_in_use == 0);
+    CHECK(left_.tasks_alive == 0);
+    CHECK(left_.fds == 0);
+    CHECK(left_.stacks_in_use == 0);
     loop_.reset();
     CHECK(reports_.take() == std::vector<std::string>());
   }
@@ -82,6 +77,7 @@ class ServerThread {
   fibrio::net_test::Reports reports_;
   std::unique_ptr<fibrio::EventLoop> loop_;
   std::thread thread_;
+  fibrio::LoopStats left_;
   int port_ = 0;
 };
 

@@ -14,16 +14,6 @@ using http::WebSocketError;
 
 namespace {
 
-struct Ends {
-  std::unique_ptr<ByteStream> client;
-  std::unique_ptr<ByteStream> server;
-};
-
-Ends connect_ends() {
-  StreamPair pair = connect_pair();
-  return {make_byte_stream(std::move(pair.client)), make_byte_stream(std::move(pair.server))};
-}
-
 void expect_no_answer(WebSocket& socket) {
   try {
     (void)socket.receive();

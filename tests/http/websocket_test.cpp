@@ -23,16 +23,6 @@ namespace beast = boost::beast;
 
 namespace {
 
-struct Ends {
-  std::unique_ptr<ByteStream> client;
-  std::unique_ptr<ByteStream> server;
-};
-
-Ends connect_ends() {
-  StreamPair pair = connect_pair();
-  return {make_byte_stream(std::move(pair.client)), make_byte_stream(std::move(pair.server))};
-}
-
 // A server with /echo, which answers every message, on the running loop.
 class Echo {
  public:
@@ -143,7 +133,7 @@ TEST_CASE("One task receives while others send", "[http]") {
     for (const Task<>& sender : senders) await(sender);
     expect(error_of([&] {
              auto reader = create_task([&] { (void)socket->receive(); });
-             let_others_wait();
+             wait_until_waits(reader, WaitReason::kReadable);
              try {
                (void)socket->receive();
                throw ExpectationFailed("two receivers");
@@ -309,7 +299,7 @@ TEST_CASE("A peer that leaves, or is silent, does not hold a WebSocket up", "[ht
     WebSocket socket(*ends.server, WebSocket::Role::kServer, {.close_timeout = 20ms});
     auto reader = create_task([&] { (void)socket.receive(); });
     send_raw(*ends.client, frame(0x01, "half "));
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     reader.cancel();
     reader.wait();
     expect(reader.cancelled(), "receive is cancelled");

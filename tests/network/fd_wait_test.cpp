@@ -60,7 +60,7 @@ TEST_CASE("wait_readable waits for a pipe, again and again", "[fd]") {
     for (int i = 0; i < 200; ++i) {
       auto waiter = create_task([&] { wait_readable(pipe.out()); });
       if (i % 2 == 0) {
-        let_others_wait();
+        wait_until_waits(waiter, WaitReason::kReadable);
         expect(!waiter.done(), "still waiting");
       }
       pipe.put("x");
@@ -76,7 +76,7 @@ TEST_CASE("wait_readable returns at the end of a pipe and nothing spins afterwar
   on_loops([] {
     Pipe pipe;
     auto waiter = create_task([&] { wait_readable(pipe.out()); });
-    let_others_wait();
+    wait_until_waits(waiter, WaitReason::kReadable);
     pipe.close_in();
     await(waiter);
     wait_readable(pipe.out());  // as often as asked
@@ -89,7 +89,7 @@ TEST_CASE("wait_readable that was cancelled leaves nothing behind that spins", "
     Pipe pipe;
     for (int i = 0; i < 50; ++i) {
       auto waiter = create_task([&] { wait_readable(pipe.out()); });
-      if (i % 2 == 0) let_others_wait();
+      if (i % 2 == 0) wait_until_waits(waiter, WaitReason::kReadable);
       waiter.cancel();
       waiter.wait();
       expect(waiter.cancelled(), "cancelled");
@@ -106,14 +106,14 @@ TEST_CASE("wait_writable waits while a pipe is full and returns when its reader 
     wait_writable(pipe.in());
     pipe.fill();
     auto waiter = create_task([&] { wait_writable(pipe.in()); });
-    let_others_wait();
+    wait_until_waits(waiter, WaitReason::kWritable);
     expect(!waiter.done(), "waits");
     while (!pipe.take().empty()) {
     }
     await(waiter);
     pipe.fill();
     auto again = create_task([&] { wait_writable(pipe.in()); });
-    let_others_wait();
+    wait_until_waits(again, WaitReason::kWritable);
     pipe.close_out();
     await(again);
     expect_calm("after the reader has gone");
@@ -125,7 +125,7 @@ TEST_CASE("wait_readable wakes all tasks that wait for one eventfd", "[fd]") {
     const RawPeer event(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
     std::vector<Task<>> waiters;
     for (int i = 0; i < 10; ++i) waiters.push_back(create_task([&] { wait_readable(event.fd()); }));
-    let_others_wait();
+    wait_until_all_wait(waiters, WaitReason::kReadable);
     waiters[3].cancel();
     waiters[3].wait();
     expect(waiters[3].cancelled(), "one is cancelled");
@@ -151,7 +151,8 @@ TEST_CASE("wait_readable and wait_writable of one socket are independent", "[fd]
       fill();
       auto reader = create_task([&] { wait_readable(a.fd()); });
       auto writer = create_task([&] { wait_writable(a.fd()); });
-      let_others_wait();
+      wait_until_waits(reader, WaitReason::kReadable);
+      wait_until_waits(writer, WaitReason::kWritable);
       expect(!reader.done() && !writer.done(), "both wait");
       if (i % 3 == 0) {  // a cancel of one leaves the other armed
         reader.cancel();
@@ -209,7 +210,7 @@ TEST_CASE("wait_readable of a reused fd gets no event of the file that was there
       auto old_pipe = std::make_unique<Pipe>();
       const int number = old_pipe->out();
       auto waiter = create_task([&] { wait_readable(number); });
-      let_others_wait();
+      wait_until_waits(waiter, WaitReason::kReadable);
       waiter.cancel();
       waiter.wait();
       const RawPeer twin(::dup(number));  // keeps the file, and what epoll knows of it, alive
@@ -217,7 +218,7 @@ TEST_CASE("wait_readable of a reused fd gets no event of the file that was there
       // The same number, now for another file.
       expect(::dup3(fresh.out(), number, O_CLOEXEC) == number, "dup3");
       auto next = create_task([&] { wait_readable(number); });
-      let_others_wait();
+      wait_until_waits(next, WaitReason::kReadable);
       old_pipe->put("for the old one");
       let_others_wait();
       expect(!next.done(), "the old file's data wakes nobody");
@@ -353,7 +354,7 @@ TEST_CASE("add_reader and a waiting task may share an fd", "[fd]") {
       static_cast<void>(pipe.take());
     });
     auto waiter = create_task([&] { wait_readable(pipe.out()); });
-    let_others_wait();
+    wait_until_waits(waiter, WaitReason::kReadable);
     pipe.put("x");
     await(waiter);
     wait_until([&] { return calls.load() >= 1; }, "called too");

@@ -107,13 +107,13 @@ void ServerProcess::send_signal(int signal) {
 }
 
 int ServerProcess::wait_exit() {
-  const Clock::time_point deadline = Clock::now() + 3 * patience();
+  const int pidfd = fibrio::test::open_pidfd(pid_);
+  pollfd end{pidfd, POLLIN, 0};
+  const bool has_ended = ::poll(&end, 1, left_ms(Clock::now() + 3 * patience())) > 0;
+  ::close(pidfd);
+  if (!has_ended) return -1;
   int status = 0;
-  while (::waitpid(pid_, &status, WNOHANG) == 0) {
-    if (Clock::now() >= deadline) return -1;
-    std::this_thread::sleep_for(1ms);
-  }
-  pid_ = -1;
+  ::waitpid(std::exchange(pid_, -1), &status, 0);
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 

@@ -26,15 +26,6 @@ Pipe make_pipe() {
   return {connect_read_pipe(fds[0]), connect_write_pipe(fds[1])};
 }
 
-std::span<const std::byte> bytes_of(std::string_view text) {
-  return std::as_bytes(std::span(text.data(), text.size()));
-}
-std::string read_once(ByteStream& stream, std::size_t bytes = 65536) {
-  std::string text(bytes, '\0');
-  text.resize(stream.read_some(net_test::bytes_of(text)));
-  return text;
-}
-
 struct Terminal {
   RawPeer master;
   RawPeer slave;
@@ -62,12 +53,12 @@ TEST_CASE("A pipe is read as it is written, up to its end", "[pipe]") {
   on_loops([] {
     Pipe pipe = make_pipe();
     auto reader = create_task([&] { return read_once(*pipe.out); });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     expect(!reader.done(), "it waits");
-    pipe.in->write_all(bytes_of("first"));
+    pipe.in->write_all(bytes_in("first"));
     expect(await(reader) == "first", "the text");
     auto at_end = create_task([&] { return read_once(*pipe.out); });
-    let_others_wait();
+    wait_until_waits(at_end, WaitReason::kReadable);
     expect(pipe.in->can_shutdown_write() && !pipe.out->can_shutdown_write(), "the writing end can be shut");
     pipe.in->shutdown_write();
     expect(await(at_end).empty() && read_once(*pipe.out).empty(), "the end, again and again");
@@ -108,13 +99,13 @@ TEST_CASE("Writing into a pipe that nobody reads is EPIPE, and no SIGPIPE", "[pi
     Pipe pipe = make_pipe();
     auto writer = create_task([&] {
       return error_of([&] {
-        for (;;) pipe.in->write_all(bytes_of(std::string(100'000, 'x')));
+        for (;;) pipe.in->write_all(bytes_in(std::string(100'000, 'x')));
       });
     });
-    let_others_wait();
+    wait_until_waits(writer, WaitReason::kWritable);
     pipe.out->close();
     expect_equal(await(writer), EPIPE, "errno");
-    expect_equal(error_of([&] { pipe.in->try_write_some(bytes_of("x")); }), EPIPE, "errno");
+    expect_equal(error_of([&] { pipe.in->try_write_some(bytes_in("x")); }), EPIPE, "errno");
     // One that the program had blocked itself, and that is pending, stays.
     sigset_t pipe_signal;
     sigset_t before;
@@ -123,7 +114,7 @@ TEST_CASE("Writing into a pipe that nobody reads is EPIPE, and no SIGPIPE", "[pi
     sigaddset(&pipe_signal, SIGPIPE);
     ::pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
     ::pthread_kill(::pthread_self(), SIGPIPE);
-    const int error = error_of([&] { pipe.in->try_write_some(bytes_of("x")); });
+    const int error = error_of([&] { pipe.in->try_write_some(bytes_in("x")); });
     ::sigpending(&pending);
     const bool is_pending = sigismember(&pending, SIGPIPE) == 1;
     const timespec now{0, 0};
@@ -143,14 +134,14 @@ TEST_CASE("Closing a pipe ends what waits on it, once and for all", "[pipe]") {
   on_loops([] {
     Pipe pipe = make_pipe();
     auto reader = create_task([&] { return error_of([&] { (void)read_once(*pipe.out); }); });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     pipe.out->close();
     pipe.out->close();
     expect_equal(await(reader), ECANCELED, "errno");
     expect_equal(error_of([&] { (void)read_once(*pipe.out); }), ECANCELED, "errno");
     pipe.in->abort();
     pipe.in->close();
-    expect_equal(error_of([&] { pipe.in->write_all(bytes_of("x")); }), ECANCELED, "errno");
+    expect_equal(error_of([&] { pipe.in->write_all(bytes_in("x")); }), ECANCELED, "errno");
     expect(pipe.in->native_handle() == -1, "no fd");
   });
 }
@@ -159,8 +150,8 @@ TEST_CASE("The other direction of a pipe's end is EBADF", "[pipe]") {
   on_loops([] {
     Pipe pipe = make_pipe();
     expect_equal(error_of([&] { (void)read_once(*pipe.in); }), EBADF, "errno");
-    expect_equal(error_of([&] { pipe.out->write_all(bytes_of("x")); }), EBADF, "errno");
-    expect_equal(error_of([&] { pipe.out->try_write_some(bytes_of("x")); }), EBADF, "errno");
+    expect_equal(error_of([&] { pipe.out->write_all(bytes_in("x")); }), EBADF, "errno");
+    expect_equal(error_of([&] { pipe.out->try_write_some(bytes_in("x")); }), EBADF, "errno");
     expect_equal(error_of([&] { pipe.out->shutdown_write(); }), EBADF, "errno");
   });
 }
@@ -180,13 +171,13 @@ TEST_CASE("A terminal is read and written as a pipe, and ends with its other end
       return text;
     };
     auto reader = create_task([&] { return read_once(*out); });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     expect(::write(terminal.slave.fd(), "output", 6) == 6, "a write");
     expect(await(reader) == "output", "what the terminal says");
-    in->write_all(bytes_of("input"));
+    in->write_all(bytes_in("input"));
     expect(peer_reads(100) == "input", "what it hears");
     auto at_end = create_task([&] { return read_once(*out); });
-    let_others_wait();
+    wait_until_waits(at_end, WaitReason::kReadable);
     terminal.slave.close();
     expect(await(at_end).empty(), "the end");
   });
@@ -198,7 +189,7 @@ TEST_CASE("Sockets and devices are taken as pipes, regular files are refused", "
     expect(::socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0, "a socketpair");
     const Stream in = connect_write_pipe(fds[0]);
     const Stream out = connect_read_pipe(fds[1]);
-    in->write_all(bytes_of("x"));
+    in->write_all(bytes_in("x"));
     expect(read_once(*out) == "x", "the byte");
     const Stream null = connect_read_pipe(::open("/dev/null", O_RDONLY));
     expect(read_once(*null).empty(), "the end");

@@ -172,7 +172,7 @@ TEST_CASE("send_file that is cancelled goes on later from the file's position", 
     StreamPair pair = connect_pair();
     MemoryFile file(data);
     auto sender = create_task([&] { send(pair.client, file.fd(), 0, kToEndOfFile); });
-    let_others_wait();
+    wait_until_waits(sender, WaitReason::kWritable);
     sender.cancel();
     sender.wait();
     expect(sender.cancelled(), "a cancelled send");

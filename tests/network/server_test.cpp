@@ -32,24 +32,6 @@ std::string ask(const Server& server, const std::string& line) {
   return reader.readline();
 }
 
-// Collects what the exception handler is told, in place of the test's own.
-class ReportsHere {
- public:
-  ReportsHere() : before_(get_running_loop().get_exception_handler()) {
-    get_running_loop().set_exception_handler([this](EventLoop&, const ExceptionContext& context) {
-      reports_.add(context.message + ": " + describe(context.exception));
-    });
-  }
-  ~ReportsHere() { get_running_loop().set_exception_handler(before_); }
-  ReportsHere(const ReportsHere&) = delete;
-  ReportsHere& operator=(const ReportsHere&) = delete;
-  [[nodiscard]] std::vector<std::string> take() { return reports_.take(); }
-
- private:
-  EventLoop::ExceptionHandler before_;
-  Reports reports_;
-};
-
 }  // namespace
 
 // asyncio: test_streams StreamTests.test_start_server
@@ -87,7 +69,7 @@ TEST_CASE("start_unix_server: not serving at first, then until serve_forever is 
     expect(server.is_serving(), "serving");
     expect_text(ask(server, "a\n"), "a\n", "the answer");
     auto forever = create_task([&] { server.serve_forever(); });
-    let_others_wait();
+    wait_until_waits(forever);
     expect_text(ask(server, "b\n"), "b\n", "the answer");
     forever.cancel();
     forever.wait();
@@ -109,10 +91,10 @@ TEST_CASE("Server::serve_forever starts serving; cancelling it closes the server
     auto client = open_connection(address.host(), address.port());
     wait_until([&] { return server.connections() == 1; }, "one connection");
     forever.cancel();
-    let_others_wait();
-    expect(!forever.done() && !server.is_serving(), "closed, and waiting for the connection");
-    expect_equal(error_of([&] { (void)open_connection(address.host(), address.port()); }), ECONNREFUSED,
-                 "errno");
+    const auto connect = [&] { (void)open_connection(address.host(), address.port()); };
+    wait_until([&] { return error_of(connect) == ECONNREFUSED; }, "closed: the last acceptor has left");
+    wait_until_waits(forever, WaitReason::kFuture);  // for the connection
+    expect(!server.is_serving(), "closed");
     client.second.close();
     forever.wait();
     expect(forever.cancelled(), "cancelled");
@@ -126,7 +108,7 @@ TEST_CASE("Server::close ends serve_forever with CancelledError", "[server]") {
   on_loops([] {
     Server server = serve(wait_for_end);
     auto forever = create_task([&] { server.serve_forever(); });
-    let_others_wait();
+    wait_until_waits(forever);
     server.close();
     server.close();
     forever.wait();
@@ -141,10 +123,10 @@ TEST_CASE("Server::wait_closed waits for close and for all connections", "[serve
     auto client = connect(server);
     wait_until([&] { return server.connections() == 1; }, "one connection");
     auto open = create_task([&] { server.wait_closed(); });
-    let_others_wait();
+    wait_until_waits(open);
     expect(!open.done(), "open");
     auto cancelled = create_task([&] { server.wait_closed(); });
-    let_others_wait();
+    wait_until_waits(cancelled);
     cancelled.cancel();
     cancelled.wait();
     server.close();

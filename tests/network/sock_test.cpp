@@ -49,11 +49,11 @@ void exchange(const Address& any) {
   std::byte buffer[64];
   expect_equal(sock_recv_into(pair.server.fd(), buffer), 5, "the rest");
   auto reader = create_task([&] { return sock_recv(pair.client.fd(), 100); });
-  let_others_wait();
+  wait_until_waits(reader, WaitReason::kReadable);
   sock_sendall(pair.server.fd(), "answer");
   expect(await(reader) == "answer", "the answer");
   auto at_end = create_task([&] { return sock_recv(pair.client.fd(), 100); });
-  let_others_wait();
+  wait_until_waits(at_end, WaitReason::kReadable);
   pair.server.close();
   expect(await(at_end).empty(), "the end of the stream");
 }
@@ -108,7 +108,7 @@ TEST_CASE("sock_* need a task, and in debug mode a non-blocking fd", "[sock]") {
     const RawPeer left(fds[0]);
     const RawPeer right(fds[1]);
     auto reader = create_task([&] { return sock_recv(left.fd(), 10); });  // blocks no worker all the same
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     sock_sendall(right.fd(), "x");
     expect(await(reader) == "x", "the byte");
   });
@@ -120,11 +120,11 @@ TEST_CASE("sock_recv and sock_sendall that were cancelled leave the fd for the n
     RawPipe pair = connect_sockets(loopback());
     for (int i = 0; i < 100; ++i) {
       auto cancelled = create_task([&] { return sock_recv(pair.client.fd(), 10); });
-      if (i % 2 == 0) let_others_wait();
+      if (i % 2 == 0) wait_until_waits(cancelled, WaitReason::kReadable);
       cancelled.cancel();
       auto next = create_task([&] { return sock_recv(pair.client.fd(), 10); });
       cancelled.wait();
-      if (i % 3 == 0) let_others_wait();
+      if (i % 3 == 0) wait_until_waits(next, WaitReason::kReadable);
       sock_sendall(pair.server.fd(), "x");
       if (cancelled.cancelled()) {
         expect(await(next) == "x", "the byte");
@@ -203,7 +203,7 @@ TEST_CASE("sock_recvfrom and sock_sendto carry datagrams with their address", "[
       expect(::bind(socket->fd(), any.data(), any.size()) == 0, "bind");
     }
     auto receiver = create_task([&] { return sock_recvfrom(server.fd(), 100); });
-    let_others_wait();
+    wait_until_waits(receiver, WaitReason::kReadable);
     expect_equal(sock_sendto(client.fd(), "hello", name_of(server.fd())), 5, "bytes");
     const auto [text, from] = await(std::move(receiver));
     expect(text == "hello" && from == name_of(client.fd()), "the datagram and where it is from");
@@ -218,7 +218,7 @@ TEST_CASE("sock_recvfrom and sock_sendto carry datagrams with their address", "[
     auto sending = create_task([&] {
       for (int i = 0; i < 1000; ++i) sock_sendto(sender.fd(), std::to_string(i), name);
     });
-    let_others_wait();
+    wait_until_waits(sending, WaitReason::kSleep);
     expect(!sending.done(), "waits while the queue is full");
     for (int i = 0; i < 1000; ++i)
       expect(sock_recvfrom(full.fd(), 10).first == std::to_string(i), "in order");
@@ -268,7 +268,7 @@ TEST_CASE("A socket that sock_connect connected can be adopted", "[sock]") {
     client.write_all("x");
     expect(read_once(server) == "x", "the byte");
     auto reader = create_task([&] { return read_once(client); });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     server.write_all("y");
     expect(await(reader) == "y", "the byte");
   });

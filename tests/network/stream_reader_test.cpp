@@ -339,7 +339,7 @@ TEST_CASE("StreamReader: a task that waits for fed data gets the error", "[strea
   on_loops([] {
     StreamReader reader;
     auto waiting = create_task([&] { return reader.readline(); });
-    let_others_wait();
+    wait_until_waits(waiting);
     reader.set_exception(kFailure);
     thrown<std::domain_error>([&] { await(waiting); }, "the waiting read");
   });
@@ -351,14 +351,14 @@ TEST_CASE("StreamReader: an error after the reading task was cancelled harms nob
   on_loops([] {
     StreamReader reader = fed("begun ");
     auto waiting = create_task([&] { return reader.readline(); });
-    let_others_wait();
+    wait_until_waits(waiting);
     waiting.cancel();
     waiting.wait();
     expect(waiting.cancelled(), "a cancelled read");
     reader.feed_data("ended\n");
     expect_text(reader.readline(), "begun ended\n", "the line");
     auto again = create_task([&] { return reader.readline(); });
-    let_others_wait();
+    wait_until_waits(again);
     again.cancel();
     reader.set_exception(kFailure);
     again.wait();
@@ -370,7 +370,7 @@ TEST_CASE("StreamReader: a second reading task is refused, and the first one goe
   on_loops([] {
     StreamReader reader;
     auto first = create_task([&] { return reader.readline(); });
-    let_others_wait();
+    wait_until_waits(first);
     const auto error = thrown<RuntimeError>([&] { reader.read(1); }, "a second reader");
     expect(std::string(error.what()).find("another task") != std::string::npos, error.what());
     reader.feed_data("line\n");

@@ -35,22 +35,17 @@ const std::vector<Read>& reads() {
 Task<std::string> begin(const Read& read, RawStreams& ends) {
   ends.peer.send(kBegun);
   auto reading = create_task([&] { return read.call(ends.reader); });
-  let_others_wait();
+  wait_until_waits(reading, WaitReason::kReadable);
   return reading;
 }
 
-// Writes until the system takes no more for a while, and much is left.
-std::string fill_up(StreamWriter& writer) {
-  constexpr std::size_t kPiece = 64 * 1024;
-  std::string data;
-  do {
-    while (writer.write_buffer_size() < 4 * kPiece) {
-      const std::size_t begin = data.size();
-      data.append(kPiece, static_cast<char>('a' + begin / kPiece % 26));
-      writer.write(std::string_view(data).substr(begin));
-    }
-    let_others_wait();
-  } while (writer.write_buffer_size() < 4 * kPiece);
+// Writes what fills all the buffers on the way for good, and much more.
+std::string fill_up(RawStreams& ends) {
+  const int receive_buffer = 64 * 1024;  // of a fixed size, then; the system's own send buffer ends at 4 MiB
+  ::setsockopt(ends.peer.fd(), SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
+  const std::vector<std::byte> bytes = test_data(8U << 20);
+  const std::string data(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  ends.writer.write(data);
   return data;
 }
 // Reads so many bytes.
@@ -138,7 +133,7 @@ TEST_CASE("drain while the peer does not read: half-close, timeout, close and re
   on_loops([] {
     {
       RawStreams ends = connect_raw_streams();
-      const std::string data = fill_up(ends.writer);
+      const std::string data = fill_up(ends);
       half_close(ends.peer);
       expect_throws<TimeoutError>([&] { timeout(3ms, [&] { ends.writer.drain(); }); }, "drain");
       auto draining = create_task([&] { ends.writer.drain(); });
@@ -148,9 +143,9 @@ TEST_CASE("drain while the peer does not read: half-close, timeout, close and re
     }
     for (const bool is_reset_by_peer : {true, false}) {
       RawStreams ends = connect_raw_streams();
-      (void)fill_up(ends.writer);
+      (void)fill_up(ends);
       auto draining = create_task([&] { ends.writer.drain(); });
-      let_others_wait();
+      wait_until_waits(draining);
       // Closing over what was not read is a reset, too.
       is_reset_by_peer ? ends.peer.reset() : ends.peer.close();
       const int error = error_of([&] { await(draining); });
@@ -164,7 +159,7 @@ TEST_CASE("close with a rest to send: half-close, timeout, reset and abort", "[s
   on_loops([] {
     {
       RawStreams ends = connect_raw_streams();
-      const std::string data = fill_up(ends.writer);
+      const std::string data = fill_up(ends);
       ends.writer.close();
       half_close(ends.peer);
       expect_throws<TimeoutError>([&] { timeout(3ms, [&] { ends.writer.wait_closed(); }); }, "wait_closed");
@@ -174,7 +169,7 @@ TEST_CASE("close with a rest to send: half-close, timeout, reset and abort", "[s
     }
     {
       RawStreams ends = connect_raw_streams();
-      (void)fill_up(ends.writer);
+      (void)fill_up(ends);
       ends.writer.close();
       let_others_wait();
       ends.peer.reset();
@@ -183,7 +178,7 @@ TEST_CASE("close with a rest to send: half-close, timeout, reset and abort", "[s
     }
     {
       RawStreams ends = connect_raw_streams();
-      (void)fill_up(ends.writer);
+      (void)fill_up(ends);
       ends.writer.close();
       let_others_wait();
       ends.writer.abort();

@@ -1,4 +1,6 @@
 // StreamWriter and StreamReader over connections.
+#include <algorithm>
+
 #include "support/streams.hpp"
 
 using namespace fibrio;
@@ -18,6 +20,7 @@ std::string fill_up(StreamWriter& writer, std::size_t bytes = 16U << 20) {
   expect(writer.write_buffer_size() > 0, "more than the system takes");
   return data;
 }
+bool is_flushing(const AnyTask& task) { return inspect(task).reason == WaitReason::kWritable; }
 
 }  // namespace
 
@@ -67,7 +70,7 @@ TEST_CASE("A reader that waits gets the end when its writer is closed by another
     auto [client, server] = connect_streams();
     StreamReader& reader = client.first;
     auto waiting = create_task([&] { return reader.read(); });
-    let_others_wait();
+    wait_until_waits(waiting, WaitReason::kReadable);
     client.second.close();
     expect_text(await(waiting), "", "the end");
     expect(reader.exception() == nullptr, "no error");
@@ -82,7 +85,7 @@ TEST_CASE("A reader of a connection: fed data comes before what the connection h
     ends.peer.send("sent\n");
     expect_text(ends.reader.readline(), "fed sent\n", "the line");
     auto waiting = create_task([&] { return ends.reader.read(10); });
-    let_others_wait();
+    wait_until_waits(waiting, WaitReason::kReadable);
     ends.reader.set_exception(std::make_exception_ptr(std::domain_error("made up")));
     ends.peer.send("more");
     thrown<std::domain_error>([&] { await(waiting); }, "the waiting read");
@@ -167,7 +170,7 @@ TEST_CASE("StreamWriter: abort drops what is buffered, and resets the connection
     auto& server = both.server;
     static_cast<void>(fill_up(client.second));
     auto draining = create_task([&] { client.second.drain(); });
-    let_others_wait();
+    wait_until_waits(draining);
     client.second.abort();
     await(draining);  // asyncio: ends well; the next one tells
     client.second.wait_closed();
@@ -195,7 +198,7 @@ TEST_CASE("StreamWriter::drain waits above the high mark, for several tasks, unt
         ++drained;
       }));
     }
-    let_others_wait();
+    wait_until_all_wait(tasks);
     expect_equal(drained.load(), 0, "tasks that did not wait");
     tasks[1].cancel();
     tasks[1].wait();
@@ -225,7 +228,7 @@ TEST_CASE("StreamWriter: the limits of its buffer", "[streams]") {
     writer.set_write_buffer_limits(0);
     static_cast<void>(fill_up(writer));
     auto draining = create_task([&] { writer.drain(); });
-    let_others_wait();
+    wait_until_waits(draining);
     expect(!draining.done(), "a drain down to nothing waits");
     writer.set_write_buffer_limits(64U << 20, 64U << 20);
     await(draining);
@@ -254,7 +257,7 @@ TEST_CASE("A reset by the peer comes out of drain, of reads and of wait_closed",
 
     RawStreams other = connect_raw_streams();
     auto waiting = create_task([&] { return other.reader.readline(); });
-    let_others_wait();
+    wait_until_waits(waiting, WaitReason::kReadable);
     other.peer.reset();
     expect_equal(error_of([&] { await(waiting); }), ECONNRESET, "a waiting read's errno");
     expect_equal(error_of([&] { other.writer.drain(); }), ECONNRESET, "drain's errno then");
@@ -268,7 +271,8 @@ TEST_CASE("A reset while the rest is sent ends drains and close", "[streams]") {
     static_cast<void>(fill_up(ends.writer));
     auto draining = create_task([&] { ends.writer.drain(); });
     auto closed = create_task([&] { ends.writer.wait_closed(); });
-    let_others_wait();
+    wait_until_waits(draining);
+    wait_until_waits(closed);
     ends.peer.reset();
     const int error = error_of([&] { await(draining); });
     expect(error == ECONNRESET || error == EPIPE, "drain: errno " + std::to_string(error));
@@ -437,7 +441,7 @@ TEST_CASE("A flusher that is cancelled after close ends the connection, and wait
     auto& client = both.client;
     static_cast<void>(fill_up(client.second));
     client.second.close();
-    let_others_wait();
+    wait_until([] { return std::ranges::any_of(all_tasks(), is_flushing); }, "the flusher waits");
     for (const AnyTask& task : all_tasks()) {
       if (task != current_task()) task.cancel();
     }
@@ -572,7 +576,7 @@ TEST_CASE(
   on_loops([] {
     RawStreams ends = connect_raw_streams();
     auto waiting = create_task([&] { return ends.reader.readline(); });
-    let_others_wait();
+    wait_until_waits(waiting, WaitReason::kReadable);
     thrown<RuntimeError>([&] { ends.writer.replace_stream(shift); }, "while a task reads");
     ends.peer.send("still there\n");
     expect_text(await(waiting), "still there\n", "the old stream");

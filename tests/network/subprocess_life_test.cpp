@@ -129,7 +129,8 @@ TEST_CASE("Many tasks and threads wait for one child", "[subprocess]") {
     std::vector<Task<int>> tasks;
     for (int i = 0; i < 20; ++i) tasks.push_back(create_task([&] { return process.wait(); }));
     auto thread = create_task([&] { return to_thread([&] { return process.wait(); }); });
-    let_others_wait();
+    wait_until_all_wait(tasks);
+    wait_until_waits(thread, WaitReason::kThread);
     tasks[7].cancel();
     tasks[7].wait();
     close_stdin(process);
@@ -163,7 +164,7 @@ TEST_CASE("A cancelled wait, read, write or communicate leaves the child as it w
     Process process = create_subprocess_exec({"cat"}, {.stdin = PIPE, .stdout = PIPE});
     const auto cancel = [](auto&& body) {
       auto task = create_task(body);
-      let_others_wait();
+      wait_until_waits(task);
       task.cancel();
       task.wait();
       expect(task.cancelled(), "cancelled");
@@ -271,9 +272,7 @@ TEST_CASE("Closing the loop kills the children that are left, but for detached o
 TEST_CASE("A status that somebody else took is 255, and reported", "[subprocess]") {
   with_children(
       [] {
-        Reports reports;
-        get_running_loop().set_exception_handler(
-            [&](EventLoop&, const ExceptionContext& context) { reports.add(context.message); });
+        ReportsHere reports;
         Process process = create_subprocess_exec({"cat"}, {.stdin = PIPE});
         auto thief = create_task([&] {
           return to_thread([pid = process.pid()] {
@@ -293,7 +292,6 @@ TEST_CASE("A status that somebody else took is 255, and reported", "[subprocess]
         std::vector<std::string> texts;
         wait_until([&] { return !(texts = reports.take()).empty(); }, "a report");
         expect(texts.front().find(std::to_string(ignored.pid())) != std::string::npos, "the pid in it");
-        get_running_loop().set_exception_handler(nullptr);
       },
       true);
 }

@@ -43,7 +43,7 @@ TEST_CASE("TcpStream write that is cancelled leaves the stream usable", "[tcp][c
       auto writer = create_task([&] {
         for (;;) written += pair.client.write_some(std::span(data).subspan(written, 300'000));
       });
-      let_others_wait();
+      wait_until_waits(writer, WaitReason::kWritable);
       writer.cancel();
       writer.wait();
       expect(writer.cancelled(), "cancelled");
@@ -61,7 +61,7 @@ TEST_CASE("TcpStream write_all that is cancelled ends, and the reader sees a pre
   on_loops([&] {
     StreamPair pair = connect_pair();
     auto writer = create_task([&] { pair.client.write_all(std::span<const std::byte>(data)); });
-    let_others_wait();
+    wait_until_waits(writer, WaitReason::kWritable);
     writer.cancel();
     writer.wait();
     expect(writer.cancelled(), "cancelled");
@@ -101,7 +101,7 @@ TEST_CASE("TcpListener accept that is cancelled loses no connection", "[tcp][can
       ++accepted;
     }
     auto late = create_task([&] { (void)listener.accept(); });
-    let_others_wait();
+    wait_until_waits(late, WaitReason::kReadable);
     expect(!late.done(), "there is no more connection than were made");
     late.cancel();
     late.wait();
@@ -115,7 +115,8 @@ TEST_CASE("TcpListener accept that is cancelled leaves the connection to another
       TcpStream accepted[2];
       auto first = create_task([&] { accepted[0] = listener.accept(); });
       auto second = create_task([&] { accepted[1] = listener.accept(); });
-      let_others_wait();
+      wait_until_waits(first, WaitReason::kReadable);
+      wait_until_waits(second, WaitReason::kReadable);
       RawPeer peer = RawPeer::connect(listener.local_address());
       first.cancel();
       first.wait();
@@ -136,10 +137,10 @@ TEST_CASE("TcpStream cancelled while it waits for one direction leaves the other
       pair.client.write_all(std::span<const std::byte>(data));
       pair.client.shutdown_write();
     });
-    let_others_wait();
+    wait_until_waits(writer, WaitReason::kWritable);
     for (int i = 0; i < 10; ++i) {
       auto reader = create_task([&] { (void)read_once(pair.client); });
-      let_others_wait();
+      wait_until_waits(reader, WaitReason::kReadable);
       reader.cancel();
       reader.wait();
       expect(reader.cancelled(), "cancelled");

@@ -27,7 +27,8 @@ TEST_CASE("TcpStream close wakes its reader and its writer with ECANCELED", "[tc
     StreamPair pair = connect_pair();
     auto reader = create_task([&] { (void)read_once(pair.client); });
     auto writer = create_task([&] { pair.client.write_all(more_than_fits()); });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
+    wait_until_waits(writer, WaitReason::kWritable);
     pair.client.close();
     pair.client.close();
     std::string text;
@@ -48,7 +49,7 @@ TEST_CASE("TcpListener close wakes all its acceptors with ECANCELED and frees th
     TcpListener listener = TcpListener::bind(loopback());
     std::vector<Task<>> acceptors;
     for (int i = 0; i < 5; ++i) acceptors.push_back(create_task([&] { (void)listener.accept(); }));
-    let_others_wait();
+    wait_until_all_wait(acceptors, WaitReason::kReadable);
     const Address address = listener.local_address();
     listener.close();
     for (auto& acceptor : acceptors) {
@@ -91,7 +92,9 @@ TEST_CASE("TcpStream destroyed while tasks wait in it ends their waits", "[tcp]"
       auto reader = create_task([&stream = *client] { (void)read_once(stream); });
       auto writer = create_task([&stream = *client] { stream.write_all(more_than_fits()); });
       auto acceptor = create_task([&listener] { (void)listener.accept(); });
-      let_others_wait();
+      wait_until_waits(reader, WaitReason::kReadable);
+      wait_until_waits(writer, WaitReason::kWritable);
+      wait_until_waits(acceptor, WaitReason::kReadable);
       client.reset();
       listener = TcpListener();
       for (auto* task : {&reader, &writer, &acceptor})
@@ -104,7 +107,7 @@ TEST_CASE("TcpStream moved while a task waits in it goes on", "[tcp]") {
   on_loops([] {
     StreamPair pair = connect_pair();
     auto reader = create_task([&] { return read_once(pair.client); });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     TcpStream moved = std::move(pair.client);
     pair.server.write_all("here");
     expect(await(reader) == "here", "the text");
@@ -135,7 +138,10 @@ TEST_CASE("TcpStream closes its fd exactly once, whoever closes", "[tcp]") {
       const std::vector<std::byte> data(10U << 20);
       auto reader = create_task([&] { (void)read_once(pair.client); });
       auto writer = create_task([&] { pair.client.write_all(std::span<const std::byte>(data)); });
-      if (i % 2 == 0) let_others_wait();
+      if (i % 2 == 0) {
+        wait_until_waits(reader, WaitReason::kReadable);
+        wait_until_waits(writer, WaitReason::kWritable);
+      }
       auto closer = create_task([&] { pair.client.close(); });
       auto aborter = create_task([&] { pair.client.abort(); });
       await(closer);
@@ -215,7 +221,7 @@ TEST_CASE("TcpStream abort resets the connection", "[tcp]") {
   on_loops([] {
     StreamPair pair = connect_pair();
     auto reader = create_task([&] { (void)read_once(pair.server); });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     pair.client.abort();
     pair.client.abort();
     expect_equal(error_of([&] { await(reader); }), ECONNRESET, "errno of the peer");
@@ -226,12 +232,12 @@ TEST_CASE("TcpStream may be closed by a callback and by another thread", "[tcp]"
   on_loops([] {
     StreamPair pair = connect_pair();
     auto reader = create_task([&] { (void)read_once(pair.client); });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     Handle handle = get_running_loop().call_soon([&] { pair.client.close(); });
     expect_equal(error_of([&] { await(reader); }), ECANCELED, "errno after a callback closed it");
     pair = connect_pair();
     auto other = create_task([&] { (void)read_once(pair.server); });
-    let_others_wait();
+    wait_until_waits(other, WaitReason::kReadable);
     std::thread thread([&] { pair.server.close(); });
     const int error = error_of([&] { await(other); });
     thread.join();

@@ -140,7 +140,7 @@ TEST_CASE("TcpStream connect that is cancelled closes its socket", "[tcp]") {
     const std::size_t fds = open_fds();
     for (int i = 0; i < 20; ++i) {
       auto task = create_task([&] { (void)TcpStream::connect(full.address(), {.timeout = 10s}); });
-      if (i % 2 == 0) let_others_wait();
+      if (i % 2 == 0) wait_until_waits(task);
       task.cancel();
       task.wait();
       expect(task.cancelled(), "cancelled, not timed out");
@@ -305,11 +305,11 @@ TEST_CASE("TcpStream adopts a socketpair and gives it away again", "[tcp]") {
     expect((::fcntl(fds[0], F_GETFL) & O_NONBLOCK) != 0, "non-blocking");
     expect((::fcntl(fds[0], F_GETFD) & FD_CLOEXEC) != 0, "close-on-exec");
     auto reader = create_task([&] { return read_text(b, 5); });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     a.write_all("hello");
     expect(await(reader) == "hello", "the text");
     auto waiting = create_task([&] { (void)read_once(b); });
-    let_others_wait();
+    wait_until_waits(waiting, WaitReason::kReadable);
     bool refused = false;
     try {
       (void)b.release();
@@ -351,7 +351,7 @@ TEST_CASE("TcpStream used from a second loop gives a clear error", "[tcp]") {
   StreamPair pair = first.run_until_complete([] {
     StreamPair made = connect_pair();
     auto reader = create_task([&] { (void)read_once(made.server); });
-    let_others_wait();  // registered now
+    wait_until_waits(reader, WaitReason::kReadable);  // registered now
     reader.cancel();
     reader.wait();
     return made;
@@ -393,7 +393,7 @@ TEST_CASE("TcpStream used after its loop has closed gives a clear error", "[tcp]
         pair = connect_pair();
         pair.client = TcpStream::adopt(pair.client.release());
         auto reader = create_task([&] { (void)read_once(pair.server); });
-        let_others_wait();
+        wait_until_waits(reader, WaitReason::kReadable);
         reader.cancel();
         reader.wait();
       });
@@ -419,7 +419,8 @@ TEST_CASE("TcpStream and TcpListener may outlive their loop", "[tcp]") {
             pair = connect_pair(listener);
             auto reader = create_task([&] { (void)read_once(pair.server); });
             auto acceptor = create_task([&] { (void)listener.accept(); });
-            let_others_wait();
+            wait_until_waits(reader, WaitReason::kReadable);
+            wait_until_waits(acceptor, WaitReason::kReadable);
             // both are cancelled by the end of the loop
           },
           Config{.workers = workers});

@@ -48,13 +48,14 @@ TEST_CASE("TcpStream asks epoll for room once, when a write has to wait for the 
   on_loops([&] {
     StreamPair pair = connect_pair();  // the client waited for room already: to be connected
     changes = 0;
+    const AnyTask asking = current_task();
     for (int i = 0; i < 10; ++i) {  // both wait to read, nobody to write
       auto answer = create_task([&] {
         expect(read_text(pair.client, 4) == "ping", "the request");
-        let_others_wait();
+        wait_until_waits(asking, WaitReason::kReadable);
         pair.client.write_all("pong");
       });
-      let_others_wait();
+      wait_until_waits(answer, WaitReason::kReadable);
       pair.server.write_all("ping");
       expect(read_text(pair.server, 4) == "pong", "the answer");
       await(answer);
@@ -65,7 +66,7 @@ TEST_CASE("TcpStream asks epoll for room once, when a write has to wait for the 
       pair.server.shutdown_write();
     });
     for (int i = 0; i < 3; ++i) {
-      let_others_wait();
+      wait_until([&] { return writer.done() || inspect(writer).reason == WaitReason::kWritable; }, "no room");
       std::vector<std::byte> got(data.size());
       for (std::size_t at = 0; at < got.size();) at += pair.client.read_some(std::span(got).subspan(at));
       expect(got == data, "the bytes that were sent");
@@ -135,7 +136,7 @@ TEST_CASE("TcpStream sees data and the end that came in one segment, while waiti
           all += part;
         }
       });
-      if (i % 2 == 0) let_others_wait();
+      if (i % 2 == 0) wait_until_waits(reader, WaitReason::kReadable);
       pair.peer.send("data");
       pair.peer.close();
       expect(await(reader) == "data", "the data, then the end");
@@ -189,13 +190,13 @@ TEST_CASE("TcpStream does not stall behind an urgent byte of its peer", "[tcp]")
       RawPair pair = connect_raw();
       // A read stops in front of the urgent byte, short although there is more behind it.
       auto reader = create_task([&] { return read_text(pair.stream, 6); });
-      if (i % 2 == 0) let_others_wait();
+      if (i % 2 == 0) wait_until_waits(reader, WaitReason::kReadable);
       pair.peer.send("abc");
       pair.peer.send("!", MSG_OOB);
       pair.peer.send("def");
       expect(await(reader) == "abcdef", "what is before and behind the urgent byte");
       auto again = create_task([&] { return read_text(pair.stream, 6); });
-      let_others_wait();
+      wait_until_waits(again, WaitReason::kReadable);
       pair.peer.send("ghi");
       pair.peer.send("!", MSG_OOB);
       pair.peer.send("jkl");
@@ -227,7 +228,7 @@ TEST_CASE("TcpStream does not stall behind file descriptors sent over a socketpa
       expect(::sendmsg(peer.fd(), &message, 0) == static_cast<ssize_t>(text.size()), "a send with an fd");
     };
     auto reader = create_task([&] { return read_text(stream, 4); });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     // A read stops behind what came with an fd.
     send_with_fd("ab");
     peer.send("cd");
@@ -245,7 +246,7 @@ TEST_CASE("TcpStream closes its halves one by one", "[tcp]") {
     expect_equal(error_of([&] { pair.client.write_all("x"); }), EPIPE,
                  "errno of a write after shutdown_write");
     auto reader = create_task([&] { return read_once(pair.client); });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     pair.server.shutdown_write();
     expect(await(reader).empty(), "the end at the client");
     std::string text;
@@ -276,7 +277,7 @@ TEST_CASE("TcpStream reset by its peer while it reads throws ECONNRESET", "[tcp]
   on_loops([] {
     RawPair pair = connect_raw();
     auto reader = create_task([&] { (void)read_once(pair.stream); });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     pair.peer.reset();
     std::string text;
     expect_equal(error_of([&] { await(reader); }, &text), ECONNRESET, "errno");
@@ -290,7 +291,7 @@ TEST_CASE("TcpStream reset by its peer while it writes throws ECONNRESET or EPIP
   on_loops([&] {
     RawPair pair = connect_raw();
     auto writer = create_task([&] { pair.stream.write_all(std::span<const std::byte>(data)); });
-    let_others_wait();
+    wait_until_waits(writer, WaitReason::kWritable);
     pair.peer.reset();
     const int error = error_of([&] { await(writer); });
     expect(error == ECONNRESET || error == EPIPE, "ECONNRESET or EPIPE, not " + std::to_string(error));
@@ -303,7 +304,7 @@ TEST_CASE("TcpStream reset by its peer while idle wakes nobody again and again",
     RawPair pair = connect_raw();
     {
       auto reader = create_task([&] { (void)read_once(pair.stream); });  // so that it is registered
-      let_others_wait();
+      wait_until_waits(reader, WaitReason::kReadable);
       reader.cancel();
       reader.wait();
     }
@@ -323,7 +324,7 @@ TEST_CASE("TcpStream with a full error queue does not spin while it waits", "[tc
     pair.client.set_option(SOL_SOCKET, SO_TIMESTAMPING,
                            SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE);
     auto reader = create_task([&] { return read_text(pair.client, 3); });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
     pair.client.write_all("stamped");
     expect(read_text(pair.server, 7) == "stamped", "the text");
     const auto steps = [] {

@@ -63,12 +63,12 @@ TEST_CASE("UdpSocket::recv_from waits for the datagram, and a cancelled one lose
     UdpSocket client = UdpSocket::connect(server.local_address());
     for (int i = 0; i < 50; ++i) {
       auto cancelled = create_task([&] { return receive_text(server); });
-      if (i % 2 == 0) let_others_wait();
+      if (i % 2 == 0) wait_until_waits(cancelled, WaitReason::kReadable);
       cancelled.cancel();
       cancelled.wait();
       expect(cancelled.cancelled(), "a cancelled wait");
       auto receiver = create_task([&] { return receive_text(server); });
-      if (i % 3 == 0) let_others_wait();
+      if (i % 3 == 0) wait_until_waits(receiver, WaitReason::kReadable);
       client.send("number " + std::to_string(i));
       expect(await(receiver) == "number " + std::to_string(i), "the datagram");
     }
@@ -103,7 +103,7 @@ TEST_CASE("UdpSocket tells a refusal once and goes on", "[udp]") {
     nobody.close();
     UdpSocket client = UdpSocket::connect(address);
     auto waiting = create_task([&] { return error_of([&] { (void)receive_text(client); }); });
-    let_others_wait();
+    wait_until_waits(waiting, WaitReason::kReadable);
     client.send("to nobody");
     expect_equal(await(waiting), ECONNREFUSED, "errno of what waits");
     client.send("to nobody again");
@@ -222,7 +222,7 @@ TEST_CASE("UdpSocket adopts a datagram socket", "[udp]") {
       std::byte buffer[64];
       return left.recv(buffer);
     });
-    let_others_wait();
+    wait_until_waits(receiver, WaitReason::kReadable);
     right.send("seven b");
     expect_equal(await(receiver), 7, "bytes");
     std::byte buffer[64];
@@ -239,7 +239,7 @@ TEST_CASE("close ends the waits of a UdpSocket with ECANCELED", "[udp]") {
     for (int i = 0; i < 3; ++i) {
       waiting.push_back(create_task([&] { return error_of([&] { (void)receive_text(socket); }); }));
     }
-    let_others_wait();
+    wait_until_all_wait(waiting, WaitReason::kReadable);
     socket.close();
     for (auto& task : waiting) expect_equal(await(task), ECANCELED, "errno");
     expect(!socket.is_open() && socket.native_handle() == -1, "closed");
@@ -290,7 +290,7 @@ TEST_CASE("UdpSocket waits while a Unix peer's queue is full, connected or not",
           connects ? client.send(text) : client.send_to(text, to);
         }
       });
-      let_others_wait();
+      wait_until_waits(sender);
       expect(!sender.done(), "the sender waits");
       for (int i = 0; i < kMessages; ++i) {
         expect(receive_text(server, 64) == "message " + std::to_string(i), "every datagram, in order");
@@ -300,7 +300,7 @@ TEST_CASE("UdpSocket waits while a Unix peer's queue is full, connected or not",
         UdpSocket client = connects ? UdpSocket::connect(to) : UdpSocket::bind(in(folder, "again"));
         for (;;) connects ? client.send("x") : client.send_to("x", to);
       });
-      let_others_wait();
+      wait_until_waits(cancelled);
       cancelled.cancel();
       cancelled.wait();
       expect(cancelled.cancelled(), "a cancelled send");

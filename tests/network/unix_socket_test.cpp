@@ -37,10 +37,7 @@ TEST_CASE("Unix sockets carry data both ways; by path and by abstract name", "[u
       expect(listener.local_address() == Address::from_path(path), "its address");
       auto serving = create_task([&] {
         UnixStream stream = listener.accept();
-        std::byte buffer[4096];
-        while (const std::size_t count = stream.read_some(buffer)) {
-          stream.write_all(std::span<const std::byte>(buffer, count));
-        }
+        echo(stream);
       });
       auto [reader, writer] = open_unix_connection(path);
       writer.write(data);
@@ -73,7 +70,7 @@ TEST_CASE("Unix connect: nobody there, no socket, a full queue", "[unix]") {
     }
     expect(is_full, "a full queue makes connect wait");
     auto connecting = create_task([&] { return UnixStream::connect(folder / "s").is_open(); });
-    let_others_wait();
+    wait_until_waits(connecting, WaitReason::kSleep);
     static_cast<void>(listener.accept());
     expect(await(connecting), "it goes on when there is room");
   });
@@ -125,7 +122,7 @@ TEST_CASE("UnixListener::close wakes who waits in accept", "[unix]") {
   on_loops([&] {
     UnixListener listener = UnixListener::bind(folder / "s");
     auto accepting = create_task([&] { return error_of([&] { (void)listener.accept(); }); });
-    let_others_wait();
+    wait_until_waits(accepting, WaitReason::kReadable);
     listener.close();
     expect_equal(await(accepting), ECANCELED, "errno");
   });

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "stress/stress.hpp"
+#include "support/coroutines.hpp"
 
 using namespace fibrio::test;
 
@@ -61,17 +62,7 @@ struct ByThread {
   int await_resume() const { return written; }
 };
 
-struct Counted {
-  struct promise_type {
-    Counted get_return_object() { return {}; }
-    std::suspend_never initial_suspend() noexcept { return {}; }
-    std::suspend_never final_suspend() noexcept { return {}; }
-    void return_void() {}
-    void unhandled_exception() { std::terminate(); }
-  };
-};
-
-Counted count(fibrio::Task<int> task, std::atomic<long>& sum, std::atomic<int>& ended) {
+Detached count(fibrio::Task<int> task, std::atomic<long>& sum, std::atomic<int>& ended) {
   sum += co_await std::move(task);
   ++ended;
 }

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -38,6 +39,15 @@ inline StreamPair connect_pair(TcpListener& listener) {
 inline StreamPair connect_pair() {
   TcpListener listener = TcpListener::bind(loopback());
   return connect_pair(listener);
+}
+
+struct Ends {
+  std::unique_ptr<ByteStream> client;
+  std::unique_ptr<ByteStream> server;
+};
+inline Ends connect_ends() {
+  StreamPair pair = connect_pair();
+  return {make_byte_stream(std::move(pair.client)), make_byte_stream(std::move(pair.server))};
 }
 
 // A plain blocking socket that knows nothing of fibrio; closes itself.
@@ -87,27 +97,6 @@ inline RawPair connect_raw() {
   return {std::move(peer), listener.accept()};
 }
 
-inline std::span<std::byte> bytes_of(std::string& text) { return std::as_writable_bytes(std::span(text)); }
-
-// Reads exactly so many bytes, fewer only at the end of the stream.
-inline std::string read_text(TcpStream& stream, std::size_t bytes) {
-  std::string text(bytes, '\0');
-  std::size_t filled = 0;
-  while (filled < bytes) {
-    const std::size_t count = stream.read_some(bytes_of(text).subspan(filled));
-    if (count == 0) break;
-    filled += count;
-  }
-  text.resize(filled);
-  return text;
-}
-// One read with a large buffer: always a short one.
-inline std::string read_once(TcpStream& stream, std::size_t bytes = 65536) {
-  std::string text(bytes, '\0');
-  text.resize(stream.read_some(bytes_of(text)));
-  return text;
-}
-
 // Bytes of which every 8 differ from all others.
 inline std::vector<std::byte> test_data(std::size_t bytes, std::uint64_t seed = 1) {
   std::vector<std::byte> data(bytes);
@@ -120,14 +109,40 @@ inline std::vector<std::byte> test_data(std::size_t bytes, std::uint64_t seed = 
   }
   return data;
 }
+inline std::span<std::byte> bytes_of(std::string& text) { return std::as_writable_bytes(std::span(text)); }
+inline std::span<const std::byte> bytes_in(std::string_view text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
+
+// --- streams of any type -----------------------------------------------------------------------------------
+
+// Reads exactly so many bytes, fewer only at the end of the stream.
+template <class Stream>
+std::string read_text(Stream& stream, std::size_t bytes) {
+  std::string text(bytes, '\0');
+  std::size_t filled = 0;
+  while (filled < bytes) {
+    const std::size_t count = stream.read_some(bytes_of(text).subspan(filled));
+    if (count == 0) break;
+    filled += count;
+  }
+  text.resize(filled);
+  return text;
+}
+// One read with a large buffer: always a short one.
+template <class Stream>
+std::string read_once(Stream& stream, std::size_t bytes = 65536) {
+  std::string text(bytes, '\0');
+  text.resize(stream.read_some(bytes_of(text)));
+  return text;
+}
 
 // Reads until the end of the stream and compares with `wanted`.
-inline void expect_stream(TcpStream& stream, std::span<const std::byte> wanted, std::size_t chunk = 65536) {
+template <class Stream>
+void expect_stream(Stream& stream, std::span<const std::byte> wanted, std::size_t chunk = 65536) {
   std::vector<std::byte> buffer(chunk);
   std::size_t at = 0;
-  for (;;) {
-    const std::size_t count = stream.read_some(buffer);
-    if (count == 0) break;
+  while (const std::size_t count = stream.read_some(buffer)) {
     expect(count <= wanted.size() - at, "no more bytes than were sent");
     expect(std::memcmp(buffer.data(), wanted.data() + at, count) == 0, "the bytes that were sent");
     at += count;
@@ -136,13 +151,13 @@ inline void expect_stream(TcpStream& stream, std::span<const std::byte> wanted, 
 }
 
 // Reads to the end and writes everything back.
-inline void echo(TcpStream& stream) {
-  std::byte buffer[4096];
-  for (;;) {
-    const std::size_t count = stream.read_some(buffer);
-    if (count == 0) return;
-    stream.write_all(std::span<const std::byte>(buffer, count));
+template <class Stream>
+void echo(Stream& stream) {
+  std::vector<std::byte> buffer(16384);
+  while (const std::size_t count = stream.read_some(buffer)) {
+    stream.write_all(std::span<const std::byte>(buffer).first(count));
   }
 }
+inline void write_text(ByteStream& stream, std::string_view text) { stream.write_all(bytes_in(text)); }
 
 }  // namespace fibrio::net_test

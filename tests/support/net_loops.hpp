@@ -65,23 +65,6 @@ void expect_throws(Call&& call, const std::string& what) {
   throw ExpectationFailed(what + ": it throws nothing");
 }
 
-// What the exception handler was told.
-class Reports {
- public:
-  void add(std::string text) {
-    std::lock_guard guard(lock_);
-    texts_.push_back(std::move(text));
-  }
-  [[nodiscard]] std::vector<std::string> take() {
-    std::lock_guard guard(lock_);
-    return std::exchange(texts_, {});
-  }
-
- private:
-  std::mutex lock_;
-  std::vector<std::string> texts_;
-};
-
 inline std::string describe(const std::exception_ptr& exception) {
   if (exception == nullptr) return {};
   try {
@@ -94,6 +77,41 @@ inline std::string describe(const std::exception_ptr& exception) {
     return "an exception of another type";
   }
 }
+
+// What the exception handlers of loops are told.
+class Reports {
+ public:
+  void collect(EventLoop& loop) {
+    loop.set_exception_handler([this](EventLoop&, const ExceptionContext& context) {
+      std::lock_guard guard(lock_);
+      texts_.push_back(context.message + ": " + describe(context.exception));
+    });
+  }
+  [[nodiscard]] std::vector<std::string> take() {
+    std::lock_guard guard(lock_);
+    return std::exchange(texts_, {});
+  }
+
+ private:
+  std::mutex lock_;
+  std::vector<std::string> texts_;
+};
+
+// In place of the test's own, as long as it lives.
+class ReportsHere {
+ public:
+  ReportsHere() : before_(get_running_loop().get_exception_handler()) {
+    reports_.collect(get_running_loop());
+  }
+  ~ReportsHere() { get_running_loop().set_exception_handler(before_); }
+  ReportsHere(const ReportsHere&) = delete;
+  ReportsHere& operator=(const ReportsHere&) = delete;
+  [[nodiscard]] std::vector<std::string> take() { return reports_.take(); }
+
+ private:
+  EventLoop::ExceptionHandler before_;
+  Reports reports_;
+};
 
 inline std::uint64_t total_polls(EventLoop& loop) {
   std::uint64_t polls = 0;
@@ -116,12 +134,28 @@ void wait_until(Condition&& condition, const std::string& what) {
   }
   throw ExpectationFailed("never came true: " + what);
 }
-// Waits until the task is where it waits for that.
-inline void wait_until_waits(const AnyTask& task, WaitReason reason) {
-  wait_until([&] { return inspect(task).reason == reason; }, "the task waits");
+// Waits until the task waits: for `reason`, if one is given.
+inline void wait_until_waits(const AnyTask& task, WaitReason reason = WaitReason::kNothing) {
+  const auto waits = [&] {
+    const TaskInfo info = inspect(task);
+    return info.state == TaskState::kWaiting && (reason == WaitReason::kNothing || info.reason == reason);
+  };
+  wait_until(waits, "the task waits");
 }
-// Gives other tasks the time to get to where they wait: most often they do; nothing may depend on it.
+template <class Tasks>
+void wait_until_all_wait(const Tasks& tasks, WaitReason reason = WaitReason::kNothing) {
+  for (const auto& task : tasks) wait_until_waits(task, reason);
+}
+// Time for what must not happen, or is likely then: nothing else may depend on it.
 inline void let_others_wait() { sleep(std::chrono::milliseconds(3)); }
+
+// What was not awaited may need a moment to end. Returns what is left then.
+inline LoopStats run_the_rest(EventLoop& loop) {
+  for (int i = 0; i < 1000 && loop.stats().tasks_alive + loop.stats().fds > 0; ++i) {
+    loop.run_until_complete([] { sleep(std::chrono::milliseconds(1)); });
+  }
+  return loop.stats();
+}
 
 struct LoopShape {
   std::size_t workers;
@@ -147,9 +181,7 @@ void on_loop(LoopShape shape, Body&& body, bool ignores_reports = false) {
   {
     EventLoop loop(config);
     ::unsetenv("FIBRIO_FORCE_MIGRATION");
-    loop.set_exception_handler([&reports](EventLoop&, const ExceptionContext& context) {
-      reports.add(context.message + ": " + describe(context.exception));
-    });
+    reports.collect(loop);
     TimerHandle watchdog;
     if (!shape.virtual_time) {  // there time passes at once, and a loop that waits for nothing ends by itself
       watchdog = loop.call_later(std::chrono::seconds(40) * (kSlowdown > 1 ? 3 : 1), [&] {
@@ -166,11 +198,7 @@ void on_loop(LoopShape shape, Body&& body, bool ignores_reports = false) {
       failure = "the main task was cancelled";
     }
     watchdog.cancel();
-    // What was not awaited may need a moment to end.
-    for (int i = 0; i < 1000 && loop.stats().tasks_alive + loop.stats().fds > 0; ++i) {
-      loop.run_until_complete([] { sleep(std::chrono::milliseconds(1)); });
-    }
-    left = loop.stats();
+    left = run_the_rest(loop);
     if (left.tasks_alive > 0) dump_tasks(std::cerr, loop);
   }
   CHECK(failure == "");

@@ -2,6 +2,7 @@
 // Threads: run_in_child only while the test has one thread.
 #pragma once
 
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,6 +43,9 @@ inline std::size_t resident_bytes() {
   statm >> size >> resident;
   return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
 }
+
+// Readable once the child has ended; the caller closes it.
+inline int open_pidfd(pid_t child) { return static_cast<int>(::syscall(SYS_pidfd_open, child, 0)); }
 
 struct ChildResult {
   std::string errors;  // what it wrote to stderr

@@ -53,6 +53,7 @@ class Program {
   }
 
   [[nodiscard]] bool is_started() const { return pid_ > 0; }
+  [[nodiscard]] pid_t pid() const { return pid_; }
   // All of its output up to the end of the first line that has `part`; all there was if there is none.
   std::string read_to(const std::string& part) {
     for (;;) {

@@ -30,9 +30,8 @@ struct StreamEnds {
   Streams server;
 };
 inline StreamEnds connect_streams(std::size_t limit = kStreamLimit) {
-  StreamPair pair = connect_pair();
-  return {make_streams(make_byte_stream(std::move(pair.client)), limit),
-          make_streams(make_byte_stream(std::move(pair.server)), limit)};
+  Ends ends = connect_ends();
+  return {make_streams(std::move(ends.client), limit), make_streams(std::move(ends.server), limit)};
 }
 // One end with reader and writer, the other one raw.
 struct RawStreams {

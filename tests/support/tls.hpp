@@ -158,15 +158,6 @@ class TemporaryFile {
 
 using TlsStream = std::unique_ptr<tls::Stream>;
 
-struct Pipe {
-  std::unique_ptr<ByteStream> client;
-  std::unique_ptr<ByteStream> server;
-};
-inline Pipe make_pipe() {
-  StreamPair pair = connect_pair();
-  return {make_byte_stream(std::move(pair.client)), make_byte_stream(std::move(pair.server))};
-}
-
 // Reads and writes at most so many bytes at once; nothing without a wait, if `takes_now` is false.
 class Trickle final : public ByteStream {
  public:
@@ -209,12 +200,12 @@ struct PairOptions {
   tls::HandshakeOptions server = {};
 };
 // Both handshakes over one transport. If one side throws, so does this: the client's error first.
-inline TlsPair shake(Pipe pipe, const tls::Context& client, const tls::Context& server,
+inline TlsPair shake(Ends ends, const tls::Context& client, const tls::Context& server,
                      const PairOptions& options = {}) {
-  auto accepting = create_task([&] { return tls::accept(std::move(pipe.server), server, options.server); });
+  auto accepting = create_task([&] { return tls::accept(std::move(ends.server), server, options.server); });
   TlsPair pair;
   try {
-    pair.client = tls::handshake(std::move(pipe.client), client, options.server_hostname, options.client);
+    pair.client = tls::handshake(std::move(ends.client), client, options.server_hostname, options.client);
   } catch (...) {
     accepting.wait();
     if (!accepting.cancelled()) static_cast<void>(accepting.exception());
@@ -224,46 +215,11 @@ inline TlsPair shake(Pipe pipe, const tls::Context& client, const tls::Context& 
   return pair;
 }
 inline TlsPair tls_pair() {
-  return shake(make_pipe(), tls::Context::client(client_options()), tls::Context::server(server_options()));
+  return shake(connect_ends(), tls::Context::client(client_options()),
+               tls::Context::server(server_options()));
 }
 
-inline std::span<const std::byte> bytes_in(std::string_view text) {
-  return std::as_bytes(std::span(text.data(), text.size()));
-}
-inline void write_text(ByteStream& stream, std::string_view text) { stream.write_all(bytes_in(text)); }
-inline std::string read_exactly(ByteStream& stream, std::size_t bytes) {
-  std::string text(bytes, '\0');
-  std::size_t filled = 0;
-  while (filled < bytes) {
-    const std::size_t count = stream.read_some(bytes_of(text).subspan(filled));
-    if (count == 0) break;
-    filled += count;
-  }
-  text.resize(filled);
-  return text;
-}
-inline std::string read_once(ByteStream& stream, std::size_t bytes = 65536) {
-  std::string text(bytes, '\0');
-  text.resize(stream.read_some(bytes_of(text)));
-  return text;
-}
-// Reads to the end and compares with `wanted`.
-inline void expect_data(ByteStream& stream, std::span<const std::byte> wanted, std::size_t chunk = 65536) {
-  std::vector<std::byte> buffer(chunk);
-  std::size_t at = 0;
-  while (const std::size_t count = stream.read_some(buffer)) {
-    expect(count <= wanted.size() - at, "no more bytes than were sent");
-    expect(std::memcmp(buffer.data(), wanted.data() + at, count) == 0, "the bytes that were sent");
-    at += count;
-  }
-  expect_equal(at, wanted.size(), "bytes received");
-}
-inline void echo_all(ByteStream& stream) {
-  std::vector<std::byte> buffer(16384);
-  while (const std::size_t count = stream.read_some(buffer)) {
-    stream.write_all(std::span<const std::byte>(buffer).first(count));
-  }
-}
+inline std::string read_exactly(ByteStream& stream, std::size_t bytes) { return read_text(stream, bytes); }
 
 // The text of the E that `call` throws; anything else fails the test.
 template <class E, class Call>

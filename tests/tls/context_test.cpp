@@ -30,10 +30,10 @@ TEST_CASE("Certificates, keys and authorities come from files too", "[tls]") {
     tls::ServerOptions server;
     server.certificates = tls::Pem::file(chain.path());
     server.key = tls::Pem::file(key.path());
-    (void)shake(make_pipe(), tls::Context::client(client), tls::Context::server(server));
+    (void)shake(connect_ends(), tls::Context::client(client), tls::Context::server(server));
     server.certificates = tls::Pem::file(both.path());
     server.key = {};
-    (void)shake(make_pipe(), tls::Context::client(client), tls::Context::server(server));
+    (void)shake(connect_ends(), tls::Context::client(client), tls::Context::server(server));
   });
 }
 
@@ -42,17 +42,17 @@ TEST_CASE("The system's authorities are those of SSL_CERT_FILE, as everywhere", 
   const Identity own = make_certificate({});
   ::setenv("SSL_CERT_FILE", authority.path().c_str(), 1);
   on_loops([&] {
-    (void)shake(make_pipe(), tls::Context::client(), tls::Context::server(server_options()));
+    (void)shake(connect_ends(), tls::Context::client(), tls::Context::server(server_options()));
     tls::ClientOptions client;
     client.authorities = tls::Pem::text(own.certificate);
     expect_contains(error_text<tls::VerificationError>([&] {
-                      return shake(make_pipe(), tls::Context::client(client),
+                      return shake(connect_ends(), tls::Context::client(client),
                                    tls::Context::server(server_options()));
                     }),
                     "unable to get local issuer certificate");
     client.system_too = true;
-    (void)shake(make_pipe(), tls::Context::client(client), tls::Context::server(server_options()));
-    (void)shake(make_pipe(), tls::Context::client(client), tls::Context::server(server_options(own)));
+    (void)shake(connect_ends(), tls::Context::client(client), tls::Context::server(server_options()));
+    (void)shake(connect_ends(), tls::Context::client(client), tls::Context::server(server_options(own)));
   });
   ::unsetenv("SSL_CERT_FILE");
 }
@@ -95,7 +95,7 @@ TEST_CASE("An encrypted key needs its password, and nobody is asked for it", "[t
   tls::ServerOptions options = server_options({certificates().server.certificate, encrypted});
   options.key_password = "open sesame";
   on_loops([&] {
-    (void)shake(make_pipe(), tls::Context::client(client_options()), tls::Context::server(options));
+    (void)shake(connect_ends(), tls::Context::client(client_options()), tls::Context::server(options));
   });
   CHECK(refused_server<tls::Error>(certificates().server.certificate, encrypted).find("key") == 0);
   CHECK(refused_server<tls::Error>(certificates().server.certificate, encrypted, "wrong").find("key") == 0);

@@ -20,24 +20,24 @@ struct Talk {
 };
 Talk converse(const tls::Context& client, const tls::Context& server) {
   Talk talk;
-  Pipe pipe = make_pipe();
+  Ends ends = connect_ends();
   const std::vector<std::byte> data = test_data(40'000);
   auto serving = create_task([&] {
     return error_of([&] {
-      const TlsStream stream = tls::accept(std::move(pipe.server), server);
-      echo_all(*stream);
+      const TlsStream stream = tls::accept(std::move(ends.server), server);
+      echo(*stream);
       stream->shutdown();
     });
   });
   const int error = error_of([&] {
-    const TlsStream stream = tls::handshake(std::move(pipe.client), client, "localhost");
+    const TlsStream stream = tls::handshake(std::move(ends.client), client, "localhost");
     auto writer = create_task([&] {
       const int failed = error_of([&] { stream->write_all(data); });
       if (failed != 0) stream->abort();  // with a real error the reader would hear of it too
       return failed;
     });
     try {
-      const std::string back = read_exactly(*stream, data.size());
+      const std::string back = read_text(*stream, data.size());
       talk.echoed = back.size() == data.size() && std::memcmp(back.data(), data.data(), data.size()) == 0;
     } catch (const std::system_error&) {
       stream->abort();
@@ -159,7 +159,7 @@ TEST_CASE("Key updates are answered, and no reader waits for a writer because of
       while (const std::size_t count = stream->try_write_some(rest)) rest = rest.subspan(count);
       constexpr std::size_t kUpdates = 100;
       auto asking = get_running_loop().run_in_executor(nullptr, [&] { return client.ask(kUpdates); });
-      expect_equal(read_exactly(*stream, kUpdates).size(), kUpdates, "bytes read");
+      expect_equal(read_text(*stream, kUpdates).size(), kUpdates, "bytes read");
       expect(await(asking), "all updates were sent");
       auto reading = get_running_loop().run_in_executor(nullptr, [&] { return client.read(data.size()); });
       stream->write_all(rest);

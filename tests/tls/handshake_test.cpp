@@ -10,7 +10,7 @@ template <class E>
 std::string refused(const tls::ClientOptions& client, const tls::ServerOptions& server = server_options(),
                     const std::string& hostname = "localhost") {
   return error_text<E>([&] {
-    return shake(make_pipe(), tls::Context::client(client), tls::Context::server(server),
+    return shake(connect_ends(), tls::Context::client(client), tls::Context::server(server),
                  {.server_hostname = hostname});
   });
 }
@@ -60,7 +60,7 @@ TEST_CASE("Names are compared as certificates are meant: case, wildcards, addres
     const tls::Context server = tls::Context::server(server_options(wild));
     for (const char* name :
          {"a.example.org", "A.Example.ORG", "a.example.org.", "127.0.0.1", "fe80::1%eth0"}) {
-      TlsPair pair = shake(make_pipe(), client, server, {.server_hostname = name});
+      TlsPair pair = shake(connect_ends(), client, server, {.server_hostname = name});
       const std::string asked = pair.server->server_name();
       expect(asked.empty() == (name[0] == '1' || name[0] == 'f'), "addresses are not asked for: " + asked);
       expect(asked.empty() || asked.back() != '.', "a name without the root's dot");
@@ -86,14 +86,14 @@ TEST_CASE("A name is needed to check one, and must be one", "[tls]") {
         "server_hostname");
     tls::ClientOptions any_name = client_options();
     any_name.check_hostname = false;
-    (void)shake(make_pipe(), tls::Context::client(any_name), tls::Context::server(server_options()),
+    (void)shake(connect_ends(), tls::Context::client(any_name), tls::Context::server(server_options()),
                 {.server_hostname = ""});
     // Verified, but not compared.
-    (void)shake(make_pipe(), tls::Context::client(any_name), tls::Context::server(server_options()),
+    (void)shake(connect_ends(), tls::Context::client(any_name), tls::Context::server(server_options()),
                 {.server_hostname = "elsewhere.example"});
     tls::ClientOptions anybody;
     anybody.verify = false;
-    (void)shake(make_pipe(), tls::Context::client(anybody), tls::Context::server(server_options()),
+    (void)shake(connect_ends(), tls::Context::client(anybody), tls::Context::server(server_options()),
                 {.server_hostname = ""});
   });
 }
@@ -103,7 +103,7 @@ TEST_CASE("A self-signed certificate is accepted by who has it among its authori
   on_loops([&] {
     tls::ClientOptions client;
     client.authorities = tls::Pem::text(own.certificate);
-    (void)shake(make_pipe(), tls::Context::client(client), tls::Context::server(server_options(own)));
+    (void)shake(connect_ends(), tls::Context::client(client), tls::Context::server(server_options(own)));
   });
 }
 
@@ -113,7 +113,7 @@ TEST_CASE("A chain with an intermediate authority is verified up to the root", "
   const Identity leaf = make_certificate({.issuer = &between});
   on_loops([&] {
     const Identity chain{leaf.certificate + between.certificate, leaf.key};
-    (void)shake(make_pipe(), tls::Context::client(client_options()),
+    (void)shake(connect_ends(), tls::Context::client(client_options()),
                 tls::Context::server(server_options(chain)));
     expect_contains(refused<tls::VerificationError>(client_options(), server_options(leaf)),
                     "unable to get local issuer certificate");
@@ -135,21 +135,22 @@ TEST_CASE("A server gets the client's certificate, and refuses clients without o
       asking.max_version = version;
       asking.client_certificates = tls::ClientCertificate::kOptional;
       tls::Context server = tls::Context::server(asking);
-      TlsPair pair = shake(make_pipe(), tls::Context::client(with), server);
+      TlsPair pair = shake(connect_ends(), tls::Context::client(with), server);
       expect(pair.server->peer_subject() == "CN=a client", "the client's subject");
-      expect(
-          shake(make_pipe(), tls::Context::client(client_options()), server).server->peer_subject().empty(),
-          "no certificate");
+      expect(shake(connect_ends(), tls::Context::client(client_options()), server)
+                 .server->peer_subject()
+                 .empty(),
+             "no certificate");
       asking.client_certificates = tls::ClientCertificate::kRequired;
       server = tls::Context::server(asking);
-      (void)shake(make_pipe(), tls::Context::client(with), server);
+      (void)shake(connect_ends(), tls::Context::client(with), server);
       // With TLS 1.3 the client hears of it when it reads, with 1.2 during the handshake.
       const auto use = [&](const tls::ClientOptions& options) {
-        Pipe pipe = make_pipe();
-        auto accepting = create_task([&] { return tls::accept(std::move(pipe.server), server); });
+        Ends ends = connect_ends();
+        auto accepting = create_task([&] { return tls::accept(std::move(ends.server), server); });
         const std::string text = error_text<tls::Error>([&] {
           const TlsStream stream =
-              tls::handshake(std::move(pipe.client), tls::Context::client(options), "localhost");
+              tls::handshake(std::move(ends.client), tls::Context::client(options), "localhost");
           return read_once(*stream);
         });
         const std::string other = error_text<tls::Error>([&] { return await(std::move(accepting)); });
@@ -167,7 +168,7 @@ TEST_CASE("TLS 1.2 and 1.3 are spoken as far as both sides allow", "[tls]") {
     tls::ClientOptions client = client_options();
     tls::ServerOptions server = server_options();
     client.max_version = tls::Version::kTls12;
-    TlsPair pair = shake(make_pipe(), tls::Context::client(client), tls::Context::server(server));
+    TlsPair pair = shake(connect_ends(), tls::Context::client(client), tls::Context::server(server));
     expect(pair.client->version() == "TLSv1.2", pair.client->version());
     server.min_version = tls::Version::kTls13;
     expect_contains(refused<tls::Error>(client, server), "alert protocol version");
@@ -184,11 +185,11 @@ TEST_CASE("Ciphers and groups are those that were set", "[tls]") {
     client.cipher_suites = "TLS_CHACHA20_POLY1305_SHA256";
     client.groups = "P-256";
     const tls::Context server = tls::Context::server(server_options());
-    expect(shake(make_pipe(), tls::Context::client(client), server).client->cipher() ==
+    expect(shake(connect_ends(), tls::Context::client(client), server).client->cipher() ==
                "TLS_CHACHA20_POLY1305_SHA256",
            "the cipher of 1.3");
     client.max_version = tls::Version::kTls12;
-    expect(shake(make_pipe(), tls::Context::client(client), server).client->cipher() ==
+    expect(shake(connect_ends(), tls::Context::client(client), server).client->cipher() ==
                "ECDHE-ECDSA-CHACHA20-POLY1305",
            "the cipher of 1.2");
     for (std::string tls::ClientOptions::*setting :
@@ -206,14 +207,14 @@ TEST_CASE("ALPN takes the server's first protocol that the client has", "[tls]")
     tls::ServerOptions server = server_options();
     client.alpn = {"http/1.1", "h2"};
     server.alpn = {"h2", "http/1.1"};
-    TlsPair pair = shake(make_pipe(), tls::Context::client(client), tls::Context::server(server));
+    TlsPair pair = shake(connect_ends(), tls::Context::client(client), tls::Context::server(server));
     expect(pair.client->alpn() == "h2" && pair.server->alpn() == "h2", "h2");
     client.alpn = {"gopher"};
-    pair = shake(make_pipe(), tls::Context::client(client), tls::Context::server(server));
+    pair = shake(connect_ends(), tls::Context::client(client), tls::Context::server(server));
     expect(pair.client->alpn().empty() && pair.server->alpn().empty(), "none in common: none");
     server.require_alpn = true;
     expect_contains(refused<tls::Error>(client, server), "no application protocol");
-    pair = shake(make_pipe(), tls::Context::client(client_options()), tls::Context::server(server));
+    pair = shake(connect_ends(), tls::Context::client(client_options()), tls::Context::server(server));
     expect(pair.server->alpn().empty(), "who offers none is not refused");
     client.alpn = {""};
     expect_contains(error_text<std::invalid_argument>([&] { return tls::Context::client(client); }), "alpn");
@@ -239,16 +240,16 @@ TEST_CASE("The server's certificate, protocols and demands are those of the name
     tls::ClientOptions options = client_options();
     options.alpn = {"h2"};
     const tls::Context client = tls::Context::client(options);
-    TlsPair pair = shake(make_pipe(), client, server, {.server_hostname = "a.WILD.example"});
+    TlsPair pair = shake(connect_ends(), client, server, {.server_hostname = "a.WILD.example"});
     expect(pair.client->alpn() == "h2" && pair.server->alpn() == "h2", "the name's protocol");
-    pair = shake(make_pipe(), client, server);
+    pair = shake(connect_ends(), client, server);
     expect(pair.client->alpn().empty(), "the fallback's");
     expect_contains(error_text<tls::Error>([&] {
-                      return shake(make_pipe(), client, server, {.server_hostname = "first.example"});
+                      return shake(connect_ends(), client, server, {.server_hostname = "first.example"});
                     }),
                     "alert handshake failure");
     expect_contains(error_text<tls::VerificationError>([&] {
-                      return shake(make_pipe(), client, server, {.server_hostname = "b.a.wild.example"});
+                      return shake(connect_ends(), client, server, {.server_hostname = "b.a.wild.example"});
                     }),
                     "hostname mismatch");
     (void)error_text<std::invalid_argument>([&] { return tls::Context::by_name(client, {}); });
@@ -265,17 +266,19 @@ TEST_CASE("Timeouts of zero and below, no transport and the other side's context
     for (const Duration time : {Duration(0), Duration(-1s)}) {
       for (const tls::HandshakeOptions& options : {tls::HandshakeOptions{.handshake_timeout = time},
                                                    tls::HandshakeOptions{.shutdown_timeout = time}}) {
-        expect_contains(error_text<std::invalid_argument>(
-                            [&] { return tls::handshake(make_pipe().client, client, "localhost", options); }),
+        expect_contains(error_text<std::invalid_argument>([&] {
+                          return tls::handshake(connect_ends().client, client, "localhost", options);
+                        }),
                         "timeout");
         expect_contains(error_text<std::invalid_argument>(
-                            [&] { return tls::accept(make_pipe().server, server, options); }),
+                            [&] { return tls::accept(connect_ends().server, server, options); }),
                         "timeout");
       }
     }
     (void)error_text<std::invalid_argument>([&] { return tls::accept(nullptr, server); });
-    (void)error_text<std::invalid_argument>([&] { return tls::accept(make_pipe().server, client); });
-    (void)error_text<std::invalid_argument>([&] { return tls::handshake(make_pipe().client, server, "x"); });
+    (void)error_text<std::invalid_argument>([&] { return tls::accept(connect_ends().server, client); });
+    (void)error_text<std::invalid_argument>(
+        [&] { return tls::handshake(connect_ends().client, server, "x"); });
   });
 }
 
@@ -294,14 +297,14 @@ TEST_CASE(
                                             "localhost", options);
                     }),
                     "handshake took longer than 0.02 s");
-    Pipe pipe = make_pipe();
+    Ends ends = connect_ends();
     expect_contains(error_text<TimeoutError>([&] {
-                      return tls::accept(std::move(pipe.server), tls::Context::server(server_options()),
+                      return tls::accept(std::move(ends.server), tls::Context::server(server_options()),
                                          options);
                     }),
                     "handshake took longer than 0.02 s");
     std::vector<std::byte> buffer(1);
-    expect_equal(error_of([&] { (void)pipe.client->read_some(buffer); }), ECONNRESET, "errno of the peer");
+    expect_equal(error_of([&] { (void)ends.client->read_some(buffer); }), ECONNRESET, "errno of the peer");
   });
 }
 
@@ -310,15 +313,15 @@ TEST_CASE(
 // asyncio: test_sslproto SslProtoHandshakeTests.test_close_during_handshake
 TEST_CASE("A handshake that is cancelled ends at once, and closes the connection", "[tls]") {
   on_loops([] {
-    Pipe pipe = make_pipe();
+    Ends ends = connect_ends();
     auto accepting = create_task(
-        [&] { return tls::accept(std::move(pipe.server), tls::Context::server(server_options())); });
-    let_others_wait();
+        [&] { return tls::accept(std::move(ends.server), tls::Context::server(server_options())); });
+    wait_until_waits(accepting, WaitReason::kReadable);
     accepting.cancel();
     accepting.wait();
     expect(accepting.cancelled(), "cancelled");
     std::vector<std::byte> buffer(1);
-    expect_equal(error_of([&] { (void)pipe.client->read_some(buffer); }), ECONNRESET, "errno of the peer");
+    expect_equal(error_of([&] { (void)ends.client->read_some(buffer); }), ECONNRESET, "errno of the peer");
   });
 }
 
@@ -370,13 +373,13 @@ TEST_CASE("A connection that ends, at whatever byte of the handshake, fails it w
       for (const bool resets : {false, true}) {
         std::size_t failures = 0;
         for (std::size_t bytes = 0; bytes < 1200; bytes += step) {
-          Pipe pipe = make_pipe();
-          auto& broken = is_client ? pipe.client : pipe.server;
+          Ends ends = connect_ends();
+          auto& broken = is_client ? ends.client : ends.server;
           broken = std::make_unique<Breaking>(std::move(broken), bytes, resets);
           auto accepting = create_task(
-              [&] { return error_of([&] { (void)tls::accept(std::move(pipe.server), server); }); });
+              [&] { return error_of([&] { (void)tls::accept(std::move(ends.server), server); }); });
           const int at_client =
-              error_of([&] { (void)tls::handshake(std::move(pipe.client), client, "localhost"); });
+              error_of([&] { (void)tls::handshake(std::move(ends.client), client, "localhost"); });
           const int at_server = await(accepting);
           const int error = is_client ? at_client : at_server;
           expect(error == 0 || error == ECONNRESET || error == EPIPE, "errno " + std::to_string(error));
@@ -413,15 +416,15 @@ TEST_CASE("A handshake on a connection that was reset before it began fails with
 // asyncio: test_ssl TestSSL.test_start_tls_client_corrupted_ssl
 TEST_CASE("Garbage instead of TLS is a tls::Error, before and after the handshake", "[tls]") {
   on_loops([] {
-    Pipe pipe = make_pipe();
-    write_text(*pipe.client, "GET / HTTP/1.1\r\n\r\n");
+    Ends ends = connect_ends();
+    write_text(*ends.client, "GET / HTTP/1.1\r\n\r\n");
     expect_contains(error_text<tls::Error>([&] {
-                      return tls::accept(std::move(pipe.server), tls::Context::server(server_options()));
+                      return tls::accept(std::move(ends.server), tls::Context::server(server_options()));
                     }),
                     "http request");
-    pipe = make_pipe();
-    ByteStream& raw = *pipe.client;
-    TlsPair pair = shake(std::move(pipe), tls::Context::client(client_options()),
+    ends = connect_ends();
+    ByteStream& raw = *ends.client;
+    TlsPair pair = shake(std::move(ends), tls::Context::client(client_options()),
                          tls::Context::server(server_options()));
     raw.write_all(test_data(1000));
     const auto read = [&] { return read_once(*pair.server); };
@@ -437,16 +440,16 @@ TEST_CASE("Garbage instead of TLS is a tls::Error, before and after the handshak
 
 TEST_CASE("What was read from the transport before the handshake goes to TLS first", "[tls]") {
   on_loops([] {
-    Pipe pipe = make_pipe();
+    Ends ends = connect_ends();
     auto client = create_task([&] {
-      return tls::handshake(std::move(pipe.client), tls::Context::client(client_options()), "localhost");
+      return tls::handshake(std::move(ends.client), tls::Context::client(client_options()), "localhost");
     });
     std::vector<std::byte> received(100);
-    expect_equal(pipe.server->read_some(received), 100, "bytes of the hello");
+    expect_equal(ends.server->read_some(received), 100, "bytes of the hello");
     const TlsStream server =
-        tls::accept(std::move(pipe.server), tls::Context::server(server_options()), {}, received);
+        tls::accept(std::move(ends.server), tls::Context::server(server_options()), {}, received);
     const TlsStream stream = await(std::move(client));
     write_text(*stream, "text");
-    expect(read_exactly(*server, 4) == "text", "the text");
+    expect(read_text(*server, 4) == "text", "the text");
   });
 }

@@ -65,7 +65,7 @@ TEST_CASE("openssl s_client sends a megabyte, and gets one", "[tls]") {
                        input.path());
         const TlsStream stream = tls::accept(make_byte_stream(listener.accept()), server);
         expect(stream->alpn() == "test/1" && stream->peer_subject() == "CN=a client", "what was agreed on");
-        const std::string got = read_exactly(*stream, data.size());
+        const std::string got = read_text(*stream, data.size());
         expect(sha256(bytes_in(got)) == sha256(data), "the data that it sent");
         auto output = create_task([&] { return finish(client); });
         stream->write_all(data);
@@ -124,7 +124,7 @@ TEST_CASE("openssl s_server answers, also across key updates and with a session 
             const std::string line = "line " + std::to_string(i);
             write_text(*stream, line + "\n");
             const std::string wanted = std::string(line.rbegin(), line.rend()) + "\n";
-            expect(read_exactly(*stream, wanted.size()) == wanted, "the line, reversed");
+            expect(read_text(*stream, wanted.size()) == wanted, "the line, reversed");
           }
           write_text(*stream, "CLOSE\n");
           expect(read_once(*stream).empty(), "its end");
@@ -169,7 +169,7 @@ with socket.create_server(("127.0.0.1", 0)) as listener:
         const TlsStream stream = tls::connect("127.0.0.1", port, client);
         expect(stream->version() == version && stream->alpn() == "echo", "what was agreed on");
         auto writer = create_task([&] { stream->write_all(data); });
-        const std::string back = read_exactly(*stream, data.size());
+        const std::string back = read_text(*stream, data.size());
         await(writer);
         expect(sha256(bytes_in(back)) == sha256(data), "what was sent");
         stream->shutdown();
@@ -218,7 +218,7 @@ for context, name in (context, "elsewhere.example"), (ssl.create_default_context
                       files.authority.path()});
       for (int i = 0; i < 2; ++i) {
         const TlsStream stream = tls::accept(make_byte_stream(listener.accept()), server);
-        echo_all(*stream);
+        echo(*stream);
         stream->close();
       }
       for (int i = 0; i < 2; ++i) {

@@ -18,7 +18,7 @@ struct Place {
         shake({make_byte_stream(std::move(pair.client)), make_byte_stream(std::move(pair.server))}, client,
               server, {.server_hostname = name});
     write_text(*streams.server, "hello");
-    expect(read_exactly(*streams.client, 5) == "hello", "the server's word, and its tickets before it");
+    expect(read_text(*streams.client, 5) == "hello", "the server's word, and its tickets before it");
     expect(streams.client->session_resumed() == streams.server->session_resumed(), "one opinion");
     return streams.client->session_resumed();
   }

@@ -7,9 +7,9 @@ TEST_CASE("A TLS stream carries data both ways, and says what was agreed on", "[
   on_loops([] {
     TlsPair pair = tls_pair();
     write_text(*pair.client, "question");
-    expect(read_exactly(*pair.server, 8) == "question", "the question");
+    expect(read_text(*pair.server, 8) == "question", "the question");
     pair.server->write_all(bytes_in("ans"), bytes_in("wer"));
-    expect(read_exactly(*pair.client, 6) == "answer", "the answer");
+    expect(read_text(*pair.client, 6) == "answer", "the answer");
     expect(pair.client->version() == "TLSv1.3" && pair.server->version() == "TLSv1.3", "TLS 1.3");
     expect(!pair.client->cipher().empty() && pair.client->cipher() == pair.server->cipher(), "one cipher");
     expect(pair.client->peer_subject() == "CN=localhost", "the server's subject");
@@ -40,7 +40,7 @@ TEST_CASE("Many clients send and get much in pieces of all sizes", "[tls]") {
       for (int i = 0; i < kClients; ++i) {
         servers.push_back(create_task([&, tcp = listener.accept()]() mutable {
           const TlsStream stream = tls::accept(make_byte_stream(std::move(tcp)), server_side);
-          echo_all(*stream);
+          echo(*stream);
         }));
       }
       for (auto& server : servers) await(server);
@@ -77,14 +77,14 @@ TEST_CASE("Many clients send and get much in pieces of all sizes", "[tls]") {
 TEST_CASE("TLS over a transport that moves one byte at a time loses nothing", "[tls]") {
   const std::vector<std::byte> data = test_data(20'000 / kSlowdown, 3);
   on_loops([&] {
-    Pipe pipe = make_pipe();
-    pipe.client = std::make_unique<Trickle>(std::move(pipe.client), 1);
-    pipe.server = std::make_unique<Trickle>(std::move(pipe.server), 1);
-    TlsPair pair = shake(std::move(pipe), tls::Context::client(client_options()),
+    Ends ends = connect_ends();
+    ends.client = std::make_unique<Trickle>(std::move(ends.client), 1);
+    ends.server = std::make_unique<Trickle>(std::move(ends.server), 1);
+    TlsPair pair = shake(std::move(ends), tls::Context::client(client_options()),
                          tls::Context::server(server_options()));
-    auto echoing = create_task([&] { echo_all(*pair.server); });
+    auto echoing = create_task([&] { echo(*pair.server); });
     auto writer = create_task([&] { pair.client->write_all(data); });
-    const std::string back = read_exactly(*pair.client, data.size());
+    const std::string back = read_text(*pair.client, data.size());
     expect(std::memcmp(back.data(), data.data(), data.size()) == 0, "what was sent");
     await(writer);
     pair.client->close();
@@ -95,13 +95,13 @@ TEST_CASE("TLS over a transport that moves one byte at a time loses nothing", "[
 TEST_CASE("What others leave in OpenSSL's queue of errors is not taken for an error of ours", "[tls]") {
   const std::vector<std::byte> data = test_data(20'000 / kSlowdown, 4);
   on_loops([&] {
-    Pipe pipe = make_pipe();
-    pipe.client = std::make_unique<Trickle>(std::move(pipe.client), 100, true, true);
-    pipe.server = std::make_unique<Trickle>(std::move(pipe.server), 100, true, true);
-    TlsPair pair = shake(std::move(pipe), tls::Context::client(client_options()),
+    Ends ends = connect_ends();
+    ends.client = std::make_unique<Trickle>(std::move(ends.client), 100, true, true);
+    ends.server = std::make_unique<Trickle>(std::move(ends.server), 100, true, true);
+    TlsPair pair = shake(std::move(ends), tls::Context::client(client_options()),
                          tls::Context::server(server_options()));
     auto writer = create_task([&] { pair.client->write_all(data); });
-    const std::string received = read_exactly(*pair.server, data.size());
+    const std::string received = read_text(*pair.server, data.size());
     expect(std::memcmp(received.data(), data.data(), data.size()) == 0, "what was sent");
     await(writer);
     pair.client->close();
@@ -114,11 +114,11 @@ TEST_CASE("Over a transport that is always full at first, the sender sends what 
           "[tls]") {
   const std::vector<std::byte> data = test_data(300'000 / kSlowdown, 4);
   on_loops([&] {
-    Pipe pipe = make_pipe();
-    pipe.client = std::make_unique<Trickle>(std::move(pipe.client), 1000, false);
-    TlsPair pair = shake(std::move(pipe), tls::Context::client(client_options()),
+    Ends ends = connect_ends();
+    ends.client = std::make_unique<Trickle>(std::move(ends.client), 1000, false);
+    TlsPair pair = shake(std::move(ends), tls::Context::client(client_options()),
                          tls::Context::server(server_options()));
-    auto reader = create_task([&] { expect_data(*pair.server, data); });
+    auto reader = create_task([&] { expect_stream(*pair.server, data); });
     auto rest = std::span<const std::byte>(data);
     // One write leaves all of its bytes to the sender; who waits for the answer gets it.
     rest = rest.subspan(pair.client->write_some(rest.first(100)));
@@ -137,15 +137,15 @@ TEST_CASE("TLS runs inside TLS, and ends from the outside in", "[tls]") {
   on_loops([&] {
     const tls::Context client_side = tls::Context::client(client_options());
     const tls::Context server_side = tls::Context::server(server_options());
-    TlsPair outer = shake(make_pipe(), client_side, server_side);
+    TlsPair outer = shake(connect_ends(), client_side, server_side);
     TlsPair inner = shake({std::move(outer.client), std::move(outer.server)}, client_side, server_side);
-    auto echoing = create_task([&] { echo_all(*inner.server); });
+    auto echoing = create_task([&] { echo(*inner.server); });
     auto writer = create_task([&] { inner.client->write_all(data); });
-    const std::string back = read_exactly(*inner.client, data.size());
+    const std::string back = read_text(*inner.client, data.size());
     expect(std::memcmp(back.data(), data.data(), data.size()) == 0, "what was sent");
     await(writer);
     auto stuck = create_task([&] { return read_once(*inner.client); });
-    let_others_wait();
+    wait_until_waits(stuck, WaitReason::kReadable);
     inner.client->close();
     expect_equal(error_of([&] { await(stuck); }), ECANCELED, "errno of a read");
     await(echoing);
@@ -164,7 +164,7 @@ TEST_CASE("close sends what was written, also when the peer is slow to read it",
     pair.client->close();
     expect(!pair.client->is_open() && pair.client->native_handle() == -1, "a closed stream");
     pair.client.reset();
-    expect_data(*pair.server, sent);
+    expect_stream(*pair.server, sent);
   });
 }
 
@@ -175,7 +175,7 @@ TEST_CASE("shutdown sends what was written and waits for the peer's word", "[tls
     TlsPair pair = tls_pair();
     std::atomic<bool> has_ended = false;
     auto reader = create_task([&] {
-      expect_data(*pair.server, data);
+      expect_stream(*pair.server, data);
       write_text(*pair.server, "late: dropped");
       has_ended = true;
       pair.server->shutdown();
@@ -190,7 +190,7 @@ TEST_CASE("shutdown sends what was written and waits for the peer's word", "[tls
 TEST_CASE("shutdown gives up on a silent peer after its timeout", "[tls]") {
   on_loops([] {
     const PairOptions options{.client = {.shutdown_timeout = 20ms}};
-    TlsPair pair = shake(make_pipe(), tls::Context::client(client_options()),
+    TlsPair pair = shake(connect_ends(), tls::Context::client(client_options()),
                          tls::Context::server(server_options()), options);
     expect_contains(error_text<TimeoutError>([&] {
                       pair.client->shutdown();
@@ -205,7 +205,7 @@ TEST_CASE("close gives up on a peer that reads nothing after shutdown_timeout", 
   const std::vector<std::byte> data = test_data(8U << 20);
   on_loops([&] {
     const PairOptions options{.client = {.shutdown_timeout = 20ms}};
-    TlsPair pair = shake(make_pipe(), tls::Context::client(client_options()),
+    TlsPair pair = shake(connect_ends(), tls::Context::client(client_options()),
                          tls::Context::server(server_options()), options);
     auto rest = std::span<const std::byte>(data);
     while (const std::size_t count = pair.client->try_write_some(rest)) rest = rest.subspan(count);
@@ -245,9 +245,9 @@ TEST_CASE("A server that closes waits for no client, and a client for a server t
 
 TEST_CASE("end_output sends all that was written and our word, and reading goes on", "[tls]") {
   on_loops([] {
-    Pipe pipe = make_pipe();
-    pipe.client = std::make_unique<Trickle>(std::move(pipe.client), 1000, false);
-    TlsPair pair = shake(std::move(pipe), tls::Context::client(client_options()),
+    Ends ends = connect_ends();
+    ends.client = std::make_unique<Trickle>(std::move(ends.client), 1000, false);
+    TlsPair pair = shake(std::move(ends), tls::Context::client(client_options()),
                          tls::Context::server(server_options()));
     ByteStream& client = *pair.client;
     expect(!client.has_unsent(), "nothing to be sent");
@@ -256,9 +256,9 @@ TEST_CASE("end_output sends all that was written and our word, and reading goes 
     if (get_running_loop().workers() == 1) expect(client.has_unsent(), "the sender has them");
     client.end_output();
     wait_until([&] { return !client.has_unsent(); }, "the sender is done");
-    expect(read_exactly(*pair.server, 14) == "the last words" && read_once(*pair.server).empty(), "the end");
+    expect(read_text(*pair.server, 14) == "the last words" && read_once(*pair.server).empty(), "the end");
     write_text(*pair.server, "an answer");
-    expect(read_exactly(client, 9) == "an answer", "the answer");
+    expect(read_text(client, 9) == "an answer", "the answer");
     expect_throws<tls::Error>([&] { client.write_some(bytes_in("x")); }, "a write after the end");
   });
 }
@@ -267,14 +267,14 @@ TEST_CASE("An end of the transport without close_notify is TruncatedError, or an
           "[tls]") {
   on_loops([] {
     for (const bool is_suppressed : {false, true}) {
-      Pipe pipe = make_pipe();
-      ByteStream& raw = *pipe.client;
+      Ends ends = connect_ends();
+      ByteStream& raw = *ends.client;
       const PairOptions options{.server = {.suppress_ragged_eofs = is_suppressed}};
-      TlsPair pair = shake(std::move(pipe), tls::Context::client(client_options()),
+      TlsPair pair = shake(std::move(ends), tls::Context::client(client_options()),
                            tls::Context::server(server_options()), options);
       write_text(*pair.client, "some");
       raw.shutdown_write();
-      expect(read_exactly(*pair.server, 4) == "some", "what came before");
+      expect(read_text(*pair.server, 4) == "some", "what came before");
       std::vector<std::byte> buffer(16);
       if (is_suppressed) {
         expect_equal(pair.server->read_some(buffer), 0, "bytes at the end");
@@ -303,7 +303,7 @@ TEST_CASE("A write that is cancelled has either written nothing or says how much
     expect(writer.cancelled(), "cancelled");
     const auto sent = std::span<const std::byte>(data).first(taken);
     auto reader = create_task([&] {
-      expect_data(*pair.server, sent);
+      expect_stream(*pair.server, sent);
       pair.server->close();
     });
     pair.client->shutdown();
@@ -313,9 +313,9 @@ TEST_CASE("A write that is cancelled has either written nothing or says how much
 
 TEST_CASE("A read that is cancelled, at any point of a record, loses nothing", "[tls]") {
   on_loops([] {
-    Pipe pipe = make_pipe();
-    pipe.server = std::make_unique<Trickle>(std::move(pipe.server), 7);
-    TlsPair pair = shake(std::move(pipe), tls::Context::client(client_options()),
+    Ends ends = connect_ends();
+    ends.server = std::make_unique<Trickle>(std::move(ends.server), 7);
+    TlsPair pair = shake(std::move(ends), tls::Context::client(client_options()),
                          tls::Context::server(server_options()));
     std::string got;
     for (int i = 0; i < 50; ++i) {
@@ -331,7 +331,7 @@ TEST_CASE("A read that is cancelled, at any point of a record, loses nothing", "
       reader.wait();
       await(writer);
     }
-    got += read_exactly(*pair.server, 50 * 24 - got.size());
+    got += read_text(*pair.server, 50 * 24 - got.size());
     std::string wanted;
     for (int i = 0; i < 50; ++i) wanted += "a text of 24 characters!";
     expect(got == wanted, "everything that was written");
@@ -365,7 +365,8 @@ TEST_CASE("A reset ends reads and writes with its error, once each, and nothing 
     TlsPair pair = tls_pair();
     auto reader = create_task([&] { return read_once(*pair.client); });
     auto writer = create_task([&] { pair.client->write_all(data); });
-    let_others_wait();
+    wait_until_waits(reader, WaitReason::kReadable);
+    wait_until_waits(writer, WaitReason::kWritable);
     pair.server->abort();
     // The system names a reset to whichever comes first; to the other one it is an end.
     const std::string at_reader = error_text<std::system_error>([&] { return await(reader); });
@@ -387,7 +388,7 @@ TEST_CASE("Both sides write much before they read: nobody waits for ever", "[tls
     }
     for (tls::Stream* stream : {pair.client.get(), pair.server.get()}) {
       tasks.push_back(create_task([&, stream] {
-        const std::string got = read_exactly(*stream, data.size());
+        const std::string got = read_text(*stream, data.size());
         expect(std::memcmp(got.data(), data.data(), data.size()) == 0, "what was written");
       }));
     }

@@ -10,8 +10,8 @@ struct Sides {
   Streams server;
 };
 Sides plain_sides() {
-  Pipe pipe = make_pipe();
-  return {make_streams(std::move(pipe.client)), make_streams(std::move(pipe.server))};
+  Ends ends = connect_ends();
+  return {make_streams(std::move(ends.client)), make_streams(std::move(ends.server))};
 }
 
 const tls::Stream& tls_stream(const StreamWriter& writer) {
@@ -62,11 +62,11 @@ TEST_CASE("start_tls upgrades a connection in the middle, on both sides", "[tls]
 // asyncio: test_streams StreamTests.test_start_tls_buffered_data
 TEST_CASE("What was read ahead of start_tls goes to TLS", "[tls]") {
   on_loops([] {
-    Pipe pipe = make_pipe();
-    auto [reader, writer] = make_streams(std::move(pipe.server));
+    Ends ends = connect_ends();
+    auto [reader, writer] = make_streams(std::move(ends.server));
     auto connecting = create_task([&] {
-      write_text(*pipe.client, "STARTTLS\n");  // and the hello right behind it, without waiting for an answer
-      return tls::handshake(std::move(pipe.client), tls::Context::client(client_options()), "localhost");
+      write_text(*ends.client, "STARTTLS\n");  // and the hello right behind it, without waiting for an answer
+      return tls::handshake(std::move(ends.client), tls::Context::client(client_options()), "localhost");
     });
     wait_until(
         [&, fd = writer.native_handle()] {
@@ -79,7 +79,7 @@ TEST_CASE("What was read ahead of start_tls goes to TLS", "[tls]") {
     tls::start_tls(writer, tls::Context::server(server_options()));
     const TlsStream stream = await(std::move(connecting));
     writer.write("hello\n");
-    expect(read_exactly(*stream, 6) == "hello\n", "the first line");
+    expect(read_text(*stream, 6) == "hello\n", "the first line");
     writer.close();
   });
 }
@@ -167,9 +167,9 @@ TEST_CASE("TLS runs over Unix sockets", "[tls]") {
 
 TEST_CASE("A writer over TLS is closed once its last record is on its way", "[tls]") {
   on_loops([] {
-    Pipe pipe = make_pipe();
-    pipe.client = std::make_unique<Trickle>(std::move(pipe.client), 100, false);
-    TlsPair pair = shake(std::move(pipe), tls::Context::client(client_options()),
+    Ends ends = connect_ends();
+    ends.client = std::make_unique<Trickle>(std::move(ends.client), 100, false);
+    TlsPair pair = shake(std::move(ends), tls::Context::client(client_options()),
                          tls::Context::server(server_options()));
     const ByteStream& below = *pair.client;
     auto [reader, writer] = make_streams(std::move(pair.client));
@@ -180,7 +180,7 @@ TEST_CASE("A writer over TLS is closed once its last record is on its way", "[tl
     expect(!is_alone || below.is_open(), "open until that is sent");
     writer.wait_closed();
     expect(!below.is_open(), "closed");
-    expect(read_exactly(*pair.server, 1000) == std::string(1000, 'x'), "what was written");
+    expect(read_text(*pair.server, 1000) == std::string(1000, 'x'), "what was written");
     expect(read_once(*pair.server).empty(), "the end");
   });
 }
