@@ -259,7 +259,7 @@ void StreamCore::wait_closed() {
   Future<> closed;
   {
     const std::lock_guard guard(lock_);
-    if (is_lost_) {
+    if (is_closed_) {
       if (error_ != nullptr) std::rethrow_exception(error_);
       return;
     }
@@ -284,7 +284,6 @@ void StreamCore::lose(const std::exception_ptr& error, bool reset) noexcept {
     pending_ = {};
     sending_ = 0;
     drains.swap(drain_waiters_);
-    closes.swap(close_waiters_);
     on_lost = std::move(on_lost_);
     stream = stream_.get();  // it stays: replace_stream looks whether the connection is lost
     if (error != nullptr) news_.error = error;
@@ -292,6 +291,11 @@ void StreamCore::lose(const std::exception_ptr& error, bool reset) noexcept {
     has_news_.store(true, std::memory_order_release);
   }
   if (stream != nullptr) reset ? stream->abort() : stream->close();
+  {
+    const std::lock_guard guard(lock_);
+    is_closed_ = true;
+    closes.swap(close_waiters_);
+  }
   news_came_.set();
   complete(drains, error);
   complete(closes, error);

@@ -354,14 +354,19 @@ void Connection::close() noexcept {
   const bool may_have_input = is_client_ && !is_read && !has_ended_ && !engine_.peer_has_ended();
   if (!is_read) read_lock_.unlock();
   bool is_left = false;
-  if (std::unique_lock guard(write_lock_, std::try_to_lock); guard.owns_lock()) {
+  // Twice: a sender may have had the lock, and have gone before it was asked for.
+  for (int tries = 0; tries < 2 && !is_left; ++tries) {
+    std::unique_lock guard(write_lock_, std::try_to_lock);
+    if (!guard.owns_lock()) {
+      is_left = leave_closing_to_sender(false);
+      continue;
+    }
     try {
       engine_.say_end();
       is_left = (!try_send_locked() || may_have_input) && leave_closing_to_sender(true);
     } catch (const std::exception&) {  // the transport is broken
     }
-  } else {
-    is_left = leave_closing_to_sender(false);
+    break;
   }
   if (!is_left) transport_->close();
 }
