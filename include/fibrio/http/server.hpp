@@ -95,8 +95,8 @@ class Server {
   void use(Middleware middleware);
   // Serves the files below `directory` under `prefix` ("/static"): GET and HEAD, ranges, ETag and
   // Last-Modified; "index.html" for a path that ends with "/", and a redirect (301) to there for that of a
-  // directory without. Nothing outside of `directory` is served, also
-  // by symbolic links. Files are opened on the default executor's threads.
+  // directory without, also for `prefix` itself unless it has a route. Nothing outside of `directory` is
+  // served, also by symbolic links. Files are opened on the default executor's threads.
   // Throws: std::system_error if `directory` cannot be opened.
   void files(std::string_view prefix, const std::string& directory);
 
