@@ -1,6 +1,7 @@
 #include "fibrio/http/server.hpp"
 
 #include <linux/filter.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -73,11 +74,22 @@ void accept_connections(const StatePtr& state, TcpListener& listener) {
   for (;;) admit(state, listener.accept());
 }
 
+bool has_connection(const TcpListener& listener) {
+  pollfd entry{listener.native_handle(), POLLIN, 0};
+  return ::poll(&entry, 1, 0) > 0;
+}
+
+// Without fds or memory it goes on once connections have ended.
 void empty_backlog(const StatePtr& state, TcpListener& listener) {
-  for (;;) {
-    const int fd = ::accept4(listener.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0) return;  // EAGAIN; or an error that ends the accepting anyway
-    admit(state, TcpStream::adopt(fd));
+  while (has_connection(listener)) {
+    try {
+      admit(state, timeout(kDrainPoll, [&listener] { return listener.accept(); }));
+    } catch (const TimeoutError&) {
+      if (get_running_loop().time() >= state->grace_deadline()) return;
+      state->connections.stop_idle();
+    } catch (const std::system_error&) {
+      return;  // it is no listener any more
+    }
   }
 }
 

@@ -22,6 +22,7 @@ using fibrio::net_test::expect;
 using fibrio::net_test::expect_equal;
 using fibrio::net_test::loopback;
 using fibrio::net_test::on_loops;
+using fibrio::net_test::wait_until;
 using fibrio::test::Fault;
 using fibrio::test::kAlways;
 using fibrio::test::ScopedSyscalls;
@@ -323,4 +324,42 @@ TEST_CASE("A server that cannot have its address says which one, and may take an
     fibrio::await(serving);
     stop(*place);
   });
+}
+
+TEST_CASE("Without fds shutdown goes on accepting what waits in the backlog, until its grace is over",
+          "[http][fault]") {
+  const ScopedSyscalls table;
+  Fault<&sys::Syscalls::accept4> fault;
+  for (const bool is_for_ever : {false, true}) {
+    on_loops(
+        [&] {
+          const auto place = start();
+          fault.arm(-EMFILE, {.times = kAlways});
+          std::vector<fibrio::TcpStream> peers;
+          for (int i = 0; i < 3; ++i) {
+            peers.push_back(fibrio::TcpStream::connect(place->server.addresses()[0]));
+            peers.back().write_all("GET / HTTP/1.1\r\nHost: t\r\n\r\n");
+          }
+          auto ending =
+              fibrio::create_task([&, grace = is_for_ever ? 200ms : 10s] { place->server.shutdown(grace); });
+          if (!is_for_ever) {
+            wait_until([&] { return place->server.is_stopping(); }, "the end has begun");
+            // Nobody is connected, so that the acceptors end at once: these tries are of the end.
+            const int before = fault.hits();
+            wait_until([&] { return fault.hits() > before + 20; }, "it tries again and again");
+            fault.disarm();
+          }
+          for (fibrio::TcpStream& peer : peers) {
+            std::string answer;
+            const int error = error_of([&] { answer = fibrio::net_test::read_once(peer); });
+            const bool is_answered =
+                error == 0 && answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("pong");
+            expect(is_answered != is_for_ever, "an answer, or the end: " + answer);
+          }
+          fibrio::await(ending);
+          fault.disarm();
+          fibrio::await(place->serving);
+        },
+        true);
+  }
 }
