@@ -136,6 +136,36 @@ void drain(const StatePtr& state, std::vector<Task<>>& acceptors) {
 
 }  // namespace
 
+Middleware access_log(std::function<void(const AccessLogEntry&)> sink) {
+  return [sink = std::move(sink)](Request& request, const Handler& next) {
+    const EventLoop& loop = get_running_loop();
+    const TimePoint begin = loop.time();
+    Address peer;
+    try {
+      peer = request.peer_address();
+    } catch (const std::system_error&) {
+      // It has gone; the handler may still do its work.
+    }
+    const auto tell = [&](unsigned status, std::optional<std::uint64_t> bytes) {
+      sink({request, peer, status, bytes, loop.time() - begin});
+    };
+    try {
+      Response response = next(request);
+      tell(response.status, response.stream ? response.stream_length : response.body.size());
+      return response;
+    } catch (const HttpError& error) {
+      tell(error.status(), std::nullopt);
+      throw;
+    } catch (const CancelledError&) {
+      tell(503, std::nullopt);
+      throw;
+    } catch (const std::exception&) {
+      tell(500, std::nullopt);
+      throw;
+    }
+  };
+}
+
 Server::Server(ServerOptions options) {
   const auto require = [](bool holds, const char* what) {
     if (!holds) throw std::invalid_argument(std::string("http: ServerOptions: ") + what);

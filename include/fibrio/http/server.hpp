@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -55,6 +56,21 @@ struct ServerOptions {
 using Handler = std::function<Response(Request&)>;
 // Is called around handlers, the first one added outermost; calls `next` or answers by itself.
 using Middleware = std::function<Response(Request&, const Handler& next)>;
+
+// A request that was handled.
+struct AccessLogEntry {
+  const Request& request;
+  Address peer;  // empty if it had gone before
+  unsigned status;
+  std::optional<std::uint64_t> bytes;  // of the answer's body, if they are known beforehand
+  Duration duration;                   // of the handler; what a stream sends comes after it
+};
+// Tells `sink` of every request, also of those whose handler throws; a target may have any printable ASCII in
+// it, fields any text. Threads: `sink` is called in the connections' tasks, on all workers.
+//   server.use(access_log([](const AccessLogEntry& entry) {
+//     log(entry.peer.host(), entry.request.method(), entry.request.target(), entry.status);
+//   }));
+[[nodiscard]] Middleware access_log(std::function<void(const AccessLogEntry&)> sink);
 
 struct RouteOptions {
   // The handler never waits for long: in a pipeline its answer and those before it are sent together. Without
