@@ -173,7 +173,7 @@ TEST_CASE("Nothing outside of the directory is served, and nothing that is no fi
         "/static/sub/../../secret.txt", "/static/sub/..%2f..%2fsecret.txt", "/static//etc/passwd",
         "/static/%2fetc/passwd", "/static/./small.txt", "/static/out/secret.txt",
         "/static/out/root/small.txt", "/static/small.txt/", "/static/small.txt%00", "/static/pipe",
-        "/static/nowhere", "/static/sub//page.HTML", "/static/..", "/static"}) {
+        "/static/nowhere", "/static/sub//page.HTML", "/static/.."}) {
     CAPTURE(path);
     const Reply reply = client.ask(get(path));
     CHECK(reply.status == 404);
