@@ -1,6 +1,6 @@
 // Rejected: checking HTTP's dates alone (parse_date): servers write Expires in a dozen ways.
 #include <algorithm>
-#include <limits>
+#include <array>
 #include <stdexcept>
 #include <tuple>
 #include <utility>
@@ -54,50 +54,48 @@ int take_digits(std::string_view& text, std::size_t min, std::size_t max) {
   return number;
 }
 
+// "8:49:37", and what follows it.
+bool read_clock(std::string_view token, std::array<int, 3>& clock) {
+  std::array<int, 3> parts{};
+  for (std::size_t i = 0; i < 3; ++i) {
+    if (i > 0 && !token.starts_with(':')) return false;
+    token.remove_prefix(i > 0 ? 1 : 0);
+    parts[i] = take_digits(token, 1, 2);
+    if (parts[i] < 0) return false;
+  }
+  clock = parts;
+  return true;
+}
+
+int month_of(std::string_view token) {
+  constexpr std::string_view kMonths = "jan feb mar apr may jun jul aug sep oct nov dec";
+  const std::string name = lower(token.substr(0, 3));
+  const std::size_t at = kMonths.find(name);
+  return name.size() < 3 || at == std::string_view::npos ? -1 : static_cast<int>(at / 4) + 1;
+}
+
 }  // namespace
 
 std::optional<std::int64_t> parse_cookie_date(std::string_view text) {
-  constexpr std::string_view kMonths = "janfebmaraprmayjunjulaugsepoctnovdec";
   const auto is_delimiter = [](char c) {
     return c == '\t' || (c >= ' ' && c <= '/') || (c >= ';' && c <= '@') || (c >= '[' && c <= '`') ||
            (c >= '{' && c <= '~');
   };
-  int hour = -1, minute = -1, second = -1, day = -1, month = -1, year = -1;
-  const auto read_time = [&](std::string_view token) {
-    const auto take_colon = [&token] {
-      const bool is_there = token.starts_with(':');
-      if (is_there) token.remove_prefix(1);
-      return is_there;
-    };
-    const int h = take_digits(token, 1, 2);
-    const int m = h >= 0 && take_colon() ? take_digits(token, 1, 2) : -1;
-    const int s = m >= 0 && take_colon() ? take_digits(token, 1, 2) : -1;
-    if (s >= 0) std::tie(hour, minute, second) = std::tie(h, m, s);
-    return s >= 0;
-  };
-  const auto read_month = [&](std::string_view token) {
-    for (int i = 0; i < 12; ++i) {
-      if (equals_without_case(token.substr(0, 3), kMonths.substr(static_cast<std::size_t>(i) * 3, 3)))
-        month = i + 1;
-    }
-    return month >= 0;
-  };
-  const auto read_number = [](std::string_view token, std::size_t min, std::size_t max, int& number) {
-    number = take_digits(token, min, max);
-    return number >= 0;
-  };
+  std::array<int, 3> clock = {-1, -1, -1};
+  int day = -1, month = -1, year = -1;
   while (!text.empty()) {
     const auto begin = std::find_if_not(text.begin(), text.end(), is_delimiter);
     const auto end = std::find_if(begin, text.end(), is_delimiter);
-    const std::string_view token(begin, end);
+    std::string_view token(begin, end);
     text = std::string_view(end, text.end());
-    if (second < 0 && read_time(token)) continue;
-    if (day < 0 && read_number(token, 1, 2, day)) continue;
-    if (month < 0 && read_month(token)) continue;
-    if (year < 0) read_number(token, 2, 4, year);
+    if (clock[0] < 0 && read_clock(token, clock)) continue;
+    if (day < 0 && (day = take_digits(token, 1, 2)) >= 0) continue;
+    if (month < 0 && (month = month_of(token)) >= 0) continue;
+    if (year < 0) year = take_digits(token, 2, 4);
   }
   if (year >= 0 && year < 100) year += year < 70 ? 2000 : 1900;
-  if (second < 0 || second > 59 || minute > 59 || hour > 23) return std::nullopt;
+  const auto [hour, minute, second] = clock;
+  if (hour < 0 || hour > 23 || minute > 59 || second > 59) return std::nullopt;
   if (day < 1 || month < 1 || year < 1601) return std::nullopt;
   const std::chrono::year_month_day date(std::chrono::year(year),
                                          std::chrono::month(static_cast<unsigned>(month)),
@@ -143,8 +141,7 @@ bool CookieJar::parse(const Url& url, std::string_view text, Time now, Stored& c
       cookie.expires = now + std::chrono::seconds(age);
     } else if (equals_without_case(name, "Domain") && !value.empty()) {
       if (value.starts_with('.')) value.remove_prefix(1);
-      domain = value;
-      std::transform(domain.begin(), domain.end(), domain.begin(), to_lower);
+      domain = lower(value);
     } else if (equals_without_case(name, "Path")) {
       cookie.path = value;
     } else if (equals_without_case(name, "Secure")) {

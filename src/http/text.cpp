@@ -70,6 +70,12 @@ std::string decode(std::string_view text, bool is_form, bool& is_whole) {
 
 }  // namespace
 
+std::string lower(std::string_view text) {
+  std::string all(text);
+  std::transform(all.begin(), all.end(), all.begin(), to_lower);
+  return all;
+}
+
 bool equals_without_case(std::string_view a, std::string_view b) noexcept {
   return a.size() == b.size() &&
          std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return to_lower(x) == to_lower(y); });

@@ -11,6 +11,7 @@ namespace fibrio::http {
 [[nodiscard]] constexpr char to_lower(char c) noexcept {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
 }
+[[nodiscard]] std::string lower(std::string_view text);
 [[nodiscard]] bool equals_without_case(std::string_view a, std::string_view b) noexcept;
 [[nodiscard]] bool is_token(std::string_view text) noexcept;
 // What may stand in the value of a field.
