@@ -240,7 +240,7 @@ void Exchange::receive_header() {
     outgoing_->may_send.set();
     if (parser_->status() >= 200 || parser_->status() == 101) break;
   }
-  if (options_->cookie_jar != nullptr) {
+  if (parser_->sets_cookies() && options_->cookie_jar != nullptr) {
     for (const Fields::Field& field : fields()) {
       if (equals_without_case(field.name, "Set-Cookie"))
         options_->cookie_jar->set(url_, field.value, calendar());
