@@ -116,12 +116,14 @@ CookieJar::Time CookieJar::calendar() {
 }
 
 // 5.2, and of 5.3 what needs no look at other cookies. False: it is ignored.
-bool CookieJar::parse(const Url& url, std::string_view text, Time now, Stored& cookie, std::string& domain) {
+bool CookieJar::parse(const Url& url, std::string_view text, Time now, Stored& cookie,
+                      std::string& domain) const {
   std::string_view value = take_item(text, ';');
   if (!is_field_text(value) || value.find('=') == std::string_view::npos) return false;
   cookie.name = take_item(value, '=');
   cookie.value = trim(value);
-  if (cookie.name.empty() || cookie.name.size() + cookie.value.size() > kMaxCookieBytes) return false;
+  if (cookie.name.empty() || cookie.name.size() + cookie.value.size() > limits_.max_cookie_bytes)
+    return false;
 
   bool has_max_age = false;
   while (!text.empty()) {

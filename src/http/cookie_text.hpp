@@ -1,14 +1,11 @@
 // What: the texts of cookies, for those who set and those who keep them.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string_view>
 
 namespace fibrio::http {
-
-inline constexpr std::size_t kMaxCookieBytes = 4096;  // of name and value, as in browsers
 
 // The first value of `name` in a Cookie field; names have case.
 [[nodiscard]] std::optional<std::string_view> find_cookie(std::string_view field, std::string_view name);

@@ -13,6 +13,7 @@ namespace fibrio::http {
 
 namespace {
 
+constexpr std::size_t kMaxBytes = 4096;  // of name and value: what browsers take
 constexpr std::array<const char*, 4> kSameSite = {"", "Lax", "Strict", "None"};
 
 bool starts_without_case(std::string_view text, std::string_view prefix) {
@@ -78,7 +79,7 @@ std::string Cookie::to_string() const {
   };
   require(is_token(name), "its name is no token");
   require(is_clean(value, " \",;\\"), "its value has a character that must be encoded");
-  require(name.size() + value.size() <= kMaxCookieBytes, "name and value are longer than 4096 bytes");
+  require(name.size() + value.size() <= kMaxBytes, "name and value are longer than 4096 bytes");
   require(path.empty() || path[0] == '/', "its path must begin with '/'");
   require(is_clean(path, ";"), "its path has a control character, ';', or one that is not ASCII");
   require(is_clean(domain, " \",;\\/:"), "its domain is no name of a host");

@@ -149,20 +149,21 @@ Middleware access_log(std::function<void(const AccessLogEntry&)> sink) {
     const auto tell = [&](unsigned status, std::optional<std::uint64_t> bytes) {
       sink({request, peer, status, bytes, loop.time() - begin});
     };
+    Response response;
     try {
-      Response response = next(request);
-      tell(response.status, response.stream ? response.stream_length : response.body.size());
-      return response;
+      response = next(request);
     } catch (const HttpError& error) {
       tell(error.status(), std::nullopt);
       throw;
     } catch (const CancelledError&) {
       tell(503, std::nullopt);
       throw;
-    } catch (const std::exception&) {
+    } catch (...) {
       tell(500, std::nullopt);
       throw;
     }
+    tell(response.status, response.stream ? response.stream_length : response.body.size());
+    return response;
   };
 }
 

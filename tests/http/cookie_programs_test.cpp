@@ -51,6 +51,27 @@ TEST_CASE("curl's cookie engine keeps what our server sets, and sends what our s
   CHECK(run("curl -sS --max-time 20 -b 'own=7; sid=\"q\\073\"'" + base + "/") == "q; none none none 7 ");
 }
 
+TEST_CASE("A value that Python's http.cookies has put in quotes is read as it was", "[http][cookies]") {
+  fibrio::test::need_program("python3");
+  const Folder folder;
+  ServerThread server([](http::Server& routes) {
+    routes.route("GET", "/", [](http::Request& request) { return http::Response(*request.cookie("a")); });
+  });
+  folder.write("ask.py", R"py(
+import http.client, http.cookies, sys
+c = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=20)
+for value in ["plain", "", "a b", 'a"b', "a\\b", "a,b;c=d", "\xe4\xff", "\\073", '"', "\t~\x7f", "'a'"]:
+    jar = http.cookies.SimpleCookie()
+    jar["x"] = value
+    jar["a"] = value
+    c.request("GET", "/", headers={"Cookie": jar.output(attrs=[], header="", sep=";").strip()})
+    body = c.getresponse().read().decode("latin1")
+    assert body == value, (value, body)
+print("ok")
+)py");
+  CHECK(run("python3 " + folder.file("ask.py") + " " + std::to_string(server.port()) + " 2>&1") == "ok\n");
+}
+
 TEST_CASE("Python's http.cookiejar and ours send the same cookies", "[http][cookies]") {
   fibrio::test::need_program("python3");
   struct Case {

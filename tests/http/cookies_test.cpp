@@ -301,6 +301,9 @@ TEST_CASE("A cookie replaces the one of its name, domain and path, and keeps its
 TEST_CASE("A jar's limits hold, and the cookie that nobody used gives way", "[http][cookies]") {
   CHECK_THROWS_AS(CookieJar({.max_cookies = 0}), std::invalid_argument);
   CHECK_THROWS_AS(CookieJar({.max_cookies_per_domain = 0}), std::invalid_argument);
+  CookieJar narrow({.max_cookie_bytes = 3});
+  CHECK(narrow.set(kPage, "ab=1", kNow));
+  CHECK_FALSE(narrow.set(kPage, "ab=12", kNow));
   CookieJar jar({.max_cookies = 4, .max_cookies_per_domain = 2});
   const Url a = Url::parse("http://a/"), b = Url::parse("http://b/"), c = Url::parse("http://c/");
   for (const char* text : {"1=1; Path=/1", "2=2; Path=/2"}) jar.set(a, text, kNow);

@@ -52,7 +52,7 @@ void delete_cookie(Response& response, Cookie cookie);
 // a dot ("localhost") go to that host alone. There is no list of public suffixes: a server of a.co.uk can set
 // cookies for all of co.uk, but none for all of uk. As browsers do: plain http neither sets a Secure cookie
 // nor hides one, and "__Secure-" and "__Host-" names keep their promise. SameSite has no meaning here.
-// Limits: 4096 bytes of name and value, 1024 of an attribute; what is longer is ignored.
+// An attribute of more than 1024 bytes is ignored.
 // Threads: any. asyncio: aiohttp.CookieJar, which by default ignores cookies of IP addresses.
 class CookieJar {
  public:
@@ -62,6 +62,7 @@ class CookieJar {
   struct Limits {
     std::size_t max_cookies = 3000;
     std::size_t max_cookies_per_domain = 50;
+    std::size_t max_cookie_bytes = 4096;  // of name and value; what is longer is ignored
   };
 
   CookieJar() = default;
@@ -93,7 +94,7 @@ class CookieJar {
   using Domains = std::map<std::string, std::vector<Stored>, std::less<>>;
 
   static Time calendar();
-  static bool parse(const Url& url, std::string_view text, Time now, Stored& cookie, std::string& domain);
+  bool parse(const Url& url, std::string_view text, Time now, Stored& cookie, std::string& domain) const;
   [[nodiscard]] bool hides_secure_locked(const Stored& cookie, std::string_view domain, Time now) const;
   void remove_expired_locked(Domains::iterator domain, Time now);
   void make_room_locked(const std::string& domain, Time now);

@@ -65,7 +65,8 @@ struct RequestOptions {
   std::optional<std::uint64_t> stream_length = {};
   std::optional<Duration> timeout = {};  // instead of the session's
   // 301, 302 and 303 are followed by GET (HEAD stays HEAD), 307 and 308 by the same request unless its body
-  // was a stream. Authorization, Cookie and Proxy-Authorization do not go to another origin.
+  // was a stream. Authorization, Cookie and Proxy-Authorization do not go to another origin; the
+  // jar's cookies go where they belong.
   bool follow_redirects = true;
 };
 
