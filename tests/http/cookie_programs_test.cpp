@@ -81,7 +81,8 @@ TEST_CASE("Python's http.cookiejar and ours send the same cookies", "[http][cook
   // Left out, because Python differs: Secure and "__Host-" over http, and Domain=0.0.1 of 127.0.0.1 (it takes
   // them), a Max-Age that is no number (it ignores the cookie), a cookie without "=" (it sends it back),
   // hosts without a dot (it adds ".local"). A plain Netscape cookie of its goes to subdomains too, unless it
-  // is told otherwise. Of one path it sends in any order.
+  // is told otherwise. Of one path it sends in any order. What has expired removes a cookie
+  // also if it is of another's domain.
   const std::vector<Case> cases = {
       {"http://www.example.org/", "h=1"},
       {"http://www.example.org/a/b/page?q=/x/", "def=2"},

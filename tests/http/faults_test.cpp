@@ -123,16 +123,18 @@ TEST_CASE("accept without fds or memory backs off and goes on, while connections
       ServerThread server(add_routes, {}, workers);
       Client live(server.port());
       CHECK(live.ask(get("/")).body == "pong");
-      fault.arm(-error, {.times = 3});
+      fault.arm(-error, {.times = 4});
       Client newcomer(server.port());
       CHECK(newcomer.send(get("/")));
       while (!newcomer.has_input_within(0ms)) REQUIRE(live.ask(get("/")).body == "pong");
       CHECK(newcomer.receive().body == "pong");
-      CHECK(fault.hits() == 3);
+      CHECK(fault.hits() == 4);
       fault.disarm();
       CHECK(converse(live));
       const std::vector<std::string> reports = server.take_reports();
-      REQUIRE(reports.size() == 1);  // not one for each try
+      // Not one for each try. A second one if another worker, which had found the queue empty before, only
+      // says so now.
+      REQUIRE((reports.size() == 1 || (workers > 1 && reports.size() == 2)));
       CHECK(reports[0].find("accept ran out of resources") != std::string::npos);
     }
   }
