@@ -1,4 +1,5 @@
-// Rejected: checking HTTP's dates alone (parse_date): servers write Expires in a dozen ways.
+// What: the cookies that a session keeps. Numbers in comments are sections of RFC 6265.
+// Rejected: reading HTTP's dates alone (parse_date): servers write Expires in a dozen ways.
 #include <algorithm>
 #include <array>
 #include <stdexcept>

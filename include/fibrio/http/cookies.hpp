@@ -78,7 +78,7 @@ class CookieJar {
   // jar's of other names; those with longer paths, and then older ones, first.
   [[nodiscard]] std::string cookies_for(const Url& url, std::string own = {}, Time now = calendar());
   void clear();
-  [[nodiscard]] std::size_t size() const;  // also what has expired and was not asked for since
+  [[nodiscard]] std::size_t size() const;  // also what has expired and has not given way yet
 
  private:
   struct Stored {
