@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <fibrio/fibrio.hpp>
+#include <fibrio/http/cookies.hpp>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -57,7 +58,8 @@ Response log_in(Service& service, Request& request) {
   const auto id = service.sessions.create(user);
   if (!id) throw HttpError(503, "too many sessions");
   Response response = answer({{"user", user}});
-  response.fields.add("Set-Cookie", "sid=" + *id + "; Path=/; HttpOnly; SameSite=Lax");
+  fibrio::http::set_cookie(
+      response, {.name = "sid", .value = *id, .http_only = true, .same_site = fibrio::http::SameSite::kLax});
   return response;
 }
 

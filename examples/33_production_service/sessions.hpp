@@ -11,7 +11,6 @@
 #include <optional>
 #include <random>
 #include <string>
-#include <string_view>
 #include <unordered_map>
 
 namespace service {
@@ -32,7 +31,7 @@ class Sessions {
   }
   // Whose request this is. Throws: the answer 401.
   std::string user_of(const fibrio::http::Request& request) {
-    const std::string id = cookie_of(request);
+    const std::string id = request.cookie("sid").value_or("");
     const std::lock_guard lock(mutex_);
     const auto found = sessions_.find(id);
     if (found == sessions_.end() || found->second.expires <= now())
@@ -62,16 +61,6 @@ class Sessions {
   };
 
   static fibrio::TimePoint now() { return fibrio::get_running_loop().time(); }
-  static std::string cookie_of(const fibrio::http::Request& request) {
-    std::string_view rest = request.field("Cookie");  // "a=b; sid=..."
-    while (!rest.empty()) {
-      const std::string_view part = rest.substr(0, rest.find(';'));
-      if (part.starts_with("sid=")) return std::string(part.substr(4));
-      rest.remove_prefix(std::min(rest.size(), part.size() + 1));
-      rest.remove_prefix(std::min(rest.size(), rest.find_first_not_of(' ')));
-    }
-    return {};
-  }
 
   const fibrio::Duration ttl_;
   std::mutex mutex_;  // of threads: never held over a wait

@@ -35,8 +35,9 @@ class Server {
 
   // Stops listening. Idempotent; waits for nothing. Connections live on.
   void close() noexcept;
-  // Returns when the server is closed and its last connection has ended. Waits: if not. Cancel:
-  // CancelledError, nothing else changes.
+  // Returns when the server is closed and its last connection has ended: not the handlers, which may go on when
+  // another task, or close_clients(), has closed their connection. Waits: if not. Cancel: CancelledError,
+  // nothing else changes. asyncio: the same.
   void wait_closed();
   // Closes all connections, each after what is buffered (StreamWriter::close); drops them, with a reset.
   void close_clients();

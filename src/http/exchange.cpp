@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <charconv>
+#include <chrono>
 #include <exception>
 #include <stdexcept>
 #include <system_error>
@@ -28,6 +29,13 @@ constexpr Duration kContinueWait = 1s;
 // How long a complete answer waits for the end of the task that sends the body.
 constexpr Duration kSenderEnd = 20ms;
 
+// What the calendar says; with virtual time it goes on with that.
+CookieJar::Time calendar() {
+  const EventLoop& loop = get_running_loop();
+  const auto moved = loop.config().virtual_time ? loop.time().time_since_epoch() : Duration::zero();
+  return std::chrono::floor<CookieJar::Time::duration>(std::chrono::system_clock::now() + moved);
+}
+
 bool is_credential(std::string_view name) {
   return equals_without_case(name, "Authorization") || equals_without_case(name, "Cookie") ||
          equals_without_case(name, "Proxy-Authorization");
@@ -49,15 +57,26 @@ std::string make_header(std::string_view method, const Url& url, const SessionOp
   const auto has = [&](std::string_view name) {
     return request.fields.contains(name) || session.fields.contains(name);
   };
+  std::string cookies;  // all in one field, as servers expect
+  const auto add_users = [&](const Fields::Field& field) {
+    if (equals_without_case(field.name, "Cookie")) {
+      cookies.append(cookies.empty() ? "" : "; ").append(field.value);
+    } else {
+      add(field.name, field.value);
+    }
+  };
   if (!has("Host")) add("Host", url.authority());
   for (const Fields::Field& field : session.fields) {
     // What says where the request ends is ours alone.
     if (Fields::is_framing(field.name) || request.fields.contains(field.name)) continue;
-    if (with_credentials || !is_credential(field.name)) add(field.name, field.value);
+    if (with_credentials || !is_credential(field.name)) add_users(field);
   }
   for (const Fields::Field& field : request.fields) {
-    if (!Fields::is_framing(field.name)) add(field.name, field.value);
+    if (!Fields::is_framing(field.name)) add_users(field);
   }
+  const auto& jar = session.cookie_jar;
+  if (jar != nullptr && jar->size() > 0) cookies = jar->cookies_for(url, std::move(cookies), calendar());
+  if (!cookies.empty()) add("Cookie", cookies);
   if (!has("Accept")) add("Accept", "*/*");
   if (!has("User-Agent")) add("User-Agent", "fibrio/" + std::string(fibrio::version()));
   if (request.fields.has_token("Connection", "Upgrade")) add("Connection", "Upgrade");
@@ -220,6 +239,12 @@ void Exchange::receive_header() {
     }
     outgoing_->may_send.set();
     if (parser_->status() >= 200 || parser_->status() == 101) break;
+  }
+  if (parser_->sets_cookies() && options_->cookie_jar != nullptr) {
+    for (const Fields::Field& field : fields()) {
+      if (equals_without_case(field.name, "Set-Cookie"))
+        options_->cookie_jar->set(url_, field.value, calendar());
+    }
   }
   if (parser_->is_done()) finish();
 }

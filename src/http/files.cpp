@@ -288,6 +288,15 @@ Response respond(const Request& request, File file, std::string_view path) {
   return response;
 }
 
+// So that links within its index.html lead below it.
+Response redirect_to_folder(const Request& request) {
+  Response response = error_response(301);
+  std::string location = std::string(request.path()) + '/';
+  if (!request.query().empty()) location.append("?").append(request.query());
+  response.fields.add("Location", location);
+  return response;
+}
+
 }  // namespace
 
 std::uint64_t BodyWriter::send_file(int file, std::uint64_t offset, std::uint64_t count) {
@@ -318,18 +327,13 @@ void Server::files(std::string_view prefix, const std::string& directory) {
   const auto folder = std::make_shared<Fd>(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (folder->get() < 0) throw std::system_error(errno, std::system_category(), "open " + directory);
   if (prefix.ends_with('/')) prefix.remove_suffix(1);
+  if (!prefix.empty()) state_->router.add_last(std::string(prefix), redirect_to_folder);
   route("GET", std::string(prefix) + "/{path*}", [folder](Request& request) {
     const std::optional<std::string> path = clean_path(request.parameter("path"));
     if (!path) return error_response(404);
     // The task may be cancelled while the thread still works: it has its own copy of all.
     File file = to_thread([folder, path = *path] { return examine(open_beneath(folder->get(), path)); });
-    if (file.is_folder) {  // so that links within its index.html lead below it
-      Response response = error_response(301);
-      std::string location = std::string(request.path()) + '/';
-      if (!request.query().empty()) location.append("?").append(request.query());
-      response.fields.add("Location", location);
-      return response;
-    }
+    if (file.is_folder) return redirect_to_folder(request);
     return respond(request, std::move(file), *path);
   });
 }

@@ -18,7 +18,44 @@ std::string describe(unsigned status, std::string_view detail) {
   return text;
 }
 
+// Takes the next "name=value" off the text of a form, still encoded.
+std::pair<std::string_view, std::string_view> take_pair(std::string_view& text) {
+  const std::string_view pair = text.substr(0, text.find('&'));
+  text.remove_prefix(std::min(pair.size() + 1, text.size()));
+  const std::size_t equals = std::min(pair.find('='), pair.size());
+  return {pair.substr(0, equals), pair.substr(std::min(equals + 1, pair.size()))};
+}
+
 }  // namespace
+
+Form parse_form(std::string_view text, std::size_t max_pairs) {
+  Form form;
+  while (!text.empty()) {
+    const bool is_empty = text.starts_with('&');
+    const auto [name, value] = take_pair(text);
+    if (is_empty) continue;
+    if (form.size() == max_pairs)
+      throw HttpError(413, "a form of more than " + std::to_string(max_pairs) + " fields");
+    form.emplace_back(form_decode(name), form_decode(value));
+  }
+  return form;
+}
+
+std::string encode_form(const Form& form) {
+  std::string text;
+  for (const auto& [name, value] : form) {
+    text.append(text.empty() ? "" : "&").append(percent_encode(name, true)).append("=");
+    text.append(percent_encode(value, true));
+  }
+  return text;
+}
+
+std::optional<std::string_view> value_of(const Form& form, std::string_view name) {
+  for (const auto& [key, value] : form) {
+    if (key == name) return value;
+  }
+  return std::nullopt;
+}
 
 HttpError::HttpError(unsigned status, const std::string& text)
     : std::runtime_error(describe(status, text)), status_(status) {
@@ -31,11 +68,8 @@ std::string_view Request::query() const noexcept {
 
 std::optional<std::string> Request::query(std::string_view name) const {
   for (std::string_view rest = query(); !rest.empty();) {
-    std::string_view value = take_item(rest, '&');
-    const std::size_t equals = std::min(value.find('='), value.size());
-    if (percent_decode(value.substr(0, equals), true) != name) continue;
-    value.remove_prefix(std::min(equals + 1, value.size()));
-    return percent_decode(value, true);
+    const auto [key, value] = take_pair(rest);
+    if (form_decode(key) == name) return form_decode(value);
   }
   return std::nullopt;
 }
@@ -63,6 +97,13 @@ std::string Request::read_all() {
   }
   text.resize(used);
   return text;
+}
+
+Form Request::read_form() {
+  std::string_view type = field("Content-Type");
+  if (!equals_without_case(take_item(type, ';'), kFormType))
+    throw HttpError(415, "the body must be " + std::string(kFormType));
+  return parse_form(read_all());
 }
 
 Response::Response(std::string text, std::string_view content_type, unsigned status_code)

@@ -63,6 +63,7 @@ class ResponseParser final : public BodyParser<false> {
 
   [[nodiscard]] unsigned status() const { return status_; }
   [[nodiscard]] const Fields& fields() const { return fields_; }
+  [[nodiscard]] bool sets_cookies() const { return sets_cookies_; }
 
  private:
   static constexpr std::size_t kMaxFields = 500;
@@ -116,6 +117,8 @@ class ResponseParser final : public BodyParser<false> {
       if (!equals_without_case(text, "chunked")) {
         return refuse(" has a Transfer-Encoding other than chunked", error);
       }
+    } else if (field == beast_http::field::set_cookie) {
+      sets_cookies_ = true;
     }
   }
 
@@ -133,6 +136,7 @@ class ResponseParser final : public BodyParser<false> {
   unsigned status_ = 0;
   int version_ = 11;
   bool has_length_ = false;
+  bool sets_cookies_ = false;
   const char* failure_ = nullptr;
 };
 

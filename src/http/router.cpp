@@ -76,6 +76,13 @@ void Router::wrap(Handler& handler) const {
 }
 
 void Router::finish() {
+  for (auto& [path, handler] : last_) {
+    try {
+      add("GET", path, std::move(handler), true);
+    } catch (const std::invalid_argument&) {
+      // The user has one.
+    }
+  }
   const auto finish_path = [this](Path& path) {
     std::string allow;
     for (Route& route : path.routes) {

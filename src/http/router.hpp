@@ -21,6 +21,10 @@ class Router {
   };
 
   void add(std::string_view method, std::string_view pattern, Handler handler, bool is_quick);
+  // As add(), for GET on a path that has no handler of its own by then.
+  void add_last(std::string path, Handler handler) {
+    last_.emplace_back(std::move(path), std::move(handler));
+  }
   void use(Middleware middleware) { middlewares_.push_back(std::move(middleware)); }
   // Puts the middleware around all handlers. Once, after the last add() and use().
   void finish();
@@ -51,6 +55,7 @@ class Router {
 
   std::unordered_map<std::string, Path, Hash, std::equal_to<>> texts_;
   std::vector<std::pair<std::string, Path>> patterns_;
+  std::vector<std::pair<std::string, Handler>> last_;
   std::vector<Middleware> middlewares_;
   Route not_found_;
 };

@@ -1,6 +1,7 @@
 #include "fibrio/http/server.hpp"
 
 #include <linux/filter.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -73,11 +74,22 @@ void accept_connections(const StatePtr& state, TcpListener& listener) {
   for (;;) admit(state, listener.accept());
 }
 
+bool has_connection(const TcpListener& listener) {
+  pollfd entry{listener.native_handle(), POLLIN, 0};
+  return ::poll(&entry, 1, 0) > 0;
+}
+
+// Without fds or memory it goes on once connections have ended.
 void empty_backlog(const StatePtr& state, TcpListener& listener) {
-  for (;;) {
-    const int fd = ::accept4(listener.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0) return;  // EAGAIN; or an error that ends the accepting anyway
-    admit(state, TcpStream::adopt(fd));
+  while (has_connection(listener)) {
+    try {
+      admit(state, timeout(kDrainPoll, [&listener] { return listener.accept(); }));
+    } catch (const TimeoutError&) {
+      if (get_running_loop().time() >= state->grace_deadline()) return;
+      state->connections.stop_idle();
+    } catch (const std::system_error&) {
+      return;  // it is no listener any more
+    }
   }
 }
 
@@ -123,6 +135,37 @@ void drain(const StatePtr& state, std::vector<Task<>>& acceptors) {
 }
 
 }  // namespace
+
+Middleware access_log(std::function<void(const AccessLogEntry&)> sink) {
+  return [sink = std::move(sink)](Request& request, const Handler& next) {
+    const EventLoop& loop = get_running_loop();
+    const TimePoint begin = loop.time();
+    Address peer;
+    try {
+      peer = request.peer_address();
+    } catch (const std::system_error&) {
+      // It has gone; the handler may still do its work.
+    }
+    const auto tell = [&](unsigned status, std::optional<std::uint64_t> bytes) {
+      sink({request, peer, status, bytes, loop.time() - begin});
+    };
+    Response response;
+    try {
+      response = next(request);
+    } catch (const HttpError& error) {
+      tell(error.status(), std::nullopt);
+      throw;
+    } catch (const CancelledError&) {
+      tell(503, std::nullopt);
+      throw;
+    } catch (...) {
+      tell(500, std::nullopt);
+      throw;
+    }
+    tell(response.status, response.stream ? response.stream_length : response.body.size());
+    return response;
+  };
+}
 
 Server::Server(ServerOptions options) {
   const auto require = [](bool holds, const char* what) {

@@ -52,9 +52,9 @@ Url resolve(const Url& base, std::string_view location) {
 }
 
 // So that its connection can be used again; a body of some length is not worth it.
-void drain(ClientResponse& response) {
+void drain(detail::Exchange& exchange) {
   std::array<std::byte, 2048> dropped;
-  for (int i = 0; i < 8 && response.read_some(dropped) > 0; ++i) {
+  for (int i = 0; i < 8 && exchange.read_body(dropped) > 0; ++i) {
   }
 }
 
@@ -114,6 +114,11 @@ Session::Session(SessionOptions options) {
   require(options.max_connections > 0, "max_connections must be at least 1");
   require(options.max_header_bytes >= 256 && options.max_header_bytes <= 1024 * 1024,
           "max_header_bytes must be from 256 to 1048576");
+  if (!options.keep_cookies) {
+    options.cookie_jar.reset();
+  } else if (options.cookie_jar == nullptr) {
+    options.cookie_jar = std::make_shared<CookieJar>();
+  }
   options_ = std::make_shared<const SessionOptions>(std::move(options));
   pool_ = std::make_shared<detail::ConnectionPool>(options_);
 }
@@ -144,6 +149,12 @@ ClientResponse Session::request(std::string_view method, std::string_view url, R
   if (!is_token(method)) throw std::invalid_argument("http: no method: '" + std::string(method) + "'");
   Url target = Url::parse(url);
   for (const auto& [name, value] : options.query) target.add_query(name, value);
+  if (!options.form.empty()) {
+    if (!options.body.empty() || options.stream)
+      throw std::invalid_argument("http: a request has a form and another body");
+    options.body = encode_form(options.form);
+    if (!options.fields.contains("Content-Type")) options.fields.set_content_type(kFormType);
+  }
   const Duration limit = options.timeout.value_or(options_->timeout);
   std::optional<TimePoint> deadline;
   if (limit >= Duration::zero()) deadline = get_running_loop().time() + limit;
@@ -176,8 +187,8 @@ ClientResponse Session::request(std::string_view method, std::string_view url, R
         drop_credentials(*request);
         with_credentials = false;
       }
+      drain(*response.exchange_);  // before `target` changes, which a timeout names
       target = std::move(next);
-      drain(response);
     }
   };
   return with_name(target, [&] { return deadline ? detail::in_time("timeout", *deadline, run) : run(); });

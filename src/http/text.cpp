@@ -49,7 +49,32 @@ int hex_value(char c) noexcept {
   return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
+// `is_whole` becomes false if there is a '%' that stands for itself.
+std::string decode(std::string_view text, bool is_form, bool& is_whole) {
+  std::string decoded;
+  decoded.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool is_escape = text[i] == '%';
+    const int high = is_escape && i + 2 < text.size() ? hex_value(text[i + 1]) : -1;
+    const int low = high >= 0 ? hex_value(text[i + 2]) : -1;
+    if (low >= 0) {
+      decoded += static_cast<char>(high * 16 + low);
+      i += 2;
+    } else {
+      is_whole = is_whole && !is_escape;
+      decoded += is_form && text[i] == '+' ? ' ' : text[i];
+    }
+  }
+  return decoded;
+}
+
 }  // namespace
+
+std::string lower(std::string_view text) {
+  std::string all(text);
+  std::transform(all.begin(), all.end(), all.begin(), to_lower);
+  return all;
+}
 
 bool equals_without_case(std::string_view a, std::string_view b) noexcept {
   return a.size() == b.size() &&
@@ -86,31 +111,26 @@ std::optional<std::uint64_t> parse_number(std::string_view digits) noexcept {
   return number;
 }
 
-std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space) {
-  std::string decoded;
-  decoded.reserve(text.size());
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%') {
-      const int high = i + 2 < text.size() ? hex_value(text[i + 1]) : -1;
-      const int low = i + 2 < text.size() ? hex_value(text[i + 2]) : -1;
-      if (high < 0 || low < 0) return std::nullopt;
-      decoded += static_cast<char>(high * 16 + low);
-      i += 2;
-    } else {
-      decoded += plus_is_space && text[i] == '+' ? ' ' : text[i];
-    }
-  }
+std::optional<std::string> percent_decode(std::string_view text) {
+  bool is_whole = true;
+  std::string decoded = decode(text, false, is_whole);
+  if (!is_whole) return std::nullopt;
   return decoded;
 }
 
-std::string percent_encode(std::string_view text) {
+std::string form_decode(std::string_view text) {
+  bool is_whole = true;
+  return decode(text, true, is_whole);
+}
+
+std::string percent_encode(std::string_view text, bool is_form) {
   constexpr std::string_view kHex = "0123456789ABCDEF";
   std::string encoded;
   encoded.reserve(text.size());
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    if (kUnreserved[byte]) {
-      encoded += c;
+    if (kUnreserved[byte] || (is_form && c == ' ')) {
+      encoded += c == ' ' ? '+' : c;
     } else {
       encoded += '%';
       encoded += kHex[byte >> 4];

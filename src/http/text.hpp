@@ -11,6 +11,7 @@ namespace fibrio::http {
 [[nodiscard]] constexpr char to_lower(char c) noexcept {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
 }
+[[nodiscard]] std::string lower(std::string_view text);
 [[nodiscard]] bool equals_without_case(std::string_view a, std::string_view b) noexcept;
 [[nodiscard]] bool is_token(std::string_view text) noexcept;
 // What may stand in the value of a field.
@@ -20,10 +21,13 @@ namespace fibrio::http {
 [[nodiscard]] std::string_view take_item(std::string_view& list, char separator) noexcept;
 // Decimal digits and nothing else; nothing if there are none or the number does not fit.
 [[nodiscard]] std::optional<std::uint64_t> parse_number(std::string_view digits) noexcept;
-// Nothing if a '%' is not followed by two hexadecimal digits. `plus_is_space`: as in a query.
-[[nodiscard]] std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space = false);
-// Encodes all but letters, digits and "-._~".
-[[nodiscard]] std::string percent_encode(std::string_view text);
+// Nothing if a '%' is not followed by two hexadecimal digits.
+[[nodiscard]] std::optional<std::string> percent_decode(std::string_view text);
+// As in a query or a form: '+' is a space; such a '%' stands for itself.
+[[nodiscard]] std::string form_decode(std::string_view text);
+// Encodes all but letters, digits and "-._~". `is_form`: a space is '+'.
+[[nodiscard]] std::string percent_encode(std::string_view text, bool is_form = false);
+inline constexpr std::string_view kFormType = "application/x-www-form-urlencoded";
 // "Sun, 06 Nov 1994 08:49:37 GMT"
 [[nodiscard]] std::string format_date(std::int64_t unix_time);
 [[nodiscard]] std::optional<std::int64_t> parse_date(std::string_view text);

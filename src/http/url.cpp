@@ -29,12 +29,6 @@ std::uint16_t default_port(std::string_view scheme) {
   return 0;
 }
 
-std::string lower(std::string_view text) {
-  std::string all(text);
-  std::transform(all.begin(), all.end(), all.begin(), to_lower);
-  return all;
-}
-
 // What is before a colon in the first segment is a scheme, and nothing else (RFC 3986, 4.2).
 bool has_scheme(std::string_view reference) {
   return reference.substr(0, reference.find_first_of("/?")).find(':') != std::string_view::npos;

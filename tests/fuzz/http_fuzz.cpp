@@ -8,8 +8,11 @@
 #include <string_view>
 #include <vector>
 
+#include "fibrio/http/cookies.hpp"
 #include "fibrio/http/url.hpp"
 #include "fibrio/http/websocket.hpp"
+#include "http/cookie_text.hpp"
+#include "http/request_access.hpp"
 #include "http/request_parser.hpp"
 #include "http/response_parser.hpp"
 #include "http/websocket_frame.hpp"
@@ -160,12 +163,54 @@ void urls(std::string_view input) {
     require(parse_date(format_date(*date)) == date, "a date is the date");
 }
 
+// Lines of Set-Cookie, to several places; what the jar then says are cookies that it was given.
+void cookies(std::string_view input) {
+  CookieJar jar({.max_cookies = 8, .max_cookies_per_domain = 4});
+  const Url urls[] = {Url::parse("http://a.b.c/x/y"), Url::parse("https://b.c/"),
+                      Url::parse("http://127.0.0.1/x")};
+  std::string given;
+  for (std::string_view rest = input; !rest.empty();) {
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+    const CookieJar::Time now(std::chrono::seconds(given.size()));
+    jar.set(urls[line.size() % 3], line, now);
+    given.append(line).append("\n");
+    require(jar.size() <= 8, "a jar keeps its limit");
+    for (const Url& url : urls) {
+      const std::string sent = jar.cookies_for(url, {}, now);
+      require(is_field_text(sent), "cookies are the text of a field");
+      for (std::string_view cookies = sent; !cookies.empty();) {
+        const std::string_view cookie = take_item(cookies, ';');
+        require(cookie.find('=') != std::string_view::npos, "a cookie has a name");
+        require(given.find(trim(cookie.substr(cookie.find('=') + 1))) != std::string::npos,
+                "a value that was given");
+      }
+    }
+  }
+  Request request;
+  if (is_field_text(input)) detail::RequestAccess::fields(request).add("Cookie", input);
+  if (const auto value = request.cookie("a")) require(value->size() <= input.size(), "a value is a part");
+  try {
+    const std::string text = Cookie{.name = "a", .value = std::string(input), .path = ""}.to_string();
+    require(text == "a=" + std::string(input), "a cookie that is allowed is said as it is");
+    require(request.cookie("a") == std::nullopt || input.find("a=") != std::string_view::npos, "no other is");
+  } catch (const std::invalid_argument&) {
+  }
+  if (const auto date = parse_cookie_date(input))
+    require(parse_cookie_date(format_date(*date)) == date, "a date is the date");
+}
+
+void forms(std::string_view input) {
+  const Form form = parse_form(input, input.size() + 1);
+  require(parse_form(encode_form(form), input.size() + 1) == form, "a form is the form");
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
   if (size < 2) return 0;
   const std::string_view input(reinterpret_cast<const char*>(data) + 2, size - 2);
-  switch (data[0] % 4) {
+  switch (data[0] % 6) {
     case 0: {
       const auto whole = requests(input, 0);
       require(requests(input, 1U + data[1]) == whole, "the same requests however they come");
@@ -177,8 +222,14 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
     case 2:
       (void)frames(input);
       break;
-    default:
+    case 3:
       urls(input);
+      break;
+    case 4:
+      cookies(input);
+      break;
+    default:
+      forms(input);
   }
   return 0;
 }

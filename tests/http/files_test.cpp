@@ -82,6 +82,10 @@ TEST_CASE("Files are served with their type, length and validators", "[http]") {
   const Reply folder_without_slash = client.ask(get("/static/sub?a=b%20c"));
   CHECK(folder_without_slash.status == 301);
   CHECK(folder_without_slash.field("Location") == "/static/sub/?a=b%20c");
+  const Reply prefix = client.ask(get("/static?a=b"));
+  CHECK(prefix.status == 301);
+  CHECK(prefix.field("Location") == "/static/?a=b");
+  CHECK(client.ask("POST /static HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n").status == 405);
   CHECK(client.ask(get("/static/sub/")).body == "sub index");
   CHECK(client.ask(get("/static/sub/page.HTML")).field("Content-Type") == "text/html; charset=utf-8");
   CHECK(client.ask(get("/static/a%20b")).body == "a space");
@@ -169,7 +173,7 @@ TEST_CASE("Nothing outside of the directory is served, and nothing that is no fi
         "/static/sub/../../secret.txt", "/static/sub/..%2f..%2fsecret.txt", "/static//etc/passwd",
         "/static/%2fetc/passwd", "/static/./small.txt", "/static/out/secret.txt",
         "/static/out/root/small.txt", "/static/small.txt/", "/static/small.txt%00", "/static/pipe",
-        "/static/nowhere", "/static/sub//page.HTML", "/static/..", "/static"}) {
+        "/static/nowhere", "/static/sub//page.HTML", "/static/.."}) {
     CAPTURE(path);
     const Reply reply = client.ask(get(path));
     CHECK(reply.status == 404);
@@ -189,4 +193,22 @@ TEST_CASE("A client that leaves in the middle of a large file leaves nothing beh
     client.reset();
   }
   CHECK(eventually([&] { return server.server().stats().connections == 0; }));
+}
+
+TEST_CASE("A route of the user's own wins over the redirect of a prefix to its folder", "[http]") {
+  const Folder folder;
+  ServerThread server([&folder](http::Server& routes) {
+    routes.route("GET", "/before", [](http::Request&) { return http::Response("own"); });
+    for (const char* prefix : {"/before", "/after/", "/posted", "/"})
+      routes.files(prefix, folder.root().string());
+    routes.route("GET", "/after", [](http::Request&) { return http::Response("own"); });
+    routes.route("POST", "/posted", [](http::Request&) { return http::Response("posted"); });
+  });
+  Client client(server.port());
+  CHECK(client.ask(get("/before")).body == "own");
+  CHECK(client.ask(get("/after")).body == "own");
+  CHECK(client.ask(get("/after/")).body == "root index");
+  CHECK(client.ask(get("/posted")).field("Location") == "/posted/");
+  CHECK(client.ask(post("/posted", "")).body == "posted");
+  CHECK(client.ask(get("/")).body == "root index");
 }

@@ -194,3 +194,25 @@ TEST_CASE("User-Agent and Accept have a default, and can be set and left out", "
     expect(has(none, "\r\nX-Empty: \r\n"), none);
   });
 }
+
+TEST_CASE("A timeout while the body of a redirect is dropped names where it came from", "[http]") {
+  on_loops([] {
+    TcpListener listener = TcpListener::bind(loopback());
+    const std::string url = "http://" + listener.local_address().to_string() + "/x";
+    auto server = create_task([&listener] {
+      TcpStream stream = listener.accept();
+      (void)read_once(stream);
+      stream.write_all(
+          "HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\nContent-Length: 10\r\n\r\nshort");
+      (void)error_of([&] { (void)read_once(stream); });  // until the session gives up
+    });
+    Session session;
+    try {
+      (void)session.get(url, {.timeout = 50ms});
+      expect(false, "a timeout");
+    } catch (const TimeoutError& error) {
+      expect(error.what() == "http: " + url + ": timed out (timeout)", error.what());
+    }
+    await(server);
+  });
+}

@@ -33,6 +33,15 @@ class HttpError : public std::runtime_error {
   unsigned status_;
 };
 
+// Names and values of application/x-www-form-urlencoded, decoded, in their order.
+using Form = std::vector<std::pair<std::string, std::string>>;
+// Reads such a text as browsers do (WHATWG): '+' is a space, and a '%' without two hexadecimal digits stands for
+// itself. Throws: HttpError with 413 for more than `max_pairs`, each of which takes memory.
+[[nodiscard]] Form parse_form(std::string_view text, std::size_t max_pairs = 1000);
+[[nodiscard]] std::string encode_form(const Form& form);
+// The first value of `name`; nothing if it is not there.
+[[nodiscard]] std::optional<std::string_view> value_of(const Form& form, std::string_view name);
+
 namespace detail {
 struct RequestAccess;
 
@@ -60,13 +69,17 @@ class Request {
   [[nodiscard]] const std::string& target() const noexcept { return target_; }
   [[nodiscard]] std::string_view path() const noexcept { return {target_.data(), path_size_}; }
   [[nodiscard]] std::string_view query() const noexcept;  // without "?"
-  // The first value of `name` in the query, decoded; nothing if it is not there.
+  // The first value of `name` in the query, decoded as a form; nothing if it is not there.
   [[nodiscard]] std::optional<std::string> query(std::string_view name) const;
   // What stood in the path for {name} of the route's pattern, decoded. Throws: std::out_of_range if the
   // pattern has no such name.
   [[nodiscard]] const std::string& parameter(std::string_view name) const;
   [[nodiscard]] const Fields& fields() const noexcept { return fields_; }
   [[nodiscard]] std::string_view field(std::string_view name) const noexcept { return fields_.get(name); }
+  // The first value of the cookie `name` (cookies.hpp); nothing if it is not there. A value in quotes loses
+  // them, with the escapes of Python's http.cookies within. Read at every call: a request without cookies
+  // costs nothing.
+  [[nodiscard]] std::optional<std::string> cookie(std::string_view name) const;
   [[nodiscard]] int version() const noexcept { return version_; }  // 10 or 11
   // Whether the client would keep the connection.
   [[nodiscard]] bool keep_alive() const noexcept { return keep_alive_; }
@@ -82,6 +95,9 @@ class Request {
   std::size_t read_some(std::span<std::byte> buffer) { return body_->read_body(buffer); }
   // Reads the rest of the body; ServerOptions::max_body_bytes is its limit.
   std::string read_all();
+  // Reads the rest of the body as a form. Throws: HttpError with 415 if the Content-Type is another one than
+  // application/x-www-form-urlencoded, as parse_form, and as read_some.
+  Form read_form();
 
  private:
   friend struct detail::RequestAccess;

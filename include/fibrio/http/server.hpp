@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -56,6 +57,21 @@ using Handler = std::function<Response(Request&)>;
 // Is called around handlers, the first one added outermost; calls `next` or answers by itself.
 using Middleware = std::function<Response(Request&, const Handler& next)>;
 
+// A request that was handled.
+struct AccessLogEntry {
+  const Request& request;
+  Address peer;  // empty if it had gone before
+  unsigned status;
+  std::optional<std::uint64_t> bytes;  // of the answer's body, if they are known beforehand
+  Duration duration;                   // of the handler; what a stream sends comes after it
+};
+// Tells `sink` of every request, also of those whose handler throws; a target may have any printable ASCII in
+// it, fields any text. Threads: `sink` is called in the connections' tasks, on all workers.
+//   server.use(access_log([](const AccessLogEntry& entry) {
+//     log(entry.peer.host(), entry.request.method(), entry.request.target(), entry.status);
+//   }));
+[[nodiscard]] Middleware access_log(std::function<void(const AccessLogEntry&)> sink);
+
 struct RouteOptions {
   // The handler never waits for long: in a pipeline its answer and those before it are sent together. Without
   // it they are sent before the handler is called.
@@ -95,8 +111,8 @@ class Server {
   void use(Middleware middleware);
   // Serves the files below `directory` under `prefix` ("/static"): GET and HEAD, ranges, ETag and
   // Last-Modified; "index.html" for a path that ends with "/", and a redirect (301) to there for that of a
-  // directory without. Nothing outside of `directory` is served, also
-  // by symbolic links. Files are opened on the default executor's threads.
+  // directory without, also for `prefix` itself unless it has a route. Nothing outside of `directory` is
+  // served, also by symbolic links. Files are opened on the default executor's threads.
   // Throws: std::system_error if `directory` cannot be opened.
   void files(std::string_view prefix, const std::string& directory);
 

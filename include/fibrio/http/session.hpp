@@ -21,6 +21,7 @@
 
 #include "fibrio/byte_stream.hpp"
 #include "fibrio/clock.hpp"
+#include "fibrio/http/cookies.hpp"
 #include "fibrio/http/fields.hpp"
 #include "fibrio/http/message.hpp"
 #include "fibrio/http/url.hpp"
@@ -41,6 +42,10 @@ struct SessionOptions {
   Duration connect_timeout = std::chrono::seconds(30);  // of a connection, its handshake included
   Duration read_timeout = Duration(-1);                 // of any wait for bytes
   Duration keep_alive = std::chrono::seconds(15);       // how long an idle connection is used again
+  // Where cookies are kept, and sent from. None: the session has a jar of its own; several sessions may share
+  // one, also of several loops.
+  std::shared_ptr<CookieJar> cookie_jar = {};
+  bool keep_cookies = true;  // false: no jar; Set-Cookie is a field as any
   // Makes what is spoken over for https and wss: a TLS handshake for url.host(). None: such URLs are refused.
   //   [context](TcpStream stream, const Url& url) {
   //     return tls::handshake(make_byte_stream(std::move(stream)), context, url.host());
@@ -49,16 +54,19 @@ struct SessionOptions {
 };
 
 struct RequestOptions {
+  // A Cookie field, here or among the session's, is sent with what the jar has of other names.
   Fields fields = {};
   std::vector<std::pair<std::string, std::string>> query = {};  // added to the URL's, encoded
   std::string body = {};
+  Form form = {};  // instead of `body`: sent as application/x-www-form-urlencoded, if there is any in it
   // Instead of `body`: writes it while it is sent, in a task of its own. In chunks unless stream_length is
   // set.
   std::function<void(BodyWriter&)> stream = {};
   std::optional<std::uint64_t> stream_length = {};
   std::optional<Duration> timeout = {};  // instead of the session's
   // 301, 302 and 303 are followed by GET (HEAD stays HEAD), 307 and 308 by the same request unless its body
-  // was a stream. Authorization, Cookie and Proxy-Authorization do not go to another origin.
+  // was a stream. Authorization, Cookie and Proxy-Authorization do not go to another origin; the
+  // jar's cookies go where they belong.
   bool follow_redirects = true;
 };
 
@@ -114,13 +122,15 @@ class Session {
   // Waits: yes. Cancel: CancelledError, its connection is closed. Throws: TimeoutError, which says which one
   // ("connect_timeout"); std::system_error; HttpError(502) for an answer that is malformed (its text says
   // what) or one redirect too many; std::invalid_argument for a URL, a method, or a field that cannot be
-  // sent.
+  // sent, and for a form beside another body.
   // Threads: tasks of one loop.
   ClientResponse request(std::string_view method, std::string_view url, RequestOptions options = {});
   ClientResponse get(std::string_view url, RequestOptions options = {});
   ClientResponse head(std::string_view url, RequestOptions options = {});
   ClientResponse post(std::string_view url, std::string body, RequestOptions options = {});
 
+  // Null with keep_cookies = false.
+  [[nodiscard]] const std::shared_ptr<CookieJar>& cookie_jar() const noexcept { return options_->cookie_jar; }
   // Connections that wait for a next request.
   [[nodiscard]] std::size_t idle_connections() const;
   // Closes them; later requests throw RuntimeError.
