@@ -46,6 +46,11 @@ template <auto kCall, class Result, class... Args>
   return result < 0 ? -errno : 0;
 }
 
+[[gnu::noinline]] int real_membarrier(int command) {
+  const long result = ::syscall(SYS_membarrier, command, 0U, 0);
+  return result < 0 ? -errno : static_cast<int>(result);
+}
+
 // glibc's second name of clone: TSan and others put themselves before the first one, and take a child that
 // shares the memory for one that has a copy.
 // NOLINTNEXTLINE(readability-identifier-naming)
@@ -108,6 +113,7 @@ constexpr Syscalls kReal = {
     .sched_setaffinity = real<::sched_setaffinity>,
     .sched_getaffinity = real<::sched_getaffinity>,
     .getrlimit = real<::getrlimit>,
+    .membarrier = real_membarrier,
     .clone_child = real_clone_child,
     .waitid = real<::waitid>,
     .pidfd_send_signal = real_pidfd_send_signal,

@@ -97,6 +97,7 @@ struct Syscalls {
   int (*sched_setaffinity)(pid_t thread, std::size_t bytes, const cpu_set_t* cpus);
   int (*sched_getaffinity)(pid_t thread, std::size_t bytes, cpu_set_t* cpus);
   int (*getrlimit)(int resource, rlimit* limit);
+  int (*membarrier)(int command);
 
   // child processes
   // Runs `child` on its own stack in a new process, which shares the memory until it execs or exits; the
@@ -257,6 +258,7 @@ inline int sched_setaffinity(pid_t thread, std::size_t bytes, const cpu_set_t* c
 [[nodiscard]] inline int getrlimit(int resource, rlimit* limit) noexcept {
   return syscalls.getrlimit(resource, limit);
 }
+[[nodiscard]] inline int membarrier(int command) noexcept { return syscalls.membarrier(command); }
 
 [[nodiscard]] inline int clone_child(int (*child)(void*), void* stack_top, int flags, void* argument,
                                      int* pidfd) noexcept {

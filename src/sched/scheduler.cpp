@@ -297,7 +297,7 @@ bool Worker::pin_thread(std::size_t index, cpu_set_t& old_cpus) noexcept {
 }
 
 Runnable* Worker::take_for_drop() noexcept {
-  if (stashed_ != nullptr) return std::exchange(stashed_, nullptr);
+  if (stashed_ != nullptr) return take_stashed();
   if (Runnable* item = mailbox_.pop_front()) return item;
   return solo ? local_.pop_front() : take_own();
 }

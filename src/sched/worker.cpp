@@ -80,7 +80,6 @@ void Worker::enter_fiber(SwitchSlot& slot) noexcept {
     worker->scheduler.hooks.run_task(*core);
     // The core may be gone, and this may be another worker than before.
     worker = this_worker();
-    FIBRIO_CHECK(worker != nullptr, "a task ended in a forked child: such a child must call exec or _exit");
     worker->current = nullptr;
     if (worker->strand_ != nullptr) tsan_release(worker->strand_);
     worker->step_task_ = nullptr;
@@ -176,7 +175,8 @@ TaskCore* Worker::take_next() noexcept {
   }
   if (strand_ != nullptr) return take_next_of_strand();
   if (ticks_ >= kTicksPerPoll || attention_.load(std::memory_order_relaxed)) return nullptr;
-  Runnable* item = take_own();
+  Runnable* item = take_stashed();
+  if (item == nullptr) item = take_own();
   if (item == nullptr) return nullptr;
   ++ticks_;
   if (item->kind != RunnableKind::kTask) {
@@ -283,6 +283,16 @@ void Worker::make_ready(TaskCore& core) noexcept {
   if (scheduler.forced_migration) return send_to_neighbour(*item);
   // Nobody is woken for the slot: this worker takes it next.
   if (Runnable* displaced = lifo_.exchange(item)) push_ring(*displaced);
+}
+
+void Worker::run_next(TaskCore& core) noexcept {
+  if (solo || strand_ != nullptr || core.strand != nullptr || creators_ != nullptr || stashed_ != nullptr ||
+      scheduler.forced_migration) {
+    make_ready(core);
+    return;
+  }
+  tsan_release(static_cast<Runnable*>(&core));
+  stashed_ = &core;
 }
 
 void Worker::make_ready(RunnableChain chain) noexcept {

@@ -31,6 +31,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/counter.hpp"
 #include "base/sanitizers.hpp"
 #include "fiber/overflow.hpp"
 #include "fiber/stack_cache.hpp"
@@ -52,18 +53,6 @@ namespace fibrio::detail {
 FIBRIO_NO_TSAN_BEGIN
 
 class Scheduler;
-
-// A counter with one writer.
-class Counter {
- public:
-  void add(std::uint64_t n = 1) noexcept {
-    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
-  }
-  [[nodiscard]] std::uint64_t get() const noexcept { return value_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<std::uint64_t> value_{0};
-};
 
 // What one task of a strand does comes before what the next one does, wherever they run.
 inline void tsan_release_strand([[maybe_unused]] TaskCore& core) noexcept {
@@ -106,6 +95,9 @@ class Worker : public SwitchSlot {
 
   // A task that was suspended may run again: behind what is ready (one worker), or next (LIFO slot).
   void make_ready(TaskCore& core) noexcept;
+  // The same, as the last thing that the running task does before it ends: with several workers it is what this one
+  // runs next, and need not be put where others may take it.
+  void run_next(TaskCore& core) noexcept;
   // Something new may run: behind what is ready.
   void schedule(Runnable& item) noexcept;
   // The same for what was taken out of a wait by events, in order.
@@ -289,7 +281,16 @@ class Worker : public SwitchSlot {
   StrandState* strand_ = nullptr;  // several: what is run here
   Runnable* creators_ = nullptr;   // what began an eager task that has not stopped yet; newest first
   Runnable loop_as_creator_{RunnableKind::kCallback};
-  Runnable* stashed_ = nullptr;  // several: a callback that pick_next came upon
+  // (std::exchange would be instrumented.)
+  [[nodiscard]] Runnable* take_stashed() noexcept {
+    Runnable* const item = stashed_;
+    stashed_ = nullptr;
+    return item;
+  }
+
+  // With several workers, what runs next, whatever is in the queues: a callback that take_next came upon, or what
+  // waited for the task that ends (run_next).
+  Runnable* stashed_ = nullptr;
   AltStackMemory alt_stack_memory_;
   Fiber main_;  // the loop's own context
   Fiber dead_;  // where the context of a fiber that ended is "saved"

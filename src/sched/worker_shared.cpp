@@ -34,7 +34,7 @@ void Worker::run_shared() {
 void Worker::run_last_pass() noexcept {
   look_around();
   RunnableChain pass;
-  if (stashed_ != nullptr) pass.push_back(std::exchange(stashed_, nullptr));
+  if (stashed_ != nullptr) pass.push_back(take_stashed());
   while (Runnable* item = ring_.pop_front()) pass.push_back(item);
   if (Runnable* item = lifo_.take()) pass.push_back(item);
   const auto take_all = [&pass](InjectQueue<>& queue) {
@@ -79,7 +79,7 @@ Runnable* Worker::take_own() noexcept {
 }
 
 Runnable* Worker::next_shared() noexcept {
-  if (stashed_ != nullptr) return std::exchange(stashed_, nullptr);
+  if (stashed_ != nullptr) return take_stashed();
   if (ticks_ >= kTicksPerPoll || attention_.load(std::memory_order_relaxed)) {
     look_around();
     if (newest_from_ != kNoJoin) {

@@ -65,11 +65,18 @@ ContextSlot context_for(const TaskOptions& options, const Worker* worker) {
   return made;
 }
 
-TaskControl& place_task(Scheduler& scheduler, const TaskOps& ops, std::size_t payload_bytes) {
+TaskControl& place_task(Scheduler& scheduler, const Worker* worker, const TaskOps& ops,
+                        std::size_t payload_bytes) {
   const std::size_t bytes = kPayloadAt + payload_bytes;
   void* memory = allocate(bytes);
-  return *::new (memory)
-      TaskControl(scheduler, scheduler.id, ops, static_cast<std::byte*>(memory) + kPayloadAt, bytes);
+  auto& task = *::new (memory) TaskControl(scheduler, scheduler.id, ops,
+                                           static_cast<std::byte*>(memory) + kPayloadAt, bytes);
+  const bool here = worker != nullptr && &worker->scheduler == &scheduler;
+  if (!scheduler.registry->reserve(task, here ? worker->index : TaskRegistry::kElsewhere)) [[unlikely]] {
+    task.free();
+    throw std::bad_alloc();
+  }
+  return task;
 }
 
 void give_strand(TaskControl& task, StrandState* strand) noexcept {
@@ -90,7 +97,7 @@ NewTask allocate_with(TaskOptions& options, Scheduler& scheduler, const Worker* 
   const std::uint8_t stack_class = stack_class_for(options.stack_size, scheduler);
   StrandState* const strand = strand_for(options, free, scheduler, worker);
   ContextSlot context = context_for(options, worker);
-  TaskControl& task = place_task(scheduler, ops, payload_bytes);
+  TaskControl& task = place_task(scheduler, worker, ops, payload_bytes);
   task.stack_class = stack_class;
   give_strand(task, strand);
   task.starts_eagerly = options.eager_start;
@@ -99,9 +106,9 @@ NewTask allocate_with(TaskOptions& options, Scheduler& scheduler, const Worker* 
   return finished(task);
 }
 
-NewTask allocate_in_context(ContextSlot context, Scheduler& scheduler, std::size_t payload_bytes,
-                            const TaskOps& ops, StrandState* strand) {
-  TaskControl& task = place_task(scheduler, ops, payload_bytes);
+NewTask allocate_in_context(ContextSlot context, Scheduler& scheduler, const Worker* worker,
+                            std::size_t payload_bytes, const TaskOps& ops, StrandState* strand) {
+  TaskControl& task = place_task(scheduler, worker, ops, payload_bytes);
   task.stack_class = scheduler.stack_class;
   give_strand(task, strand);
   task.context = std::move(context);
@@ -125,8 +132,9 @@ NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t 
   if (options != nullptr) return allocate_with(*options, scheduler, worker, payload_bytes, ops, free);
   StrandState* const strand = free ? nullptr : strand_of_creator(scheduler, worker);
   const ContextSlot& context = context_of_creator(worker);
-  if (context.is_used()) return allocate_in_context(context.copy(), scheduler, payload_bytes, ops, strand);
-  TaskControl& task = place_task(scheduler, ops, payload_bytes);
+  if (context.is_used())
+    return allocate_in_context(context.copy(), scheduler, worker, payload_bytes, ops, strand);
+  TaskControl& task = place_task(scheduler, worker, ops, payload_bytes);
   task.stack_class = scheduler.stack_class;
   give_strand(task, strand);
   return finished(task);
@@ -136,9 +144,8 @@ void start_task(FutureState& state) noexcept {
   auto& task = TaskControl::of(state);
   Scheduler& scheduler = *state.scheduler();
   Worker* worker = this_worker();
-  const bool here = worker != nullptr && &worker->scheduler == &scheduler;
-  scheduler.registry->insert(task, here ? worker->index : 0);
-  if (here) {
+  TaskRegistry::insert(task);
+  if (worker != nullptr && &worker->scheduler == &scheduler) {
     if (task.starts_eagerly && (task.strand == nullptr || worker->runs(*task.strand))) {
       worker->start_eagerly(task);
     } else {
@@ -151,7 +158,9 @@ void start_task(FutureState& state) noexcept {
 
 void discard_task(FutureState& state) noexcept {
   // Never started: nobody else knows it.
-  TaskControl::of(state).free();
+  auto& task = TaskControl::of(state);
+  state.scheduler()->registry->discard(task);
+  task.free();
 }
 
 }  // namespace fibrio::detail

@@ -43,9 +43,13 @@ bool FutureState::begin_completion() noexcept { return Word::lock(word_); }
 
 void FutureState::finish_completion() noexcept { tell(Word::finish(word_)); }
 
-void FutureState::finish_completion(Outcome outcome, std::exception_ptr exception) noexcept {
+void FutureState::set_outcome(Outcome outcome, std::exception_ptr exception) noexcept {
   outcome_ = outcome;
   exception_ = std::move(exception);
+}
+
+void FutureState::finish_completion(Outcome outcome, std::exception_ptr exception) noexcept {
+  set_outcome(outcome, std::move(exception));
   tell(Word::finish(word_));
 }
 
@@ -191,10 +195,26 @@ struct AwaitWaiter : FutureWaiter {
   WaitPhase phase;
 
   static void told(FutureWaiter& self, FutureState&) noexcept {
-    TaskControl& task = static_cast<AwaitWaiter&>(self).task;
-    const bool won = task.word.resolve();
+    make_ready_anywhere(static_cast<AwaitWaiter&>(self).resolve());
+  }
+  // The same as the last thing that a task does, on its worker.
+  void told_last(Worker& worker) noexcept {
+    TaskControl& waiting = resolve();
+    if (waiting.TaskCore::scheduler == &worker.scheduler) {
+      worker.run_next(waiting);
+    } else {
+      make_ready_anywhere(waiting);
+    }
+  }
+  [[nodiscard]] TaskControl& resolve() noexcept {
+    TaskControl& waiting = task;  // once it is resolved the waiter may be gone
+    const bool won = waiting.word.resolve();
     FIBRIO_CHECK(won, "an await was ended by somebody who did not take its waiter off the list");
-    make_ready_anywhere(task);
+    return waiting;
+  }
+  // Of a task that is awaited: by who ends the wait, and is not its completion.
+  void take_reference() noexcept {
+    if (target.kind() == FutureState::Kind::kTask) target.add_ref();
   }
 
   static bool cancel_with_text_of(TaskControl& task, FutureState& target) noexcept {
@@ -214,6 +234,7 @@ struct AwaitWaiter : FutureWaiter {
     if (!requested) {
       if (target.add_waiter(self)) return;
       // Done in the meantime. Nobody else can end this wait: a cancel is passed on, and fails.
+      self.take_reference();
       if (task.word.resolve()) worker.make_ready(task);
       return;
     }
@@ -226,6 +247,7 @@ struct AwaitWaiter : FutureWaiter {
       return;
     }
     task.word.record_request();
+    self.take_reference();
     if (task.word.resolve()) worker.make_ready(task);
   }
 };
@@ -243,30 +265,33 @@ bool has_cancelled_error(FutureState& target) noexcept {
   }
 }
 
-// True if a cancel of the task was passed on to the future.
-bool wait_in_task(FutureState& target, Worker& worker) {
+// If a cancel of the task was passed on to the future: who awaits gets the error from that; a plain wait must throw
+// it, or the cancel would be lost.
+void wait_in_task(FutureState& target, Worker& worker, bool is_plain_wait) {
   auto& task = TaskControl::of(*worker.current);
   if (static_cast<FutureState*>(&task) == &target) {
     yield();  // asyncio throws it in the next pass; a cancel may come first
     throw RuntimeError("a task cannot await itself");
   }
-  // The handle it was called through may go away meanwhile.
-  AnyFuture holds_target((target.add_ref(), &target));
+  // The handle it was called through may go away meanwhile. A task has the loop's reference until it ends, and gives
+  // that to us then (tell_and_release).
+  if (target.kind() != FutureState::Kind::kTask) target.add_ref();
   AwaitWaiter waiter(task, target, is_masked(worker) ? WaitPhase::masked : WaitPhase::awaiting);
   task.awaited = &target;
   if (target.kind() == FutureState::Kind::kTask) worker.expect_join();
   const std::uint32_t requests = task.word.count();
   const bool was_requested = task.word.is_requested();
   suspend(worker, WaitReason::kFuture, &AwaitWaiter::commit, &waiter);
-  if (waiter.phase == WaitPhase::masked) return false;
+  const AnyFuture holds_target(&target);
+  if (waiter.phase == WaitPhase::masked) return;
   if (task.word.take_cancellation()) {
     // As asyncio: if the future ended by a cancel, that one's CancelledError is thrown, not a later one's.
     if (!has_cancelled_error(target)) task.throw_cancelled();
-    return true;
+  } else {
+    if (!was_requested && task.word.count() <= requests) return;
+    task.word.note_delivery();
   }
-  const bool was_passed_on = was_requested || task.word.count() > requests;
-  if (was_passed_on) task.word.note_delivery();
-  return was_passed_on;
+  if (is_plain_wait && has_cancelled_error(target)) target.require_value();
 }
 
 // A plain thread that blocks.
@@ -293,6 +318,21 @@ void wait_in_thread(FutureState& target) {
 
 }  // namespace
 
+void FutureState::tell_and_release(FutureWaiter* newest_first, Worker& worker) noexcept {
+  for (FutureWaiter* waiter = Word::reversed(newest_first); waiter != nullptr;) {
+    FutureWaiter* const next = waiter->next;  // it may be gone once it was told
+    const bool is_await = waiter->on_done == &AwaitWaiter::told;
+    if (is_await && next == nullptr) {
+      static_cast<AwaitWaiter*>(waiter)->told_last(worker);  // with the loop's reference
+      return;
+    }
+    if (is_await) add_ref();
+    waiter->on_done(*waiter, *this);
+    waiter = next;
+  }
+  release();
+}
+
 TaskControl* awaiting_task(FutureWaiter& waiter) noexcept {
   return waiter.on_done == &AwaitWaiter::told ? &static_cast<AwaitWaiter&>(waiter).task : nullptr;
 }
@@ -303,8 +343,10 @@ bool TaskControl::break_await(FutureState& awaited_future) noexcept {
     const FutureWaiter* found = Word::remove(awaited_future.word_, [this](FutureWaiter& listed) {
       return listed.on_done == &AwaitWaiter::told && &static_cast<AwaitWaiter&>(listed).task == this;
     });
-    // Taken off: nobody else will end this wait.
-    if (found != nullptr) return word.resolve_as_cancelled();
+    if (found != nullptr) {  // taken off: nobody else will end this wait
+      if (awaited_future.kind() == Kind::kTask) awaited_future.add_ref();  // for the waiter
+      return word.resolve_as_cancelled();
+    }
     spin_pause<ElidingAtomic>();
   }
   return false;
@@ -317,7 +359,7 @@ void FutureState::require_own_process() const {
 void FutureState::wait_done() {
   if (done()) return;
   if (this_worker() != nullptr) {
-    static_cast<void>(wait_in_task(*this, require_task("awaiting a pending future")));
+    wait_in_task(*this, require_task("awaiting a pending future"), false);
     return;
   }
   require_own_process();
@@ -331,9 +373,7 @@ void FutureState::wait() {
     wait_in_thread(*this);
     return;
   }
-  Worker& worker = require_task("waiting for a pending future");
-  // Who awaits would get the error from the future; a plain wait must throw it, or the cancel would be lost.
-  if (wait_in_task(*this, worker) && has_cancelled_error(*this)) require_value();
+  wait_in_task(*this, require_task("waiting for a pending future"), true);
 }
 
 // --- callbacks ---------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@
 #include "sched/worker.hpp"
 #include "task/callback.hpp"
 #include "task/cancel_walk.hpp"
+#include "task/future_word.hpp"
 #include "task/loop_services.hpp"
 #include "task/registry.hpp"
 #include "task/report.hpp"
@@ -138,15 +139,20 @@ void TaskControl::complete(Outcome outcome, std::exception_ptr& exception, bool 
   Scheduler& home = *FutureState::scheduler();
   const bool began = begin_completion();
   FIBRIO_CHECK(began, "a task was completed by somebody else");
-  home.registry->remove(*this, outcome == Outcome::kCancelled);
-  if (outcome == Outcome::kValue) {
-    finish_completion();
-  } else {
-    finish_completion(outcome, std::move(exception));
-  }
+  Worker* const worker = this_worker();
+  FIBRIO_CHECK(worker != nullptr, "a task ended in a forked child: such a child must call exec or _exit");
+  home.registry->remove(*this, worker->index, outcome == Outcome::kCancelled);
+  StrandState* const its_strand = std::exchange(strand, nullptr);
+  if (outcome != Outcome::kValue) set_outcome(outcome, std::move(exception));
+  FutureWaiter* const waiters = FutureWord<ElidingAtomic>::finish(word_);
   if (value_is_lost) ops_.destroy_value(payload_);
-  if (strand != nullptr) std::exchange(strand, nullptr)->release();
-  release();  // the loop's reference
+  // With the loop's reference.
+  if (waiters == nullptr) {
+    release();
+  } else {
+    tell_and_release(waiters, *worker);
+  }
+  if (its_strand != nullptr) its_strand->release();
 }
 
 // --- cancelling --------------------------------------------------------------------------------------------

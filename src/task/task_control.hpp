@@ -15,7 +15,7 @@
 #include <cstdint>
 #include <string>
 
-#include "base/intrusive_list.hpp"
+#include "base/atomic.hpp"
 #include "base/spin_lock.hpp"
 #include "fibrio/detail/future_state.hpp"
 #include "fibrio/tasks.hpp"
@@ -34,7 +34,7 @@ struct TaskId {
   std::uint64_t id = 0;  // "Task-<id>"; set by the registry
 };
 
-class TaskControl final : public FutureState, public TaskId, public TaskCore, public ListHook<TaskControl> {
+class TaskControl final : public FutureState, public TaskId, public TaskCore {
  public:
   // With one reference for the handle and one for the loop. `bytes`: with the payload.
   TaskControl(Scheduler& scheduler, std::uint64_t loop_id, const TaskOps& ops, void* payload,
@@ -95,8 +95,9 @@ class TaskControl final : public FutureState, public TaskId, public TaskCore, pu
   const std::size_t bytes_;
 
  public:
-  // Here, where there is room.
-  std::uint32_t shard = 0;  // of the registry
+  // Of the registry; here, where there is room.
+  ElidingAtomic<std::uintptr_t>* slot = nullptr;
+  std::uint32_t shard = 0;
   bool starts_eagerly = false;
 
  private:

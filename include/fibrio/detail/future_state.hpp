@@ -21,6 +21,7 @@ class AnyFuture;
 namespace detail {
 
 class Scheduler;
+class Worker;
 class FutureState;
 class DoneCallback;
 class CreationSite;
@@ -152,6 +153,9 @@ class FutureState {
   friend class TaskControl;
   void last_reference_gone() noexcept;
   void tell(FutureWaiter* newest_first) noexcept;
+  void set_outcome(Outcome outcome, std::exception_ptr exception) noexcept;
+  // The end of a task, which has the loop's reference; its state may be gone afterwards.
+  void tell_and_release(FutureWaiter* newest_first, Worker& worker) noexcept;
   std::uint64_t list_done_callback(UniqueFunction<void(AnyFuture)> callback, const LoopIdentity& loop);
   void list(DoneCallback& callback) noexcept;
   void report_never_retrieved() noexcept;
