@@ -77,6 +77,9 @@ class Socket {
     [[nodiscard]] bool begin_shortage() noexcept {
       return !socket_.has_shortage_.exchange(true, std::memory_order_relaxed);
     }
+    [[nodiscard]] bool has_shortage() const noexcept {
+      return socket_.has_shortage_.load(std::memory_order_relaxed);
+    }
     void end_shortage() noexcept { socket_.has_shortage_.store(false, std::memory_order_relaxed); }
 
    private:

@@ -129,6 +129,7 @@ sys::UniqueFd accept_connection(Socket& listener) {
   for (;;) {
     const auto seen = operation.look(Direction::read);
     if (Readiness<>::is_ready(seen)) {
+      const bool had_shortage = operation.has_shortage();
       const int fd = sys::accept4(operation.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (fd >= 0) {
         sys::UniqueFd accepted(fd);
@@ -138,7 +139,7 @@ sys::UniqueFd accept_connection(Socket& listener) {
       switch (-fd) {
         case EAGAIN:
           operation.would_block(Direction::read, seen);
-          operation.end_shortage();
+          if (had_shortage) operation.end_shortage();  // one that has begun since is not over
           break;
         case EMFILE:
         case ENFILE:
