@@ -88,6 +88,7 @@ class ItemSlots {
 
   // Null: there is no memory.
   [[nodiscard]] Slot* take() noexcept {
+    tsan_acquire(this);  // of grow, which another task of the worker may have called
     // acquire: partner of the release in give_back_elsewhere: the links.
     if (free_ == nullptr && returned_.load(std::memory_order_relaxed) != nullptr)
       free_ = returned_.exchange(nullptr, std::memory_order_acquire);
@@ -157,6 +158,7 @@ class ItemSlots {
     unused_ = begin;
     unused_end_ = begin + size;
     chunks_.store(chunk, std::memory_order_release);
+    tsan_release(this);
     return true;
   }
 
