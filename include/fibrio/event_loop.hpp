@@ -103,7 +103,8 @@ class EventLoop {
   void stop();
   // Cancels and unwinds what is left, drops callbacks and timers unrun, stops the executor without waiting
   // for running calls, releases threads, stacks and fds. Idempotent. Tasks that ignore their cancellation
-  // again and again end the process, with their names on stderr: their stacks could never be released. Each
+  // again and again end the process, with their names on stderr: their stacks could never be released. Other
+  // threads that create tasks meanwhile get RuntimeError. Each
   // task that is left is reported to the exception handler before; run and Runner leave none. Waits:
   // blocks the thread until the tasks have ended. Throws: RuntimeError while the loop runs, or on a thread
   // that runs another loop if tasks are left. asyncio differs: there pending tasks are just left; in C++

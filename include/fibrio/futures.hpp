@@ -158,17 +158,24 @@ template <class T>
 // Waits for a future or task and returns its value, or throws what it ended with.
 // Waits: only if it is pending; then resumes one pass after its completion. A plain thread blocks.
 // Cancel: is passed on to the awaited future; CancelledError when that ends as cancelled.
-// Throws: what the future holds; RuntimeError if it is pending inside a callback, or if a task awaits itself.
+// Throws: what the future holds; RuntimeError if it is pending inside a callback, if a task awaits itself, or if the
+// handle was given another future meanwhile (the value is its future's: await a copy of a handle that may change).
 // asyncio: `await future`.
 template <class T>
 std::add_lvalue_reference_t<const T> await(const Future<T>& future) {
-  future.state()->wait_done();
+  detail::FutureState* const awaited = future.state();
+  awaited->wait_done();
+  if (future.state() != awaited) [[unlikely]]
+    detail::throw_replaced();
   return future.result();
 }
 // The value is moved out if nobody else holds the future (a type that cannot be copied: always).
 template <class T>
 T await(Future<T>&& future) {
-  future.state()->wait_done();
+  detail::FutureState* const awaited = future.state();
+  awaited->wait_done();
+  if (future.state() != awaited) [[unlikely]]
+    detail::throw_replaced();
   if constexpr (std::is_void_v<T>) {
     future.result();
   } else {

@@ -4,7 +4,7 @@
 
 #include <cstdio>
 #include <cstdlib>
-
+#include <thread>
 #include <utility>
 
 #include "base/machine.hpp"
@@ -110,9 +110,14 @@ void LoopImpl::exit(std::exception_ptr exception) noexcept {
 }
 
 void LoopImpl::cancel_all_tasks() {
+  registry.refuse_elsewhere(true);
   for (int round = 0; round < kShutdownRounds; ++round) {
-    const std::vector<AnyTask> tasks = registry.snapshot();
-    if (tasks.empty()) return;
+    std::vector<AnyTask> tasks = registry.snapshot();
+    while (tasks.empty()) {
+      if (registry.counts().alive == 0) return;
+      std::this_thread::yield();  // another thread is in the middle of creating one
+      tasks = registry.snapshot();
+    }
     // The last one to end stops the loop.
     auto left = std::make_shared<std::atomic<std::size_t>>(tasks.size());
     for (const AnyTask& task : tasks) {

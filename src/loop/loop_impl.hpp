@@ -37,7 +37,7 @@ class LoopImpl {
   // Ends the run, which throws `exception` (the first one, if there are several).
   void exit(std::exception_ptr exception) noexcept;
   // Cancels what is left and waits for it; again for what that created, for some rounds. Reports what is left
-  // then.
+  // then. Other threads cannot create tasks from then on: they could go on for ever.
   void cancel_all_tasks();
   void close();
 

@@ -90,6 +90,7 @@ void Runner::close() {
   if (!loop_->is_closed() && !impl.is_of_parent()) {
     impl.cancel_all_tasks();
     if (impl.has_executor()) {
+      impl.registry.refuse_elsewhere(false);  // the task that follows, and what the calls still do
       loop_->run_until_complete([this] { loop_->shutdown_default_executor(kExecutorDrain); });
     }
   }

@@ -23,6 +23,8 @@ constexpr std::size_t round_up(std::size_t bytes, std::size_t align) {
 }
 constexpr std::size_t kPayloadAt = round_up(sizeof(TaskControl), alignof(std::max_align_t));
 
+constexpr const char* kClosed = "create_task: the event loop is closed";
+
 [[noreturn]] void throw_without_loop() {
   throw RuntimeError(
       "create_task needs a running loop: call it inside fibrio::run, or use EventLoop::create_task");
@@ -74,6 +76,7 @@ TaskControl& place_task(Scheduler& scheduler, const Worker* worker, const TaskOp
   const bool here = worker != nullptr && &worker->scheduler == &scheduler;
   if (!scheduler.registry->reserve(task, here ? worker->index : TaskRegistry::kElsewhere)) [[unlikely]] {
     task.free();
+    if (!here && scheduler.registry->refuses_elsewhere()) throw RuntimeError(kClosed);
     throw std::bad_alloc();
   }
   return task;
@@ -128,7 +131,7 @@ NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t 
     throw RuntimeError(std::string("create_task") + kOfParent);
   }
   Scheduler& scheduler = loop.scheduler == nullptr ? worker->scheduler : *loop.scheduler;
-  if (scheduler.is_closed()) throw RuntimeError("create_task: the event loop is closed");
+  if (scheduler.is_closed()) throw RuntimeError(kClosed);
   if (options != nullptr) return allocate_with(*options, scheduler, worker, payload_bytes, ops, free);
   StrandState* const strand = free ? nullptr : strand_of_creator(scheduler, worker);
   const ContextSlot& context = context_of_creator(worker);

@@ -459,6 +459,11 @@ void throw_task_completion() {
   throw RuntimeError("a task's result is what its callable returns; it cannot be set from outside");
 }
 
+void throw_replaced() {
+  throw RuntimeError(
+      "await: the handle was given another future while a task awaited the one it had; await a copy of it");
+}
+
 LoopIdentity running_loop() noexcept {
   Worker* worker = this_worker();
   if (worker == nullptr) return {};

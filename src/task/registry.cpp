@@ -21,6 +21,7 @@ FIBRIO_NO_TSAN_END
 
 bool TaskRegistry::reserve_elsewhere(TaskControl& task) noexcept {
   std::lock_guard guard(elsewhere_lock_);
+  if (refuses_elsewhere_) return false;
   Shard& shard = shards_[workers_];
   task.shard = static_cast<std::uint32_t>(workers_);
   task.slot = shard.slots.take();
@@ -35,6 +36,16 @@ void TaskRegistry::discard(TaskControl& task) noexcept {
   shards_[task.shard].slots.give_back_elsewhere(*task.slot);
   std::lock_guard guard(elsewhere_lock_);
   shards_[workers_].spawned.add(static_cast<std::uint64_t>(-1));  // the sum counts
+}
+
+void TaskRegistry::refuse_elsewhere(bool refuse) noexcept {
+  std::lock_guard guard(elsewhere_lock_);
+  refuses_elsewhere_ = refuse;
+}
+
+bool TaskRegistry::refuses_elsewhere() const noexcept {
+  std::lock_guard guard(elsewhere_lock_);
+  return refuses_elsewhere_;
 }
 
 std::vector<AnyTask> TaskRegistry::snapshot() const {

@@ -28,13 +28,18 @@ class TaskRegistry {
 
   explicit TaskRegistry(std::size_t workers);
 
-  // Numbers the task and finds a place for it; then: insert, or discard. False: there is no memory.
+  // Numbers the task and finds a place for it; then: insert, or discard. False: there is no memory, or
+  // it is refused.
   [[nodiscard]] bool reserve(TaskControl& task, std::size_t worker) noexcept;
   // Lists it, with a reference of the registry's.
   static void insert(TaskControl& task) noexcept { ItemSlots<TaskControl>::put(*task.slot, task); }
   void discard(TaskControl& task) noexcept;
   // On a worker, before the task's reference is dropped.
   void remove(TaskControl& task, std::size_t worker, bool cancelled) noexcept;
+
+  // From now on reserve is false elsewhere, or no longer: what workers do ends, other threads may go on for ever.
+  void refuse_elsewhere(bool refuse) noexcept;
+  [[nodiscard]] bool refuses_elsewhere() const noexcept;
 
   // Handles of all that are not done, in the order of their numbers.
   [[nodiscard]] std::vector<AnyTask> snapshot() const;
@@ -45,7 +50,7 @@ class TaskRegistry {
     std::uint64_t finished = 0;
     std::uint64_t cancelled = 0;
   };
-  // While workers run `alive` may be a little too large.
+  // What is reserved counts. While workers run `alive` may be a little too large.
   [[nodiscard]] Counts counts() const noexcept;
 
  private:
@@ -69,7 +74,8 @@ class TaskRegistry {
   const std::unique_ptr<Shard[]> shards_;  // the last one: elsewhere
   mutable ItemLooks<> looks_;
   mutable std::mutex look_lock_;
-  alignas(kCacheLine) SpinLock elsewhere_lock_;
+  alignas(kCacheLine) mutable SpinLock elsewhere_lock_;
+  bool refuses_elsewhere_ = false;  // under elsewhere_lock_
   ElidingAtomic<std::uint64_t> ids_{1};
 };
 

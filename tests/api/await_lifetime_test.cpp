@@ -50,6 +50,26 @@ TEST_CASE("A handle may be replaced while a task waits through it", "[await][lif
   });
 }
 
+TEST_CASE("await says so if the handle was given another future meanwhile", "[await][lifetime]") {
+  in_tasks([](EventLoop&) {
+    for (const bool is_emptied : {false, true}) {
+      Event go;
+      Task<std::string> handle = create_task([&] {
+        go.wait();
+        return long_text(1);
+      });
+      auto reader = create_task([&] { static_cast<void>(await(handle)); });
+      auto copier = create_task([its_own = handle] { return await(its_own); });
+      wait_until_it_awaits(reader);
+      wait_until_it_awaits(copier);
+      handle = is_emptied ? Task<std::string>() : create_task([] { return long_text(2); });
+      go.set();
+      TASK_CHECK(throws<RuntimeError>([&] { await(reader); }));
+      TASK_CHECK(await(copier) == long_text(1));
+    }
+  });
+}
+
 TEST_CASE("Several await one task whose handle is gone, and each gets its result", "[await][lifetime]") {
   std::atomic<int> count{0};
   in_tasks([&](EventLoop&) {

@@ -187,6 +187,7 @@ struct LoopIdentity {
 
 [[noreturn]] void throw_already_done(const FutureState& state);
 [[noreturn]] void throw_task_completion();
+[[noreturn]] void throw_replaced();
 
 // The state of a plain Future<T>.
 template <class Value>
