@@ -45,7 +45,8 @@ class ThreadPool {
   // Waits: no; calls above the limit queue up, first come, first served. Cancel: of the future takes the call
   // back, and destroys it at once, if no thread has begun it; the result of a begun one is dropped. Throws:
   // RuntimeError after shutdown; std::system_error, which names the limits, if not even one thread can be
-  // started. Threads: any. Signals are not delivered on the pool's threads (faults are). asyncio:
+  // started. Threads: any. Signals are not delivered on the pool's threads (faults are): they are blocked there,
+  // and a child process that a call makes by itself (posix_spawn) inherits that. asyncio:
   // ThreadPoolExecutor.submit, and loop.run_in_executor.
   template <class F, class... A>
   requires detail::Callable<F, A...>

@@ -150,8 +150,7 @@ class Connection final : private detail::BodySource, private BodyWriter {
   }
 
   static void require_final(const Response& response) {
-    const bool is_final = response.status >= 200 && response.status <= 999;
-    if (is_final || (response.status == 101 && response.upgrade)) return;
+    if (is_final(response)) return;
     throw std::logic_error("no answer has the status " + std::to_string(response.status) +
                            (response.status == 101 ? " without upgrade" : ""));
   }

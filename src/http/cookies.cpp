@@ -13,7 +13,8 @@ namespace fibrio::http {
 
 namespace {
 
-constexpr std::size_t kMaxBytes = 4096;  // of name and value: what browsers take
+constexpr std::size_t kMaxBytes = 4096;      // of name and value: what browsers take
+constexpr std::size_t kMaxAttribute = 1024;  // likewise
 constexpr std::array<const char*, 4> kSameSite = {"", "Lax", "Strict", "None"};
 
 bool starts_without_case(std::string_view text, std::string_view prefix) {
@@ -82,7 +83,10 @@ std::string Cookie::to_string() const {
   require(name.size() + value.size() <= kMaxBytes, "name and value are longer than 4096 bytes");
   require(path.empty() || path[0] == '/', "its path must begin with '/'");
   require(is_clean(path, ";"), "its path has a control character, ';', or one that is not ASCII");
-  require(is_clean(domain, " \",;\\/:"), "its domain is no name of a host");
+  require(path.size() <= kMaxAttribute, "its path is longer than 1024 bytes");
+  require(is_clean(domain, " \",;\\/:") && domain != "." && domain.find("..") == std::string::npos,
+          "its domain is no name of a host");
+  require(domain.size() <= kMaxAttribute, "its domain is longer than 1024 bytes");
   require(!max_age || max_age->count() >= 0, "its max_age is negative");
   require(same_site != SameSite::kNone || secure, "SameSite=None needs secure");
   const char* const problem = prefix_problem(name, secure, !domain.empty(), path);

@@ -48,8 +48,9 @@ class Fd {
 using SharedFd = std::shared_ptr<Fd>;
 
 struct File {
-  SharedFd fd;             // none: it cannot be served
-  bool is_folder = false;  // then there is nothing else
+  SharedFd fd;                // none: it cannot be served
+  bool is_folder = false;     // then there is nothing else
+  bool has_shortage = false;  // of fds or memory: it may be there all the same
   std::uint64_t size = 0;
   std::int64_t modified = 0;
   std::string etag;
@@ -121,12 +122,14 @@ std::string hex(std::uint64_t number) {
   return {digits, std::to_chars(digits, digits + sizeof digits, number, 16).ptr};
 }
 
-// Blocks: for the executor. `fd`: what was opened for it, or -1.
+// Blocks: for the executor. `opened`: a fd, or -1 with errno.
 File examine(int opened) {
   File file;
-  auto fd = std::make_shared<Fd>(opened);
   struct stat status {};
-  if (opened < 0 || ::fstat(opened, &status) != 0) return file;
+  const int error = opened < 0 || ::fstat(opened, &status) != 0 ? errno : 0;
+  auto fd = std::make_shared<Fd>(opened);
+  file.has_shortage = error == EMFILE || error == ENFILE || error == ENOMEM;
+  if (error != 0) return file;
   file.is_folder = S_ISDIR(status.st_mode);
   if (!S_ISREG(status.st_mode)) return file;
   file.size = static_cast<std::uint64_t>(status.st_size);
@@ -146,6 +149,7 @@ File examine(int opened) {
 // Not blocking on a pipe that lies there; opened like this, a regular file is as any.
 constexpr int kOpen = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
+// Returns -1 with errno if it cannot.
 int open_beneath(int directory, const std::string& path) {
   open_how how{};
   how.flags = kOpen;
@@ -163,7 +167,9 @@ int open_beneath(int directory, const std::string& path) {
     const std::string name(rest.substr(0, rest.find('/')));
     rest.remove_prefix(std::min(rest.size(), name.size() + 1));
     const int next = ::openat(at, name.c_str(), kOpen | O_NOFOLLOW | (rest.empty() ? 0 : O_DIRECTORY));
+    const int error = errno;
     ::close(at);
+    errno = error;
     at = next;
   }
   return at;
@@ -245,7 +251,7 @@ bool wants_range(const Request& request, const File& file) {
 }
 
 Response respond(const Request& request, File file, std::string_view path) {
-  if (file.fd == nullptr) return error_response(404);
+  if (file.fd == nullptr) return error_response(file.has_shortage ? 503 : 404);
   Response response;
   response.fields.add("Last-Modified", format_date(file.modified));
   response.fields.add("ETag", file.etag);

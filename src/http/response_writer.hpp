@@ -11,6 +11,11 @@
 
 namespace fibrio::http {
 
+// Whether a handler may answer with its status.
+[[nodiscard]] inline bool is_final(const Response& response) {
+  return (response.status >= 200 && response.status <= 999) || (response.status == 101 && response.upgrade);
+}
+
 class ResponseWriter {
  public:
   enum class Framing {

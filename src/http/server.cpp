@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "http/connection.hpp"
+#include "http/response_writer.hpp"
 #include "http/server_state.hpp"
 
 namespace fibrio::http {
@@ -147,7 +148,14 @@ Middleware access_log(std::function<void(const AccessLogEntry&)> sink) {
       // It has gone; the handler may still do its work.
     }
     const auto tell = [&](unsigned status, std::optional<std::uint64_t> bytes) {
-      sink({request, peer, status, bytes, loop.time() - begin});
+      try {
+        sink({request, peer, status, bytes, loop.time() - begin});
+      } catch (const CancelledError&) {
+        throw;
+      } catch (...) {
+        get_running_loop().call_exception_handler({.message = "http: an exception in the sink of access_log",
+                                                   .exception = std::current_exception()});
+      }
     };
     Response response;
     try {
@@ -162,7 +170,11 @@ Middleware access_log(std::function<void(const AccessLogEntry&)> sink) {
       tell(500, std::nullopt);
       throw;
     }
-    tell(response.status, response.stream ? response.stream_length : response.body.size());
+    if (!is_final(response)) {
+      tell(500, std::nullopt);
+    } else {
+      tell(response.status, response.stream ? response.stream_length : response.body.size());
+    }
     return response;
   };
 }

@@ -1,9 +1,9 @@
-// What: WebSockets: messages over frames, the closing handshake, and the handshake by HTTP.
+// What: WebSockets: messages over frames, and the closing handshake.
 // Threads: one task in receive(), any number in send(); see Protocol.
 // Protocol: 1. `write_lock_` is held for whole frames, also for those that receive() sends (pongs, the answer
-//   to a close); after our close nothing is sent. 2. What is received belongs to the task in receive(), or,
-//   if there is none, to close(). All of a half-read message is kept in members, so that a cancelled
-//   receive() loses nothing.
+//   to a close); after our close nothing is sent. 2. `read_lock_` is held while one message is read. receive()
+//   and close() take turns; whatever ends a receive(), a close() that waits reads on. All of a half-read
+//   message is kept in members, so that a cancelled receive() loses nothing.
 // Rejected: Boost.Beast's websocket::stream. Its synchronous functions allow no writer beside a reader, which
 //   answers pings by itself, and its close() reads: with a task for each direction, which is what fibers are
 //   for, its state would be used by two at once. The tests have it as the peer.
@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <list>
 #include <mutex>
 #include <optional>
 #include <system_error>
@@ -20,8 +21,6 @@
 #include "fibrio/fibrio.hpp"
 #include "http/in_time.hpp"
 #include "http/input_buffer.hpp"
-#include "http/text.hpp"
-#include "http/upgraded_stream.hpp"
 #include "http/websocket_frame.hpp"
 
 namespace fibrio::http {
@@ -46,16 +45,19 @@ class WebSocketImpl {
         role_(role),
         options_(std::move(options)) {}
   ~WebSocketImpl() {
-    if (!is_over_) stream_.abort();
+    if (!is_over_.load(std::memory_order_relaxed)) stream_.abort();
   }
 
   std::optional<WebSocketMessage> receive() {
-    if (is_reading_.exchange(true, std::memory_order_acquire)) {
-      throw RuntimeError("websocket: another task receives already");
+    const std::unique_lock receiving(receiver_lock_, std::try_to_lock);
+    if (!receiving) throw RuntimeError("websocket: another task receives already");
+    try {
+      if (options_.receive_timeout < Duration::zero()) return next_message();
+      return in_time("receive_timeout", options_.receive_timeout, [this] { return next_message(); });
+    } catch (const std::runtime_error&) {  // of the connection
+      if (!is_over_.load(std::memory_order_acquire)) throw;
+      return std::nullopt;  // close() has ended it
     }
-    const Reading reading(*this);
-    if (options_.receive_timeout < Duration::zero()) return read_message();
-    return in_time("receive_timeout", options_.receive_timeout, [this] { return read_message(); });
   }
 
   void send_frame(Opcode opcode, std::string_view payload) {
@@ -64,23 +66,19 @@ class WebSocketImpl {
   }
 
   void close(std::uint16_t code, std::string_view reason) {
-    if (is_over_) return;
+    if (is_over_.load(std::memory_order_relaxed)) return;
+    const bool has_receiver = receiver_lock_.locked();
     try {
       timeout(options_.close_timeout, [&] {
         send_close(code, reason);
-        if (is_reading_.exchange(true, std::memory_order_acquire)) {
-          peer_closed_.wait();
-        } else {
-          const Reading reading(*this);
-          while (read_message()) {
-          }
+        while (pass_message(has_receiver)) {
         }
       });
     } catch (const TimeoutError&) {
     } catch (const WebSocketError&) {
     } catch (const std::system_error&) {
     }
-    is_over_ = true;
+    is_over_.store(true, std::memory_order_release);
     stream_.close();
   }
 
@@ -101,9 +99,9 @@ class WebSocketImpl {
   std::string close_reason;
 
  private:
-  // What the task that has set is_reading_ holds.
+  // One's turn to read.
   struct Reading {
-    explicit Reading(WebSocketImpl& its_socket) : socket(its_socket) {
+    explicit Reading(WebSocketImpl& its_socket) : lock(its_socket.read_lock_), socket(its_socket) {
       if (!socket.has_heartbeat()) return;
       const TimePoint now = get_running_loop().time();
       socket.quiet_since_ = socket.left_at_ ? socket.quiet_since_ + (now - *socket.left_at_) : now;
@@ -112,8 +110,8 @@ class WebSocketImpl {
     Reading& operator=(const Reading&) = delete;
     ~Reading() {
       if (socket.has_heartbeat()) socket.left_at_ = get_running_loop().time();
-      socket.is_reading_.store(false, std::memory_order_release);
     }
+    const std::lock_guard<Lock> lock;
     WebSocketImpl& socket;
   };
 
@@ -170,6 +168,29 @@ class WebSocketImpl {
     has_sent_close_ = true;
   }
 
+  // For receive().
+  std::optional<WebSocketMessage> next_message() {
+    const Reading reading(*this);
+    if (!kept_.empty()) {
+      WebSocketMessage message = std::move(kept_.front());
+      kept_.pop_front();
+      return message;
+    }
+    if (has_passed_over_) return std::nullopt;  // what comes now would follow a gap
+    return read_message();
+  }
+
+  // For close(): keeps the next message for a receiver, or passes it over. False: there will be none.
+  bool pass_message(bool has_receiver) {
+    const Reading reading(*this);
+    std::optional<WebSocketMessage> message = read_message();
+    if (!message) return false;
+    kept_bytes_ += sizeof(WebSocketMessage) + message->data.size();
+    has_passed_over_ = has_passed_over_ || !has_receiver || kept_bytes_ > options_.max_message_bytes;
+    if (!has_passed_over_) kept_.push_back(std::move(*message));
+    return true;
+  }
+
   std::optional<WebSocketMessage> read_message() {
     if (has_received_close_) return std::nullopt;
     try {
@@ -192,10 +213,10 @@ class WebSocketImpl {
       }
     } catch (const WebSocketError& error) {
       if (error.code() != 1006) send_last_close(error.code());
-      end_receiving();
+      has_received_close_ = true;
       throw;
     } catch (const std::system_error&) {
-      end_receiving();
+      has_received_close_ = true;
       throw;
     }
   }
@@ -299,7 +320,6 @@ class WebSocketImpl {
     close_code = code;
     has_received_close_ = true;
     send_last_close(code == 1005 ? 1000 : code);
-    end_receiving();
     return false;
   }
 
@@ -316,11 +336,6 @@ class WebSocketImpl {
     }
   }
 
-  void end_receiving() {
-    has_received_close_ = true;
-    peer_closed_.set();
-  }
-
   [[noreturn]] static void fail(std::uint16_t code, const char* what) {
     throw WebSocketError(code, std::string("websocket: ") + what);
   }
@@ -334,20 +349,22 @@ class WebSocketImpl {
   bool has_sent_close_ = false;  // with write_lock_
   bool is_broken_ = false;       // with write_lock_: a part of a frame was sent, and no more
 
-  // Taken by who receives (acquire), left with release: what follows belongs to that task.
-  std::atomic<bool> is_reading_{false};
+  Lock receiver_lock_;  // in receive(): one task at most
+  Lock read_lock_;      // what follows is with it
   InputBuffer input_{kInput};
   std::optional<FrameHeader> frame_;
   std::uint64_t left_ = 0;  // of the frame's payload
   WebSocketMessage message_;
   std::string control_;
   bool is_in_message_ = false;
-  bool has_received_close_ = false;
+  bool has_received_close_ = false;   // or nothing more will come
+  std::list<WebSocketMessage> kept_;  // by close(), for a receiver that was there when it began
+  std::size_t kept_bytes_ = 0;        // of all that close() has read, up to max_message_bytes are kept
+  bool has_passed_over_ = false;      // close() has dropped a message
   TimePoint quiet_since_;             // when something came last, without the time that nobody received
   std::optional<TimePoint> left_at_;  // by the last receiver; only with a heartbeat
 
-  Event peer_closed_;
-  bool is_over_ = false;  // close() is for one task
+  std::atomic<bool> is_over_{false};  // close() is for one task; release: receive() reads it behind its error
 };
 
 }  // namespace detail
@@ -385,100 +402,5 @@ void WebSocket::try_say_goodbye(std::uint16_t code) noexcept { impl_->try_say_go
 const std::string& WebSocket::protocol() const noexcept { return impl_->protocol; }
 std::uint16_t WebSocket::close_code() const noexcept { return impl_->close_code; }
 const std::string& WebSocket::close_reason() const noexcept { return impl_->close_reason; }
-
-namespace {
-
-// The first of ours that the peer lists; empty if there is none.
-std::string choose_protocol(const Request& request, const WebSocketOptions& options) {
-  for (const std::string& protocol : options.protocols) {
-    if (request.fields().has_token("Sec-WebSocket-Protocol", protocol)) return protocol;
-  }
-  return {};
-}
-
-void serve_upgraded(ByteStream& stream, const std::function<void(WebSocket&)>& serve,
-                    const WebSocketOptions& options, const std::string& protocol) {
-  WebSocket socket(stream, WebSocket::Role::kServer, options, protocol);
-  try {
-    serve(socket);
-    socket.close();
-  } catch (const WebSocketError&) {
-    // The peer broke off: nothing of ours went wrong, and receive() has told it why.
-  } catch (const std::system_error&) {
-    if (stream.is_open()) socket.try_say_goodbye(1011);
-    throw;
-  } catch (const CancelledError&) {
-    socket.try_say_goodbye(current_task().cancelling() > 0 ? 1001 : 1011);
-    throw;
-  } catch (...) {
-    const std::exception_ptr failure = std::current_exception();
-    if (is_peers_affair(failure, true)) {  // of tasks of a group
-      if (stream.is_open()) socket.try_say_goodbye(1011);
-    } else {
-      socket.close(1011);
-    }
-    std::rethrow_exception(failure);
-  }
-}
-
-}  // namespace
-
-Response websocket_response(const Request& request, std::function<void(WebSocket&)> serve,
-                            WebSocketOptions options) {
-  const Fields& fields = request.fields();
-  if (request.method() != "GET" || request.version() < 11 || !fields.has_token("Upgrade", "websocket") ||
-      !fields.has_token("Connection", "Upgrade")) {
-    Response response = error_response(426, "this is a WebSocket");
-    response.fields.add("Upgrade", "websocket");
-    return response;
-  }
-  if (fields.get("Sec-WebSocket-Version") != "13") {
-    Response response = error_response(426);
-    response.fields.add("Sec-WebSocket-Version", "13");
-    return response;
-  }
-  const std::string_view key = fields.get("Sec-WebSocket-Key");
-  const auto keys = std::count_if(fields.begin(), fields.end(), [](const Fields::Field& field) {
-    return equals_without_case(field.name, "Sec-WebSocket-Key");
-  });
-  if (keys != 1 || !is_key(key)) return error_response(400, "Sec-WebSocket-Key");
-  Response response(101);
-  const std::string protocol = choose_protocol(request, options);
-  response.fields.add("Upgrade", "websocket");
-  response.fields.add("Sec-WebSocket-Accept", accept_of(key));
-  if (!protocol.empty()) response.fields.add("Sec-WebSocket-Protocol", protocol);
-  response.upgrade = [serve = std::move(serve), options = std::move(options), protocol](ByteStream& stream) {
-    serve_upgraded(stream, serve, options, protocol);
-  };
-  return response;
-}
-
-std::unique_ptr<WebSocket> connect_websocket(Session& session, std::string_view url, WebSocketOptions options,
-                                             RequestOptions request) {
-  const std::string key = make_key();
-  request.fields.set("Upgrade", "websocket");
-  request.fields.set("Connection", "Upgrade");
-  request.fields.set("Sec-WebSocket-Version", "13");
-  request.fields.set("Sec-WebSocket-Key", key);
-  std::string offered;
-  for (const std::string& protocol : options.protocols) offered += (offered.empty() ? "" : ", ") + protocol;
-  if (!offered.empty()) request.fields.set("Sec-WebSocket-Protocol", offered);
-
-  ClientResponse response = session.request("GET", url, std::move(request));
-  const Fields& fields = response.fields();
-  if (response.status() != 101)
-    throw HttpError(
-        502, response.url().to_string() + ": no WebSocket: status " + std::to_string(response.status()));
-  const std::string protocol(fields.get("Sec-WebSocket-Protocol"));
-  const bool is_offered = protocol.empty() || std::find(options.protocols.begin(), options.protocols.end(),
-                                                        protocol) != options.protocols.end();
-  if (!fields.has_token("Upgrade", "websocket") || !fields.has_token("Connection", "Upgrade") ||
-      !is_offered || fields.get("Sec-WebSocket-Accept") != accept_of(key) ||
-      fields.contains("Sec-WebSocket-Extensions")) {
-    throw HttpError(502, response.url().to_string() + ": no WebSocket: the handshake's answer is wrong");
-  }
-  return std::make_unique<WebSocket>(response.take_stream(), WebSocket::Role::kClient, std::move(options),
-                                     protocol);
-}
 
 }  // namespace fibrio::http

@@ -120,9 +120,21 @@ TEST_CASE("A cookie that browsers would drop or misread is refused, and it is sa
   for (const char* path : {"/;Domain=x", "/\n", "/\xc3\xa4"}) {
     says({.name = "a", .path = path}, "its path has a control character, ';', or one that is not ASCII");
   }
-  for (const char* domain : {"a b", "a;b", "a/b", "a:80", "a\r\n"}) {
+  for (const char* domain : {"a b", "a;b", "a/b", "a:80", "a\r\n", ".", "..", "a..b", "..a", "a.."}) {
     says({.name = "a", .domain = domain}, "its domain is no name of a host");
   }
+  for (const std::size_t size : {1024U, 1025U}) {
+    const Cookie path{.name = "a", .path = '/' + std::string(size - 1, 'p')};
+    const Cookie domain{.name = "a", .domain = std::string(size, 'd')};
+    if (size == 1024) {
+      CHECK(refusal(path).size() > size);
+      CHECK(refusal(domain).size() > size);
+    } else {
+      says(path, "its path is longer than 1024 bytes");
+      says(domain, "its domain is longer than 1024 bytes");
+    }
+  }
+  CHECK(refusal({.name = "a", .domain = ".example.org"}) == "a=; Path=/; Domain=.example.org");
   says({.name = "a", .max_age = -1s}, "its max_age is negative");
   says({.name = "a", .same_site = SameSite::kNone}, "SameSite=None needs secure");
   says({.name = "__Secure-a"}, "its prefix needs secure");

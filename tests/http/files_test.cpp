@@ -1,4 +1,5 @@
 // Server::files and file_response: ranges, validators, and nothing outside of the directory.
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -52,6 +53,22 @@ class Folder {
  private:
   fs::path path_;
   std::string large_;
+};
+
+// The process may open no more fds than it has.
+class NoMoreFds {
+ public:
+  NoMoreFds() {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    const rlimit now{3, before_.rlim_max};  // those that are open stay
+    if (::setrlimit(RLIMIT_NOFILE, &now) != 0) throw std::runtime_error("setrlimit");
+  }
+  ~NoMoreFds() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+  NoMoreFds(const NoMoreFds&) = delete;
+  NoMoreFds& operator=(const NoMoreFds&) = delete;
+
+ private:
+  rlimit before_{};
 };
 
 ServerThread::Setup serving(const Folder& folder) {
@@ -182,6 +199,25 @@ TEST_CASE("Nothing outside of the directory is served, and nothing that is no fi
   CHECK(client.ask(post("/static/small.txt", "x")).status == 405);
   CHECK(client.ask(get("/static/small.txt")).status == 200);
 }
+
+#if !defined(__SANITIZE_ADDRESS__)  // its UBSan looks at objects through a pipe, and takes two fds for it
+TEST_CASE("A file that is there is not denied for want of fds", "[http][fault]") {
+  const Folder folder;
+  for (const std::size_t workers : {1U, 2U, 4U}) {
+    ServerThread server(serving(folder), {}, workers);
+    Client client(server.port());
+    for (const char* path : {"/static/small.txt", "/one"}) {
+      CAPTURE(workers, path);
+      CHECK(client.ask(get(path)).status == 200);
+      {
+        const NoMoreFds limit;
+        CHECK(client.ask(get(path)).status == 503);
+      }
+      CHECK(client.ask(get(path)).status == 200);
+    }
+  }
+}
+#endif
 
 TEST_CASE("A client that leaves in the middle of a large file leaves nothing behind", "[http]") {
   const Folder folder;

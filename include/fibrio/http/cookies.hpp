@@ -37,7 +37,7 @@ struct Cookie {
   SameSite same_site = SameSite::kUnset;
 
   // The value of a Set-Cookie field. Throws: std::invalid_argument, which says what is wrong: a character that
-  // RFC 6265 does not allow, SameSite=None without secure, or what the name's prefix ("__Secure-", "__Host-")
+  // RFC 6265 does not allow, a path or domain of more than 1024 bytes, a domain with an empty label, SameSite=None without secure, or what the name's prefix ("__Secure-", "__Host-")
   // forbids; browsers would drop such a cookie without a word.
   [[nodiscard]] std::string to_string() const;
 };

@@ -66,7 +66,9 @@ struct AccessLogEntry {
   Duration duration;                   // of the handler; what a stream sends comes after it
 };
 // Tells `sink` of every request, also of those whose handler throws; a target may have any printable ASCII in
-// it, fields any text. Threads: `sink` is called in the connections' tasks, on all workers.
+// it, fields any text. What is told is what comes out of the handler and of middleware added later; a status
+// that no answer has is told as the 500 that is sent. What `sink` throws is reported to the loop's exception
+// handler, and the request answered all the same. Threads: `sink` is called in the connections' tasks, on all workers.
 //   server.use(access_log([](const AccessLogEntry& entry) {
 //     log(entry.peer.host(), entry.request.method(), entry.request.target(), entry.status);
 //   }));

@@ -76,7 +76,8 @@ class WebSocket {
   WebSocket(const WebSocket&) = delete;
   WebSocket& operator=(const WebSocket&) = delete;
 
-  // Returns the next message; nothing once the peer has closed in order (its close is answered here).
+  // Returns the next message; nothing once the peer has closed in order (its close is answered here), or
+  // close() is over, or has passed messages over.
   // Waits: yes. Cancel: CancelledError, nothing is lost. Throws: WebSocketError, std::system_error;
   // TimeoutError after receive_timeout, and nothing is lost; RuntimeError if another task is in it.
   std::optional<WebSocketMessage> receive();
@@ -90,7 +91,8 @@ class WebSocket {
   // std::invalid_argument if it is longer.
   void ping(std::string_view payload = {});
   // Sends a close with `code` and at most 123 bytes of `reason`, waits for the peer's, at most close_timeout,
-  // passing messages over unless another task receives them, and closes. Idempotent. Throws:
+  // and closes. Messages that come meanwhile are passed over; but if another task is in receive(), they are
+  // its, and kept for it up to max_message_bytes while it is busy with others. Idempotent. Throws:
   // std::invalid_argument; errors of the connection only end the wait.
   void close(std::uint16_t code = 1000, std::string_view reason = {});
   // Tells the peer that we leave, if that needs no waiting. Threads: any task.
