@@ -148,7 +148,7 @@ class StreamCore : public std::enable_shared_from_this<StreamCore> {
   bool has_write_eof_ = false;
   bool is_closing_ = false;
   bool is_lost_ = false;
-  bool is_closed_ = false;  // lost, and the stream under it was closed
+  bool is_closed_ = false;    // lost, and the stream under it was closed
   std::exception_ptr error_;  // that the connection was lost by
   int dropped_writes_ = 0;
   StreamWriter::BufferLimits limits_{16 * 1024, 64 * 1024};
