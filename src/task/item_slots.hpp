@@ -14,7 +14,7 @@
 //  3. Slots are never given back to the allocator before the end: 8 bytes for each item there ever was at a time.
 //
 // Rejected: a doubly linked list under a lock per worker (a lock when an item comes and one when it goes, on a line
-// that the workers which end each other's items take from each other: a third of what a task costs with two
+// that the workers which end each other's items take from each other: a tenth of what a task costs with two
 // workers); an epoch per worker (an item's memory would be kept until all have moved on).
 #pragma once
 
