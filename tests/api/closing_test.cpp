@@ -40,21 +40,28 @@ TEST_CASE("A loop closes while other threads create tasks, each of which ends or
 
 TEST_CASE("A Runner's default executor drains while its calls still create tasks", "[runner][close]") {
   for (const std::size_t workers : {1, 2}) {
+    std::atomic<bool> has_begun{false};
+    std::atomic<bool> has_left{false};
     std::atomic<int> ended{0};
+    const auto call = [&](EventLoop& loop) {
+      has_begun = true;
+      while (!has_left.load()) std::this_thread::yield();
+      // Until the tasks that were left are cancelled it is refused, or cancelled as well.
+      while (ended.load() == 0) {
+        try {
+          loop.create_task([&] { ended.fetch_add(1); }).wait();
+        } catch (const RuntimeError&) {
+          std::this_thread::yield();
+        }
+      }
+    };
     {
       Runner runner(test_config(workers, false));
       runner.run([&] {
-        EventLoop& loop = get_running_loop();
-        std::atomic<bool> begun{false};
-        spawn([&] {
-          to_thread([&, keeps = &loop] {
-            begun = true;
-            std::this_thread::sleep_for(20ms);
-            keeps->create_task([&] { ended.fetch_add(1); }).wait();
-          });
-        });
-        while (!begun.load()) sleep(1ms);
+        spawn([&call, &loop = get_running_loop()] { to_thread([&call, &loop] { call(loop); }); });
+        while (!has_begun.load()) yield();
       });
+      has_left = true;
     }
     CHECK(ended.load() == 1);
   }
