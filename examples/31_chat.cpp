@@ -13,6 +13,7 @@
 #include <fibrio/http/websocket.hpp>
 #include <mutex>
 #include <set>
+#include <stdexcept>
 #include <string>
 
 using namespace std::chrono_literals;
@@ -44,11 +45,14 @@ class Room {
     tell(name + " comes");
     fibrio::task_group([&](fibrio::TaskGroup& tasks) {
       auto sender = tasks.create_task([&] {
-        for (;;) socket.send(news.get());
+        try {
+          for (;;) socket.send(news.get());
+        } catch (const std::runtime_error&) {  // it has just left; the receiver hears of that, too
+        }
       });
       try {
         while (const auto message = socket.receive()) tell(name + ": " + message->data);
-      } catch (const http::WebSocketError&) {  // it left without a word
+      } catch (const std::runtime_error&) {  // it left without a word
       } catch (...) {
         seat(news, false);
         throw;

@@ -106,8 +106,8 @@ namespace detail {
 // What the runtime must know about the callable and the value of one task frame.
 struct TaskOps {
   void (*run)(void* payload);                        // calls it and stores the value; exceptions come out
-  void (*destroy_callable)(void* payload) noexcept;  // also of a task that never ran
-  void (*destroy_value)(void* payload) noexcept;
+  void (*destroy_callable)(void* payload) noexcept;  // also of a task that never ran; null: nothing to do
+  void (*destroy_value)(void* payload) noexcept;     // null: nothing to do
   std::size_t value_offset;
 };
 
@@ -151,7 +151,9 @@ struct TaskPayload {
                                              alignof(TaskPayload) * alignof(TaskPayload));
     return kOffset;
   }
-  static constexpr TaskOps kOps{&run, &destroy_callable, &destroy_value, value_offset()};
+  static constexpr TaskOps kOps{
+      &run, std::is_trivially_destructible_v<std::tuple<F, A...>> ? nullptr : &destroy_callable,
+      std::is_trivially_destructible_v<Value> ? nullptr : &destroy_value, value_offset()};
 };
 
 // Makes the control block of a task with room for its payload (one allocation). RuntimeError if `loop` is

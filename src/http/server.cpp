@@ -214,7 +214,8 @@ std::vector<Address> Server::addresses() const {
 void Server::serve() {
   const StatePtr state = state_;
   if (state->listeners.empty()) throw RuntimeError("http::Server::serve: call listen() first");
-  if (state->is_serving.exchange(true)) throw RuntimeError("http::Server::serve: once per server");
+  if (state->is_serving.exchange(true, std::memory_order_relaxed))
+    throw RuntimeError("http::Server::serve: once per server");
   state->router.finish();
   Task<> sweeper = spawn([state] {
     for (;;) {

@@ -17,6 +17,7 @@
 #include "fibrio/tasks.hpp"
 #include "net/datagram_calls.hpp"
 #include "net/socket_calls.hpp"
+#include "net/socket_operation.hpp"
 #include "net/stream_socket.hpp"
 #include "sched/worker.hpp"
 
@@ -83,7 +84,7 @@ void send_waiting(Socket& socket, std::span<const std::byte> data, const Address
     if (detail::Readiness<>::is_ready(seen)) {
       const ssize_t sent = send_datagram(operation.fd(), data, to);
       if (sent >= 0) {
-        Socket::Operation::spend_budget();
+        detail::spend_budget();
         return;
       }
       if (sent != kWouldBlock) fail_to_send(sent, to);
@@ -177,7 +178,7 @@ Datagram UdpSocket::recv_from(std::span<std::byte> buffer) {
     if (detail::Readiness<>::is_ready(seen)) {
       const ssize_t count = receive_datagram(operation.fd(), buffer, datagram);
       if (count >= 0) {
-        Socket::Operation::spend_budget();
+        detail::spend_budget();
         return datagram;
       }
       if (count != kWouldBlock) operation.fail(static_cast<int>(count));

@@ -42,7 +42,7 @@ auto until_done(int fd, Wait&& wait, const char* name, Call&& call) {
   for (;;) {
     const auto result = call();
     if (result >= 0) {
-      detail::Socket::Operation::spend_budget();
+      detail::spend_budget();
       return result;
     }
     if (result == -EINTR) continue;
@@ -174,7 +174,7 @@ std::uint64_t sock_sendfile(int fd, int file, std::uint64_t offset, std::uint64_
     const ssize_t sent = part.send_to(fd);
     if (sent == 0) break;
     if (sent > 0) {
-      detail::Socket::Operation::spend_budget();
+      detail::spend_budget();
     } else if (part.is_refusal(sent)) {
       part.copy([&](std::span<const std::byte> data) { return send_some(fd, data, "send"); });
       break;

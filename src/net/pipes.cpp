@@ -6,8 +6,8 @@
 #include <string>
 
 #include "base/sigpipe.hpp"
-#include "net/socket.hpp"
 #include "net/socket_calls.hpp"
+#include "net/socket_operation.hpp"
 
 namespace fibrio {
 
@@ -79,7 +79,7 @@ class PipeStream final : public ByteStream {
       if (detail::Readiness<>::is_ready(seen)) {
         const ssize_t result = call();
         if (result >= 0) {
-          Socket::Operation::spend_budget();
+          detail::spend_budget();
           return result;
         }
         if (result == -EINTR) continue;

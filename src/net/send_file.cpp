@@ -2,7 +2,7 @@
 
 #include "fibrio/byte_stream.hpp"
 #include "fibrio/sockets.hpp"
-#include "net/socket.hpp"
+#include "net/socket_operation.hpp"
 
 namespace fibrio {
 
@@ -17,7 +17,7 @@ std::uint64_t TcpStream::send_file(int file, std::uint64_t offset, std::uint64_t
     if (detail::Readiness<>::is_ready(seen)) {
       const ssize_t sent = part.send_to(operation.fd());
       if (sent > 0) {
-        Socket::Operation::spend_budget();
+        detail::spend_budget();
         continue;
       }
       if (sent == 0) break;

@@ -17,6 +17,7 @@
 #include "net/loop_access.hpp"
 #include "net/resolver.hpp"
 #include "net/socket_calls.hpp"
+#include "net/socket_operation.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
 #include "task/loop_services.hpp"

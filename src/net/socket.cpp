@@ -1,73 +1,24 @@
-#include "net/socket.hpp"
-
 #include <cerrno>
 #include <mutex>
 #include <system_error>
 
 #include "fibrio/errors.hpp"
+#include "net/socket_operation.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
-#include "task/task_control.hpp"
 
 namespace fibrio::detail {
 
-Socket::Operation::Operation(Socket& socket, const char* call)
-    : socket_(socket), call_(call), worker_(this_worker()), registration_(nullptr) {
-  // acq_rel: partner of close's fetch_or: either it sees us inside, or we see it closed.
-  if ((socket.use_.fetch_add(1, std::memory_order_acq_rel) & kClosed) == 0) {
-    registration_ = registration_here();
-    return;
-  }
-  socket.leave();
+void Socket::Operation::refuse() {
+  socket_.leave();
   fail(-ECANCELED);
 }
 
-Socket::Operation::~Operation() { socket_.leave(); }
-
-Registration* Socket::Operation::registration_here() const noexcept {
-  Registration* registration = socket_.registration_.load(std::memory_order_acquire);
-  if (registration == nullptr) return nullptr;
-  if (worker_ == nullptr || worker_->scheduler.id != socket_.loop_id_) return nullptr;
-  return registration;
-}
-
-Readiness<>::Seen Socket::Operation::look(Direction direction) noexcept {
-  constexpr Readiness<>::Seen kUnknown = 1;  // the call will tell
-  return registration_ == nullptr ? kUnknown : registration_->readiness(direction).look();
-}
-
-void Socket::Operation::drained(Direction direction, Readiness<>::Seen seen) noexcept {
-  if (direction == Direction::read && !socket_.short_is_empty_) return;
-  if (registration_ != nullptr) registration_->readiness(direction).drained(seen);
-}
-
-void Socket::Operation::would_block(Direction direction, Readiness<>::Seen seen) noexcept {
-  if (registration_ != nullptr) registration_->readiness(direction).would_block(seen);
-}
-
-void Socket::Operation::wait(Direction direction) {
-  worker_ = &require_task(call_);
-  if (registration_ == nullptr) {
-    // Registered as ready: the caller tries once more, as what came before the registration gives no edge of
-    // its own.
-    if (!socket_.register_here(*worker_, direction, call_)) fail(-ECANCELED);
-    registration_ = registration_here();
-    return;
-  }
-  auto& task = TaskControl::of(*worker_->current);
-  if (!registration_->wait(worker_, direction)) task.throw_cancelled();
-  if (!socket_.is_open()) fail(-ECANCELED);
-}
-
-void Socket::Operation::spend() noexcept {
-  if (worker_ == nullptr || worker_->current == nullptr || !worker_->spend_budget()) return;
-  yield_current(*worker_);
-  worker_ = this_worker();
-}
-
-void Socket::Operation::spend_budget() noexcept {
-  Worker* worker = this_worker();
-  if (worker != nullptr && worker->current != nullptr && worker->spend_budget()) yield_current(*worker);
+void Socket::Operation::register_and_return(Direction direction) {
+  // Registered as ready: the caller tries once more, as what came before the registration gives no edge of
+  // its own.
+  if (!socket_.register_here(*worker_, direction, call_)) fail(-ECANCELED);
+  registration_ = registration_here();
 }
 
 void Socket::Operation::fail(int error) const {
@@ -149,8 +100,7 @@ void Socket::close(const std::shared_ptr<Socket>& self) noexcept {
   leave();
 }
 
-void Socket::leave() noexcept {
-  if (use_.fetch_sub(1, std::memory_order_acq_rel) != (kClosed | 1)) return;
+void Socket::leave_as_last() noexcept {
   // If another one has come meanwhile, too late, it is the last now.
   std::uint32_t nobody = kClosed;
   if (use_.compare_exchange_strong(nobody, kClosed | kGone, std::memory_order_acq_rel,

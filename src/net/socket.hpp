@@ -50,47 +50,8 @@ class Socket {
   // Gives the fd away, deregistered. Throws RuntimeError while an operation is inside.
   [[nodiscard]] int release();
 
-  // One operation. The constructor throws std::system_error(ECANCELED, call) if the socket is closed.
-  class Operation {
-   public:
-    Operation(Socket& socket, const char* call);
-    ~Operation();
-    Operation(const Operation&) = delete;
-    Operation& operator=(const Operation&) = delete;
-
-    [[nodiscard]] int fd() const noexcept { return socket_.fd_.get(); }
-    [[nodiscard]] bool is_open() const noexcept { return socket_.is_open(); }
-    // Look before the call; drained after a read that got less than it asked for, would_block after a call
-    // that said so.
-    [[nodiscard]] Readiness<>::Seen look(Direction direction) noexcept;
-    void drained(Direction direction, Readiness<>::Seen seen) noexcept;
-    void would_block(Direction direction, Readiness<>::Seen seen) noexcept;
-    // Suspends until the direction may be ready. Throws CancelledError; ECANCELED if the socket was closed;
-    // RuntimeError outside a task, and if the socket belongs to another loop.
-    void wait(Direction direction);
-    // After a call that did not have to wait: gives way now and then.
-    static void spend_budget() noexcept;
-    // The same for who has not waited since the operation began, other than in `wait` and `spend`.
-    void spend() noexcept;
-    [[noreturn]] void fail(int error) const;
-    // For accept: true for who is the first to run out of resources since the queue was empty last.
-    [[nodiscard]] bool begin_shortage() noexcept {
-      return !socket_.has_shortage_.exchange(true, std::memory_order_relaxed);
-    }
-    [[nodiscard]] bool has_shortage() const noexcept {
-      return socket_.has_shortage_.load(std::memory_order_relaxed);
-    }
-    void end_shortage() noexcept { socket_.has_shortage_.store(false, std::memory_order_relaxed); }
-
-   private:
-    [[nodiscard]] Registration* registration_here() const noexcept;
-
-    Socket& socket_;
-    const char* call_;
-    Worker* worker_;  // the one this ran on last; null: a plain thread
-    // Null: none yet, or of another loop, which may be gone, and the registration with it: nothing is known.
-    Registration* registration_;
-  };
+  // One task's (or plain thread's) call on the socket: net/socket_operation.hpp.
+  class Operation;
 
  private:
   static constexpr std::uint32_t kClosed = 1U << 31;
@@ -99,7 +60,11 @@ class Socket {
   // False: it is closed.
   [[nodiscard]] bool register_here(Worker& worker, Direction direction, const char* call);
   void deregister() noexcept;
-  void leave() noexcept;
+  void leave() noexcept {
+    if (use_.fetch_sub(1, std::memory_order_acq_rel) == (kClosed | 1)) [[unlikely]]
+      leave_as_last();
+  }
+  void leave_as_last() noexcept;
   void close_now() noexcept;
 
   ElidingAtomic<std::uint32_t> use_{0};

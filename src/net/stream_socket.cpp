@@ -15,6 +15,7 @@
 #include "fibrio/errors.hpp"
 #include "fibrio/tasks.hpp"
 #include "net/socket_calls.hpp"
+#include "net/socket_operation.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
 #include "task/loop_services.hpp"
@@ -133,7 +134,7 @@ sys::UniqueFd accept_connection(Socket& listener) {
       const int fd = sys::accept4(operation.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (fd >= 0) {
         sys::UniqueFd accepted(fd);
-        Socket::Operation::spend_budget();
+        spend_budget();
         return accepted;
       }
       switch (-fd) {
@@ -164,7 +165,7 @@ sys::UniqueFd accept_connection(Socket& listener) {
         case EOPNOTSUPP:
           operation.fail(fd);
         default:  // a connection that died before it was accepted, or EINTR
-          Socket::Operation::spend_budget();
+          spend_budget();
           if (!operation.is_open()) operation.fail(-ECANCELED);
           continue;
       }

@@ -210,7 +210,7 @@ void StreamCore::drain() {
     if (is_lost_) return;  // closed on purpose, while we waited: asyncio tells the next drain
   }
   if (is_unattended) start_flusher();
-  Socket::Operation::spend_budget();  // a peer that reads as fast as we write never makes us wait
+  spend_budget();  // a peer that reads as fast as we write never makes us wait
 }
 
 void StreamCore::wait_in(std::vector<Future<>>& waiters, const Future<>& waiter) {

@@ -13,6 +13,7 @@
 #include "fibrio/errors.hpp"
 #include "fibrio/sockets.hpp"
 #include "net/socket_calls.hpp"
+#include "net/socket_operation.hpp"
 #include "net/stream_socket.hpp"
 #include "sched/worker.hpp"
 

@@ -12,6 +12,7 @@
 #include "fibrio/timeouts.hpp"
 #include "fibrio/unix_sockets.hpp"
 #include "net/socket_calls.hpp"
+#include "net/socket_operation.hpp"
 #include "net/stream_socket.hpp"
 #include "sched/worker.hpp"
 

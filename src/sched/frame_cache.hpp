@@ -46,6 +46,11 @@ class FrameCache {
     ++lists_[list].count;
     return true;
   }
+  // A block of at least `bytes`: from the list, or of the allocator. Throws std::bad_alloc.
+  [[nodiscard]] void* allocate(std::size_t bytes) {
+    void* const kept = take(bytes);
+    return kept != nullptr ? kept : allocate_block(rounded(bytes));
+  }
   void clear() noexcept {
     for (List& list : lists_) {
       while (list.first != nullptr) {

@@ -8,10 +8,8 @@
 namespace fibrio::detail {
 
 void* allocate(std::size_t bytes) {
-  if (Worker* worker = this_worker()) {
-    if (void* memory = worker->frames.take(bytes)) return memory;
-  }
-  return allocate_block(FrameCache::rounded(bytes));
+  Worker* const worker = this_worker();
+  return worker == nullptr ? allocate_block(FrameCache::rounded(bytes)) : worker->frames.allocate(bytes);
 }
 
 void deallocate(void* memory, std::size_t bytes) noexcept {

@@ -3,57 +3,31 @@
 #include <cerrno>
 #include <mutex>
 
+#include "sched/fd_wait.hpp"
 #include "sched/fork.hpp"
 #include "sched/worker.hpp"
 
 namespace fibrio::detail {
 
-struct FdWait {
-  Registration* registration;
-  Direction direction;
-  FdWaiter waiter;
-  WaitPhase phase;
-
-  // Runs once the task's context is saved.
-  static void commit(void* argument, Worker& worker) noexcept {
-    auto& self = *static_cast<FdWait*>(argument);
-    Registration& registration = *self.registration;
-    TaskCore* core = self.waiter.core;
-    bool resume = false;
-    {
-      std::lock_guard guard(registration.lock_);
-      const std::size_t side = Registration::index(self.direction);
-      if (core->word.arm(self.phase) == WaitWord<>::Armed::cancelled) {
-        resume = true;
-      } else if (registration.readiness_[side].is_ready() || !registration.is_open()) {
-        resume = core->word.resolve();  // if it lost: the canceller makes it ready
-      } else {
-        self.waiter.listed = true;
-        self.waiter.next = registration.waiters_[side];
-        registration.waiters_[side] = &self.waiter;
-      }
-    }
-    if (resume) worker.make_ready(*core);
-  }
-};
-
-bool Registration::wait(Worker*& worker, Direction direction) {
-  TaskCore& self = *worker->current;
-  if (direction == Direction::write && !asks_for_room_.load(std::memory_order_acquire)) ask_for_room();
-  FdWait wait{this, direction, {}, wait_phase(*worker)};
-  wait.waiter.core = &self;
-  worker = &suspend(*worker, direction == Direction::read ? WaitReason::kReadable : WaitReason::kWritable,
-                    &FdWait::commit, &wait);
+void FdWait::commit(void* argument, Worker& worker) noexcept {
+  auto& self = *static_cast<FdWait*>(argument);
+  Registration& registration = *self.registration;
+  TaskCore* core = self.waiter.core;
+  bool resume = false;
   {
-    // Also the partner of the resolver's unlock: it is done with our frame.
-    std::lock_guard guard(lock_);
-    if (wait.waiter.listed) {
-      FdWaiter** place = &waiters_[index(direction)];
-      while (*place != &wait.waiter) place = &(*place)->next;
-      *place = wait.waiter.next;
+    std::lock_guard guard(registration.lock_);
+    const std::size_t side = Registration::index(self.direction);
+    if (core->word.arm(self.phase) == WaitWord<>::Armed::cancelled) {
+      resume = true;
+    } else if (registration.readiness_[side].is_ready() || !registration.is_open()) {
+      resume = core->word.resolve();  // if it lost: the canceller makes it ready
+    } else {
+      self.waiter.listed = true;
+      self.waiter.next = registration.waiters_[side];
+      registration.waiters_[side] = &self.waiter;
     }
   }
-  return !(wait.phase == WaitPhase::waiting && self.word.take_cancellation());
+  if (resume) worker.make_ready(*core);
 }
 
 void Registration::ask_for_room() noexcept {
@@ -66,6 +40,12 @@ void Registration::ask_for_room() noexcept {
   // at once: the same is asked for twice.
   static_cast<void>(reactor_->poller().modify(fd_, Reactor::kAllEvents, data));
   asks_for_room_.store(true, std::memory_order_release);  // partner: the acquire in wait
+}
+
+void Registration::unlist_locked(FdWaiter& waiter, Direction direction) noexcept {
+  FdWaiter** place = &waiters_[index(direction)];
+  while (*place != &waiter) place = &(*place)->next;
+  *place = waiter.next;
 }
 
 void Registration::take_waiters_locked(Direction direction, RunnableChain& ready) noexcept {

@@ -61,6 +61,7 @@ class alignas(kCacheLine) Registration {
 
   // Suspends the task that runs on `worker` until the direction is ready (or the registration is closed: look
   // at is_open); `worker` is then the one it is on. False: the wait was cancelled (the caller throws).
+  // In sched/fd_wait.hpp.
   [[nodiscard]] bool wait(Worker*& worker, Direction direction);
 
  private:
@@ -71,6 +72,7 @@ class alignas(kCacheLine) Registration {
 
   // Takes all waiters of a direction that can still be woken; needs the lock.
   void take_waiters_locked(Direction direction, RunnableChain& ready) noexcept;
+  void unlist_locked(FdWaiter& waiter, Direction direction) noexcept;
   void ask_for_room() noexcept;
 
   SpinLock lock_;

@@ -10,6 +10,10 @@ namespace fibrio::detail {
 // costs about 130 ns, so 61 spread it to 2 ns each.
 inline constexpr std::uint32_t kTicksPerPoll = 61;
 
+// What a worker takes out of the inject queue at most: under its lock each of them is looked at, and those that were
+// last touched elsewhere miss the cache (512: 7 % more for 100,000 cancelled tasks on two workers).
+inline constexpr std::size_t kInjectShare = 128;
+
 // Operations a task may do without suspending before it gives way (tokio).
 inline constexpr std::uint32_t kBudget = 128;
 

@@ -158,10 +158,9 @@ class WaitWord {
 
   // By the task, after a wait: true if CancelledError is to be thrown now.
   [[nodiscard]] bool take_cancellation() noexcept {
-    std::uint64_t old = word_.load(std::memory_order_acquire);
-    if ((old & (kPending | kCancelled)) == 0) return false;
-    while (!change(old, delivered(old) & ~kCancelled)) {
-    }
+    if ((word_.load(std::memory_order_acquire) & (kPending | kCancelled)) == 0) [[likely]]
+      return false;
+    mark_delivered();
     return true;
   }
   // By the task, after an await: a request was passed on to the future, and has had its effect there.
@@ -228,6 +227,13 @@ class WaitWord {
   static constexpr std::uint64_t kEpoch = std::uint64_t{0xfff} << kEpochShift;
   static constexpr unsigned kCountShift = 32;
   static constexpr std::uint64_t kOneRequest = std::uint64_t{1} << kCountShift;
+
+  // By the task. Not inline: each wait has its look before, few get here.
+  [[gnu::noinline, gnu::cold]] void mark_delivered() noexcept {
+    std::uint64_t old = word_.load(std::memory_order_relaxed);
+    while (!change(old, delivered(old) & ~kCancelled)) {
+    }
+  }
 
   static WaitPhase phase_of(std::uint64_t word) noexcept { return static_cast<WaitPhase>(word & kPhase); }
   static std::uint32_t count_of(std::uint64_t word) noexcept {

@@ -270,6 +270,11 @@ void yield_current(Worker& worker) noexcept {
       .arrive();
 }
 
+void spend_budget() noexcept {
+  Worker* worker = this_worker();
+  if (worker != nullptr && worker->current != nullptr && worker->spend_budget()) yield_current(*worker);
+}
+
 // --- making ready ------------------------------------------------------------------------------------------
 
 void Worker::make_ready(TaskCore& core) noexcept {
@@ -370,17 +375,13 @@ void make_ready_anywhere(TaskCore& core) noexcept {
   scheduler.schedule_anywhere(core);
 }
 
-Worker& require_task(const char* what) {
-  Worker* worker = this_worker();
+void refuse_without_task(const char* what, const Worker* worker) {
   if (worker == nullptr) {
     throw RuntimeError(std::string(what) +
                        " needs a task: call it inside fibrio::run or EventLoop::create_task");
   }
-  if (worker->current == nullptr) {
-    throw RuntimeError(std::string(what) +
-                       " is not possible in a callback: a callback must not wait; create a task");
-  }
-  return *worker;
+  throw RuntimeError(std::string(what) +
+                     " is not possible in a callback: a callback must not wait; create a task");
 }
 
 FIBRIO_NO_TSAN_END

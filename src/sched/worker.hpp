@@ -325,6 +325,8 @@ class Worker : public SwitchSlot {
 Worker& suspend(Worker& worker, WaitReason reason, Commit commit, void* argument) noexcept;
 // The same with the commit "to the queue's tail".
 void yield_current(Worker& worker) noexcept;
+// After an operation that did not have to wait, of whatever runs here: a task gives way now and then.
+void spend_budget() noexcept;
 
 // The strand of the running task or callback; null: none.
 [[nodiscard]] StrandState* current_strand() noexcept;
@@ -332,9 +334,15 @@ void yield_current(Worker& worker) noexcept;
 // Makes a suspended task ready from any thread. The loop cannot go away before the task has run.
 void make_ready_anywhere(TaskCore& core) noexcept;
 
+[[noreturn]] void refuse_without_task(const char* what, const Worker* worker);
 // The worker that runs the calling task; RuntimeError, saying what was tried, in a callback or a plain
 // thread.
-[[nodiscard]] Worker& require_task(const char* what);
+[[nodiscard]] inline Worker& require_task(const char* what) {
+  Worker* const worker = this_worker();
+  if (worker == nullptr || worker->current == nullptr) [[unlikely]]
+    refuse_without_task(what, worker);
+  return *worker;
+}
 
 // Cancellation is not delivered while the calling task unwinds or holds a mask.
 [[nodiscard]] inline bool is_masked(const Worker& worker) noexcept {

@@ -144,8 +144,8 @@ Runnable* Worker::take_injected() noexcept {
   InjectQueue<>& inject = scheduler.inject_;
   const std::size_t waiting = inject.size();
   if (waiting == 0) return nullptr;
-  // A fair share, and no more than half a ring, so that it does not flow over at once.
-  const std::size_t share = std::min<std::size_t>(waiting / scheduler.size() + 1, kRunQueueCapacity / 2);
+  // A fair share, but not all at once.
+  const std::size_t share = std::min<std::size_t>(waiting / scheduler.size() + 1, kInjectShare);
   RunnableChain taken = inject.pop(share);
   Runnable* first = taken.pop_front();
   if (!taken.empty()) ring_.push_chain(taken, inject);

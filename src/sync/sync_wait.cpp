@@ -23,7 +23,7 @@ struct SyncWait::Park {
 SyncWait::SyncWait(const char* what, WaitReason reason) : reason_(reason) {
   worker_ = this_worker();
   if (worker_ == nullptr) return;
-  if (worker_->current == nullptr) static_cast<void>(require_task(what));  // throws
+  if (worker_->current == nullptr) refuse_without_task(what, worker_);
   core_ = worker_->current;
   word = &core_->word;
   phase_ = wait_phase(*worker_);

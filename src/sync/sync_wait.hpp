@@ -33,7 +33,7 @@ class SyncWait : public Waiter {
   // After wait: true if CancelledError is to be thrown: cancellation() is what.
   [[nodiscard]] bool take_cancellation() noexcept;
   [[nodiscard]] CancelledError cancellation() const;
-  [[noreturn]] void throw_cancelled() const { throw cancellation(); }
+  [[noreturn, gnu::always_inline]] void throw_cancelled() const { throw cancellation(); }
 
  private:
   friend void make_ready_all(Woken& woken) noexcept;

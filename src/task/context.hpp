@@ -56,10 +56,10 @@ class ContextSlot {
   std::shared_ptr<ContextState> enter(std::shared_ptr<ContextState> context);
 
   // A copy of its values, for what is started from here.
-  [[nodiscard]] ContextSlot copy() const {
-    return used_ == nullptr || !used_->has_map() ? ContextSlot() : copy_used();
-  }
-  // False: it is empty, and so is a copy.
+  [[nodiscard]] ContextSlot copy() const { return has_values() ? copy_used() : ContextSlot(); }
+  // False: a copy would be empty.
+  [[nodiscard]] bool has_values() const noexcept { return used_ != nullptr && used_->has_map(); }
+  // False: there is nothing to clear.
   [[nodiscard]] bool is_used() const noexcept { return used_ != nullptr; }
   void clear() noexcept { used_.reset(); }
 

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "base/check.hpp"
-#include "base/memory.hpp"
 #include "fibrio/errors.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
@@ -25,9 +24,20 @@ constexpr std::size_t kPayloadAt = round_up(sizeof(TaskControl), alignof(std::ma
 
 constexpr const char* kClosed = "create_task: the event loop is closed";
 
-[[noreturn]] void throw_without_loop() {
+// Functions of their own: where a task is made there is nothing to unwind, and little to save.
+[[noreturn, gnu::noinline]] void throw_without_loop() {
   throw RuntimeError(
       "create_task needs a running loop: call it inside fibrio::run, or use EventLoop::create_task");
+}
+[[noreturn, gnu::noinline]] void throw_of_parent() {
+  throw RuntimeError(std::string("create_task") + kOfParent);
+}
+[[noreturn, gnu::noinline]] void throw_closed() { throw RuntimeError(kClosed); }
+// The registry has refused it.
+[[noreturn, gnu::noinline]] void give_up(TaskControl& task, const Scheduler& scheduler, bool here) {
+  task.free();
+  if (!here && scheduler.registry->refuses_elsewhere()) throw_closed();
+  throw std::bad_alloc();
 }
 
 std::uint8_t stack_class_for(std::size_t wanted, const Scheduler& scheduler) {
@@ -67,18 +77,14 @@ ContextSlot context_for(const TaskOptions& options, const Worker* worker) {
   return made;
 }
 
-TaskControl& place_task(Scheduler& scheduler, const Worker* worker, const TaskOps& ops,
-                        std::size_t payload_bytes) {
+TaskControl& place_task(Scheduler& scheduler, Worker* worker, const TaskOps& ops, std::size_t payload_bytes) {
   const std::size_t bytes = kPayloadAt + payload_bytes;
-  void* memory = allocate(bytes);
+  void* memory = worker == nullptr ? allocate(bytes) : worker->frames.allocate(bytes);
   auto& task = *::new (memory) TaskControl(scheduler, scheduler.id, ops,
                                            static_cast<std::byte*>(memory) + kPayloadAt, bytes);
   const bool here = worker != nullptr && &worker->scheduler == &scheduler;
-  if (!scheduler.registry->reserve(task, here ? worker->index : TaskRegistry::kElsewhere)) [[unlikely]] {
-    task.free();
-    if (!here && scheduler.registry->refuses_elsewhere()) throw RuntimeError(kClosed);
-    throw std::bad_alloc();
-  }
+  if (!scheduler.registry->reserve(task, here ? worker->index : TaskRegistry::kElsewhere)) [[unlikely]]
+    give_up(task, scheduler, here);
   return task;
 }
 
@@ -95,8 +101,8 @@ NewTask finished(TaskControl& task) noexcept {
 }
 
 // All that can throw comes before the task is made.
-NewTask allocate_with(TaskOptions& options, Scheduler& scheduler, const Worker* worker,
-                      std::size_t payload_bytes, const TaskOps& ops, bool free) {
+[[gnu::noinline]] NewTask allocate_with(TaskOptions& options, Scheduler& scheduler, Worker* worker,
+                                        std::size_t payload_bytes, const TaskOps& ops, bool free) {
   const std::uint8_t stack_class = stack_class_for(options.stack_size, scheduler);
   StrandState* const strand = strand_for(options, free, scheduler, worker);
   ContextSlot context = context_for(options, worker);
@@ -109,8 +115,10 @@ NewTask allocate_with(TaskOptions& options, Scheduler& scheduler, const Worker* 
   return finished(task);
 }
 
-NewTask allocate_in_context(ContextSlot context, Scheduler& scheduler, const Worker* worker,
-                            std::size_t payload_bytes, const TaskOps& ops, StrandState* strand) {
+[[gnu::noinline]] NewTask allocate_in_context(const ContextSlot& creators, Scheduler& scheduler,
+                                              Worker* worker, std::size_t payload_bytes, const TaskOps& ops,
+                                              StrandState* strand) {
+  ContextSlot context = creators.copy();
   TaskControl& task = place_task(scheduler, worker, ops, payload_bytes);
   task.stack_class = scheduler.stack_class;
   give_strand(task, strand);
@@ -124,19 +132,20 @@ NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t 
                       const TaskOps& ops, TaskOptions* options, bool free) {
   FIBRIO_CHECK(payload_align <= alignof(std::max_align_t),
                "callables with extended alignment are not supported");
-  const Worker* const worker = this_worker();
+  Worker* const worker = this_worker();
   if (loop.scheduler == nullptr) {
     if (worker == nullptr) throw_without_loop();
   } else if (loop.scheduler->is_of_parent()) {
-    throw RuntimeError(std::string("create_task") + kOfParent);
+    throw_of_parent();
   }
   Scheduler& scheduler = loop.scheduler == nullptr ? worker->scheduler : *loop.scheduler;
-  if (scheduler.is_closed()) throw RuntimeError(kClosed);
+  if (scheduler.is_closed()) [[unlikely]]
+    throw_closed();
   if (options != nullptr) return allocate_with(*options, scheduler, worker, payload_bytes, ops, free);
   StrandState* const strand = free ? nullptr : strand_of_creator(scheduler, worker);
   const ContextSlot& context = context_of_creator(worker);
-  if (context.is_used())
-    return allocate_in_context(context.copy(), scheduler, worker, payload_bytes, ops, strand);
+  if (context.has_values())
+    return allocate_in_context(context, scheduler, worker, payload_bytes, ops, strand);
   TaskControl& task = place_task(scheduler, worker, ops, payload_bytes);
   task.stack_class = scheduler.stack_class;
   give_strand(task, strand);

@@ -26,9 +26,8 @@ namespace fibrio::detail {
 
 using Word = FutureWord<ElidingAtomic>;
 
-FutureState::~FutureState() {
-  if (has_creation_site_) [[unlikely]]
-    CreationSite::forget(*this);
+void FutureState::clean_up() noexcept {
+  if (has_creation_site_) CreationSite::forget(*this);
   if (done()) return;
   // Whoever waits for it holds a reference: what is listed are done-callbacks, which nobody will call.
   for (FutureWaiter* waiter = Word::list(word_); waiter != nullptr;) {

@@ -41,7 +41,7 @@ TaskControl::~TaskControl() {
 }
 
 void TaskControl::destroy() noexcept {
-  if (has_value()) ops_.destroy_value(payload_);
+  if (ops_.destroy_value != nullptr && has_value()) destroy_value();
   free();
 }
 
@@ -73,16 +73,18 @@ void TaskControl::run() noexcept {
       exception = std::current_exception();
     }
   }
-  // Destructors of captured objects may wait, but nothing may be thrown through them.
-  ++cancel_masks;
-  ops_.destroy_callable(payload_);
-  // The report of an exception that nobody retrieves is made in the task's context.
-  if (exception == nullptr) context.clear();
-  --cancel_masks;
+  if (ops_.destroy_callable != nullptr || context.is_used()) {
+    // Destructors of captured objects may wait, but nothing may be thrown through them.
+    ++cancel_masks;
+    destroy_callable();
+    // The report of an exception that nobody retrieves is made in the task's context.
+    if (exception == nullptr) context.clear();
+    --cancel_masks;
+  }
   if (returned && word.take_cancellation()) {  // a request came before the end: the value is lost (C04)
     cancelled = true;
     returned = false;
-    ops_.destroy_value(payload_);
+    destroy_value();
   }
   // From here to complete() nothing of the user's runs: a cancel that comes too late waits for it.
   const bool value_is_lost = !word.finish() && returned;
@@ -128,7 +130,7 @@ std::exception_ptr stack_limit_error(const StackFailure& failure) {
 }  // namespace
 
 void TaskControl::fail(const StackFailure& failure) noexcept {
-  ops_.destroy_callable(payload_);
+  destroy_callable();
   context.clear();
   static_cast<void>(word.finish());
   std::exception_ptr error = stack_limit_error(failure);
@@ -137,7 +139,7 @@ void TaskControl::fail(const StackFailure& failure) noexcept {
 
 void TaskControl::complete(Outcome outcome, std::exception_ptr& exception, bool value_is_lost) noexcept {
   Scheduler& home = *FutureState::scheduler();
-  const bool began = begin_completion();
+  const bool began = FutureWord<ElidingAtomic>::lock(word_);
   FIBRIO_CHECK(began, "a task was completed by somebody else");
   Worker* const worker = this_worker();
   FIBRIO_CHECK(worker != nullptr, "a task ended in a forked child: such a child must call exec or _exit");
@@ -145,7 +147,7 @@ void TaskControl::complete(Outcome outcome, std::exception_ptr& exception, bool 
   StrandState* const its_strand = std::exchange(strand, nullptr);
   if (outcome != Outcome::kValue) set_outcome(outcome, std::move(exception));
   FutureWaiter* const waiters = FutureWord<ElidingAtomic>::finish(word_);
-  if (value_is_lost) ops_.destroy_value(payload_);
+  if (value_is_lost) destroy_value();
   // With the loop's reference.
   if (waiters == nullptr) {
     release();

@@ -56,7 +56,7 @@ class TaskControl final : public FutureState, public TaskId, public TaskCore {
   // awaited is cancelled too, and may in its turn wait for this task to end.
   void cancel_here();
   // Inline, as is what calls it: each frame that the exception leaves costs 0.1 us.
-  [[noreturn]] void throw_cancelled() { throw CancelledError(cancel_message()); }
+  [[noreturn, gnu::always_inline]] void throw_cancelled() { throw CancelledError(cancel_message()); }
   // What the last cancel() said.
   [[nodiscard]] std::string cancel_message() const;
 
@@ -86,6 +86,12 @@ class TaskControl final : public FutureState, public TaskId, public TaskCore {
  private:
   ~TaskControl() override;
   void destroy() noexcept override;
+  void destroy_callable() noexcept {
+    if (ops_.destroy_callable != nullptr) ops_.destroy_callable(payload_);
+  }
+  void destroy_value() noexcept {
+    if (ops_.destroy_value != nullptr) ops_.destroy_value(payload_);
+  }
   void complete(Outcome outcome, std::exception_ptr& exception, bool value_is_lost) noexcept;
   void set_cancel_message(const std::string& message);
   void break_or_record(FutureState& awaited_future);

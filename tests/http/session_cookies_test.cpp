@@ -3,10 +3,9 @@
 #include <string>
 #include <vector>
 
-#include "fibrio/http/server.hpp"
 #include "fibrio/http/session.hpp"
 #include "fibrio/testing.hpp"
-#include "support/net.hpp"
+#include "http/site.hpp"
 
 using namespace fibrio;
 using namespace fibrio::net_test;
@@ -16,57 +15,46 @@ using http::Request;
 using http::RequestOptions;
 using http::Response;
 using http::Session;
+using http_test::Site;
 
 namespace {
 
-// A server on the running loop, for as long as it lives; /set?n=v sets a cookie, / says what it was sent.
-class Site {
+// /set gives a cookie, / says what it was sent.
+void add_routes(http::Server& server) {
+  server.route("GET", "/", [](Request& request) {
+    std::string all;
+    for (const auto& field : request.fields()) {
+      if (field.name == "Cookie") all.append("[").append(field.value).append("]");
+    }
+    return Response(all);
+  });
+  server.route("GET", "/set", [](Request& request) {
+    Response response(request.query("to") ? 302U : 200U);
+    if (const auto to = request.query("to")) response.fields.add("Location", *to);
+    response.fields.add("Set-Cookie", request.query("cookie").value_or(""));
+    return response;
+  });
+  server.route("POST", "/form", [](Request& request) {
+    std::string all;
+    for (const auto& [name, value] : request.read_form())
+      all.append("[").append(name).append("=").append(value).append("]");
+    return Response(all);
+  });
+  server.route("POST", "/body", [](Request& request) {
+    return Response(std::string(request.field("Content-Type")) + "|" + request.read_all());
+  });
+}
+
+class CookieSite : public Site {
  public:
-  explicit Site(http::ServerOptions options = {}) : server_(std::move(options)) {
-    server_.route("GET", "/", [](Request& request) {
-      std::string all;
-      for (const auto& field : request.fields()) {
-        if (field.name == "Cookie") all.append("[").append(field.value).append("]");
-      }
-      return Response(all);
-    });
-    server_.route("GET", "/set", [](Request& request) {
-      Response response(request.query("to") ? 302U : 200U);
-      if (const auto to = request.query("to")) response.fields.add("Location", *to);
-      response.fields.add("Set-Cookie", request.query("cookie").value_or(""));
-      return response;
-    });
-    server_.route("POST", "/form", [](Request& request) {
-      std::string all;
-      for (const auto& [name, value] : request.read_form())
-        all.append("[").append(name).append("=").append(value).append("]");
-      return Response(all);
-    });
-    server_.route("POST", "/body", [](Request& request) {
-      return Response(std::string(request.field("Content-Type")) + "|" + request.read_all());
-    });
-    server_.listen(loopback());
-    serving_ = create_task([this] { server_.serve(); });
-  }
-  ~Site() {
-    const CancelMask mask;
-    serving_.cancel();
-    serving_.wait();
-    wait_until([this] { return server_.stats().connections == 0; }, "no connection");
-  }
-  [[nodiscard]] std::string url(const std::string& target = "/") const {
-    return "http://" + server_.addresses()[0].to_string() + target;
-  }
+  explicit CookieSite(http::ServerOptions options = {}) : Site(add_routes, std::move(options)) {}
+
   // Lets `session` be given a cookie.
   void give(Session& session, const std::string& cookie, const std::string& to = {}) const {
     RequestOptions options{.query = {{"cookie", cookie}}};
     if (!to.empty()) options.query.emplace_back("to", to);
     (void)session.get(url("/set"), options).read_all();
   }
-
- private:
-  http::Server server_;
-  Task<> serving_;
 };
 
 std::string text_at(Session& session, const std::string& url, RequestOptions options = {}) {
@@ -78,7 +66,7 @@ std::string text_at(Session& session, const std::string& url, RequestOptions opt
 TEST_CASE("A session sends back what it was given, and each session has a jar of its own",
           "[http][cookies]") {
   on_loops([] {
-    const Site site;
+    const CookieSite site;
     Session session;
     Session other;
     expect(text_at(session, site.url()).empty(), "nothing yet");
@@ -95,7 +83,7 @@ TEST_CASE("A session sends back what it was given, and each session has a jar of
 
 TEST_CASE("Sessions share a jar that is given to them, and without one nothing is kept", "[http][cookies]") {
   on_loops([] {
-    const Site site;
+    const CookieSite site;
     const auto jar = std::make_shared<CookieJar>();
     jar->set(http::Url::parse(site.url()), "own=0");
     Session first({.cookie_jar = jar});
@@ -112,7 +100,7 @@ TEST_CASE("Sessions share a jar that is given to them, and without one nothing i
 TEST_CASE("A user's own Cookie fields go in one with the jar's, and win over their names",
           "[http][cookies]") {
   on_loops([] {
-    const Site site;
+    const CookieSite site;
     Session session({.fields = {{"Cookie", "s=0"}}});
     site.give(session, "a=1");
     site.give(session, "b=2");
@@ -127,8 +115,8 @@ TEST_CASE("A user's own Cookie fields go in one with the jar's, and win over the
 
 TEST_CASE("Cookies are kept and sent over redirects, also to another origin", "[http][cookies]") {
   on_loops([] {
-    const Site site;
-    const Site other;  // another port: another origin, but the same host for cookies (RFC 6265, 8.5)
+    const CookieSite site;
+    const CookieSite other;  // another port: another origin, but the same host for cookies (RFC 6265, 8.5)
     Session session;
     const auto via = [&](const std::string& cookie, const std::string& to, RequestOptions options) {
       options.query = {{"cookie", cookie}, {"to", to}};
@@ -155,7 +143,7 @@ TEST_CASE("Cookies expire with virtual time, by Max-Age and by Expires", "[http]
     loop.run_until_complete([&] {
       // Half a second may pass at each wait for a socket: so no timeouts, and times in days.
       const Duration none = 24h * 10'000;
-      const Site site(
+      const CookieSite site(
           {.header_timeout = none, .body_timeout = none, .idle_timeout = none, .write_timeout = none});
       Session session({.timeout = -1s, .connect_timeout = -1s});
       const auto later = std::chrono::system_clock::now() + 24h * 200;
@@ -172,7 +160,7 @@ TEST_CASE("Cookies expire with virtual time, by Max-Age and by Expires", "[http]
 
 TEST_CASE("Tasks of several workers use one jar at once", "[http][cookies]") {
   on_loops([] {
-    const Site site;
+    const CookieSite site;
     const auto jar = std::make_shared<CookieJar>(CookieJar::Limits{.max_cookies_per_domain = 5});
     Session session({.max_connections = 8, .cookie_jar = jar});
     std::atomic<int> wrong{0};
@@ -202,7 +190,7 @@ TEST_CASE("Tasks of several workers use one jar at once", "[http][cookies]") {
 
 TEST_CASE("A form is sent by a session and read by a server", "[http][forms]") {
   on_loops([] {
-    const Site site;
+    const CookieSite site;
     Session session;
     const http::Form form = {
         {"a b", "c&d=e+f%"}, {"a b", ""}, {"", "x"}, {"\xc3\xa4", std::string("\0\r\n", 3)}};

@@ -6,9 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "fibrio/http/server.hpp"
 #include "fibrio/http/session.hpp"
-#include "support/net.hpp"
+#include "http/site.hpp"
 
 using namespace fibrio;
 using namespace fibrio::net_test;
@@ -16,40 +15,29 @@ using http::ClientResponse;
 using http::Request;
 using http::Response;
 using http::Session;
+using http_test::Site;
 
 namespace {
 
-// A server on the running loop that notes the paths it was asked for, in their order.
+// A server on the running loop that notes the names it was asked for, in their order.
 class Notebook {
  public:
-  Notebook() {
-    server_.route("GET", "/{name}", [this](Request& request) {
-      const std::lock_guard lock(mutex_);
-      names_ += request.parameter("name") + ' ';
-      return Response(std::string(request.path()));
-    });
-    server_.listen(loopback());
-    serving_ = create_task([this] { server_.serve(); });
-  }
-  ~Notebook() {
-    const CancelMask mask;
-    serving_.cancel();
-    serving_.wait();
-    wait_until([this] { return server_.stats().connections == 0; }, "no connection");
-  }
-  [[nodiscard]] std::string url(const std::string& name) const {
-    return "http://" + server_.addresses()[0].to_string() + '/' + name;
-  }
+  [[nodiscard]] std::string url(const std::string& name) const { return site_.url('/' + name); }
   [[nodiscard]] std::string names() const {
     const std::lock_guard lock(mutex_);
     return names_;
   }
 
  private:
-  http::Server server_;
-  Task<> serving_;
   mutable std::mutex mutex_;
   std::string names_;
+  const Site site_{[this](http::Server& server) {
+    server.route("GET", "/{name}", [this](Request& request) {
+      const std::lock_guard lock(mutex_);
+      names_ += request.parameter("name") + ' ';
+      return Response(std::string(request.path()));
+    });
+  }};
 };
 
 // Starts a request and waits until it waits for a place.

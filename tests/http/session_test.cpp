@@ -6,8 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "fibrio/http/server.hpp"
-#include "support/net.hpp"
+#include "http/site.hpp"
 
 using namespace fibrio;
 using namespace fibrio::net_test;
@@ -18,33 +17,9 @@ using http::RequestOptions;
 using http::Response;
 using http::Session;
 using http::Url;
+using http_test::Site;
 
 namespace {
-
-// A server on the running loop, for as long as it lives.
-class Site {
- public:
-  explicit Site(const std::function<void(http::Server&)>& setup, http::ServerOptions options = {})
-      : server_(std::move(options)) {
-    setup(server_);
-    server_.listen(loopback());
-    serving_ = create_task([this] { server_.serve(); });
-  }
-  ~Site() {
-    const CancelMask mask;
-    serving_.cancel();
-    serving_.wait();
-    wait_until([this] { return server_.stats().connections == 0; }, "no connection");
-  }
-  [[nodiscard]] std::string url(const std::string& target = "/") const {
-    return "http://" + server_.addresses()[0].to_string() + target;
-  }
-  [[nodiscard]] http::ServerStats stats() const { return server_.stats(); }
-
- private:
-  http::Server server_;
-  Task<> serving_;
-};
 
 // Answers the first connection's first bytes with `answer`, and closes; as often as it is connected to.
 class Canned {

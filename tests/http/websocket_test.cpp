@@ -9,6 +9,7 @@
 
 #include "fibrio/asio_stream.hpp"
 #include "fibrio/http/server.hpp"
+#include "http/site.hpp"
 #include "http/websocket_frame.hpp"
 #include "support/net.hpp"
 
@@ -24,33 +25,20 @@ namespace beast = boost::beast;
 namespace {
 
 // A server with /echo, which answers every message, on the running loop.
-class Echo {
+class Echo : public http_test::Site {
  public:
-  explicit Echo(WebSocketOptions options = {}) {
-    server_.route("GET", "/echo", [options](http::Request& request) {
-      return http::websocket_response(
-          request,
-          [](WebSocket& socket) {
-            while (auto message = socket.receive()) socket.send(*message);
-          },
-          options);
-    });
-    server_.listen(loopback());
-    serving_ = create_task([this] { server_.serve(); });
-  }
-  ~Echo() {
-    const CancelMask mask;
-    serving_.cancel();
-    serving_.wait();
-    wait_until([this] { return server_.stats().connections == 0; }, "no connection");
-  }
-  [[nodiscard]] Address address() const { return server_.addresses()[0]; }
+  explicit Echo(const WebSocketOptions& options = {})
+      : Site([options](http::Server& server) {
+          server.route("GET", "/echo", [options](http::Request& request) {
+            return http::websocket_response(
+                request,
+                [](WebSocket& socket) {
+                  while (auto message = socket.receive()) socket.send(*message);
+                },
+                options);
+          });
+        }) {}
   [[nodiscard]] std::string url() const { return "ws://" + address().to_string() + "/echo"; }
-  [[nodiscard]] http::Server& server() { return server_; }
-
- private:
-  http::Server server_;
-  Task<> serving_;
 };
 
 // A masked frame, as clients send them.

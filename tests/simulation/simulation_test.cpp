@@ -89,7 +89,8 @@ TEST_CASE("Simulation: steals, wake-ups and failed searches per task stay bounde
     for (const std::size_t workers : kWorkers) {
       INFO(workload.name << ", " << workers << " workers");
       const Report report = workload.run(setting_of(workers));
-      CHECK(report.per_task(report.stolen) < 1.3);
+      // What one producer fills a ring of 1,024 with goes from thief to thief, by halves.
+      CHECK(report.per_task(report.stolen) < 2.5);
       CHECK(report.per_task(report.totals.wakes) < 0.2);
       CHECK(report.per_task(report.failed_searches) < 0.7);
     }

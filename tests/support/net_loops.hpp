@@ -131,6 +131,7 @@ void wait_until(Condition&& condition, const std::string& what) {
   for (int i = 0; i < 5000 * kSlowdown; ++i) {
     if (condition()) return;
     sleep(std::chrono::milliseconds(1));
+    yield();  // a task that sleeps as long as we do wakes up with us each time: let it come to its next wait
   }
   throw ExpectationFailed("never came true: " + what);
 }

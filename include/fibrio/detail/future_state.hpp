@@ -144,7 +144,10 @@ class FutureState {
   // A state is born with one reference, a task with two.
   FutureState(Kind kind, Scheduler* scheduler, std::uint64_t loop_id, std::uint32_t references = 1) noexcept
       : references_(references), kind_(kind), loop_id_(loop_id), scheduler_(scheduler) {}
-  virtual ~FutureState();
+  virtual ~FutureState() {
+    if (has_creation_site_ || !done()) [[unlikely]]
+      clean_up();
+  }
   virtual void destroy() noexcept = 0;  // destroys the value if has_value(), then frees the state
   [[nodiscard]] bool has_value() const noexcept { return done() && outcome_ == Outcome::kValue; }
   void set_value_place(void* place) noexcept { value_ = place; }
@@ -152,6 +155,7 @@ class FutureState {
  private:
   friend class TaskControl;
   void last_reference_gone() noexcept;
+  void clean_up() noexcept;  // its record of where it was made, and callbacks that nobody will call
   void tell(FutureWaiter* newest_first) noexcept;
   void set_outcome(Outcome outcome, std::exception_ptr exception) noexcept;
   // The end of a task, which has the loop's reference; its state may be gone afterwards.
