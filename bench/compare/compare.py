@@ -38,6 +38,7 @@ import time
 import network
 import report
 from asked import at_least, names_among
+from ending import end_in_order
 from peers import PEERS, Fibrio, Missing
 from questions import PYTHON, QUESTIONS
 
@@ -220,7 +221,8 @@ def parse_options():
     parser.add_argument("--peers-build", type=pathlib.Path, default=report.ROOT / "build/compare",
                         help="where Go and Rust are built")
     parser.add_argument("--rounds", type=at_least(1, int), help="5 if not said")
-    parser.add_argument("--seconds", type=at_least(0.1, float), help="per network measurement; 3 if not said")
+    parser.add_argument("--seconds", type=at_least(0.1, float),
+                        help="of a network question's round; 3 if not said (W8 and W9 take more and shorter ones)")
     parser.add_argument("--only", type=names_among(QUESTIONS, ","), help="questions, separated by commas")
     parser.add_argument("--peers", type=names_among(every_peer, ";"), help="peers, separated by semicolons")
     parser.add_argument("--quick", action="store_true")
@@ -234,6 +236,8 @@ def parse_options():
         options.kept = json.loads(PAGE_RESULTS.read_text()) if options.update else None
     except (OSError, ValueError) as reason:
         parser.error(f"--update: what is to be kept is not there: {PAGE_RESULTS}: {reason}")
+    if options.update and not (isinstance(options.kept, dict) and {"versions", "measured", "rows"} <= options.kept.keys()):
+        parser.error(f"--update: what is to be kept is not there: {PAGE_RESULTS} has no versions, measured and rows")
     options.rewrites_page = options.update or not (options.quick or options.out or options.peers or options.only)
     options.rounds = options.rounds or (1 if options.quick else 5)
     options.seconds = options.seconds or (1 if options.quick else 3)
@@ -241,6 +245,8 @@ def parse_options():
     options.out = options.out or options.peers_build / name
     if not options.out.resolve().parent.is_dir() and options.out.parent != options.peers_build:
         parser.error(f"--out: there is no folder {options.out.parent}")
+    if options.out.is_dir():
+        parser.error(f"--out: {options.out} is a folder")
     return options
 
 
@@ -263,6 +269,7 @@ def main():
     options = parse_options()
     if options.check_only:
         return 0
+    end_in_order()
     options.peers_build.mkdir(parents=True, exist_ok=True)
     wanted = [question for question in QUESTIONS.values() if not options.only or question.id in options.only]
     results = options.kept or {"versions": {}, "measured": {}, "rows": []}
@@ -288,7 +295,8 @@ def main():
         now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
         results["measured"][question.id] = {
             "date": now, "fibrio": Fibrio(options.build, options.peers_build).version().split(",")[0],
-            "machine": report.machine_line(results["machine"]), "rounds": options.rounds, "noise": round(others, 4)}
+            "machine": report.machine_line(results["machine"]), "noise": round(others, 4),
+            "rounds": max(len(row["values"]) for row in rows)}
         results["rows"] = [row for row in results["rows"] if row["question"] != question.id] + rows
         write_results(results, options.out)  # after each question, so that an interrupted run keeps what it has
     if not results["measured"]:

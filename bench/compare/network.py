@@ -21,8 +21,9 @@ import sys
 import net_servers
 import web
 from asked import at_least, names_among
+from ending import end_in_order
 from net_servers import Unavailable, build_go, build_rust, find_program, python_server
-from turns import Rows, side_by_side
+from turns import Rows, side_by_side, turns_of
 
 W15_MIXES = {"2 % x 1 ms": (0.02, 1_000_000), "0.5 % x 5 ms": (0.005, 5_000_000), "5 % x 1 ms": (0.05, 1_000_000)}
 W15_CONNECTIONS, W15_RATE = 256, 10_000
@@ -57,7 +58,7 @@ HTTP = {
 
 def measure_echo(context, rows):
     load = find_program(context, "raw_echo_load")
-    seconds = context["seconds"]
+    turns, seconds = turns_of(1, context)
 
     def measure_one(server, cpu, connections):
         command = [*load, "--port", server.port, "--pid", server.pid]
@@ -66,7 +67,7 @@ def measure_echo(context, rows):
         cpu_us = seen.pop("server_cpu_us")
         rows.add("W8", server.peer, server.workers, f"{connections} connections", "us CPU per request", cpu_us, seen)
 
-    side_by_side(context, rows, "W8", ECHO, (1, 2), (64,) if context.get("quick") else (64, 1000), measure_one)
+    side_by_side(context, rows, "W8", ECHO, (1, 2), (64,) if context.get("quick") else (64, 1000), measure_one, turns)
 
 
 def measure_http(context, rows):
@@ -74,7 +75,8 @@ def measure_http(context, rows):
     if wrk is None:
         rows.skip("W9", "all", "no wrk (Debian: wrk)")
         return
-    seconds = max(1, round(context["seconds"]))  # wrk knows whole ones
+    turns, seconds = turns_of(2, context)  # a shorter one would measure how connections are accepted
+    seconds = max(1, round(seconds))  # wrk knows whole ones
 
     def measure_one(server, cpu, connections):
         server.check_body()
@@ -96,7 +98,7 @@ def measure_http(context, rows):
         cpu_us = spent / 1000 / max(requests, 1)
         rows.add("W9", server.peer, server.workers, f"{connections} connections", "us CPU per request", cpu_us, extra)
 
-    side_by_side(context, rows, "W9", HTTP, (1, 2), (64,) if context.get("quick") else (64, 1000), measure_one)
+    side_by_side(context, rows, "W9", HTTP, (1, 2), (64,) if context.get("quick") else (64, 1000), measure_one, turns)
 
 
 def measure_stalls(context, rows):
@@ -112,7 +114,7 @@ def measure_stalls(context, rows):
         seen["errors"] += abs(seen["sent"] - seen["answered"])
         rows.add("W15", server.peer, server.workers, mix, "us p99 of clean requests", seen["p99_us"], seen)
 
-    side_by_side(context, rows, "W15", ECHO, (2,), W15_MIXES, measure_one, SERVER_PRIORITY)
+    side_by_side(context, rows, "W15", ECHO, (2,), W15_MIXES, measure_one, priority=SERVER_PRIORITY)
 
 
 def measure_idle(context, rows):
@@ -190,6 +192,7 @@ def main():
     parser.add_argument("--peers", type=names_among(PEERS, ";"), help="names of servers, separated by semicolons")
     parser.add_argument("--quick", action="store_true", help="W8 and W9: 64 connections only")
     options = parser.parse_args()
+    end_in_order()
     context = {
         "build": options.build,
         "peers_build": options.peers_build or os.path.join(options.build, "peers"),

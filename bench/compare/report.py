@@ -8,6 +8,7 @@ Explanations come from notes.md beside this file: what is under its heading "## 
 
 import argparse
 import json
+import math
 import pathlib
 import re
 import statistics
@@ -35,8 +36,9 @@ targets in `bench/compare/questions.py`, the figures in `docs/benchmarks/results
   meets all alike. Absolute figures differ from machine to machine.
 - Questions are measured one after the other, not all on the same day or with the same commit: below each stands when, with
   what, and how quiet the machine was.
-- Figures are medians of all rounds, with (minimum–maximum). **× fibrio** is the peer's median divided by fibrio's:
-  above 1 fibrio is ahead. **CPU** is CPU time per unit of work, of all threads.
+- Figures are medians of all rounds, with (minimum–maximum). **× fibrio** is the peer's figure divided by fibrio's, round
+  by round, and of that the median: above 1 fibrio is ahead. (So a round in which the machine was slow for all says as
+  much as another.) **CPU** is CPU time per unit of work, of all threads.
 - With one worker a program is bound to one CPU, with two to two. fibrio's tasks have stacks of 256 KiB with guards.
   Every run's result is checked: sums, counts, who was cancelled.
 - Peers are those of Debian 12 and written the way their experts would; one that is not installed is left out. Sizes are
@@ -54,6 +56,14 @@ SHOWN = {"cpu": "CPU", "p99": "p99", "early": "too early", "wall_s": "wall s", "
 def median(row, metric="value"):
     values = row["values"] if metric == "value" else row["extra"].get(metric)
     return statistics.median(values) if values else None
+
+
+def ratio(row, other, metric="value"):
+    """Of two rows that were measured in turn: the median of the rounds' ratios, or None. A round in which both were 0
+    counts as a draw."""
+    pairs = zip(*(row["values"] if metric == "value" else row["extra"].get(metric, []) for row in (row, other)))
+    ratios = [1.0 if of == by else math.inf if by == 0 else of / by for of, by in pairs]
+    return statistics.median(ratios) if ratios else None
 
 
 def spread(values):
@@ -88,7 +98,7 @@ class Sheet:
         return peer in self.question.yardsticks
 
     def rivals(self):
-        return [(row["peer"], median(row)) for row in self.rows if self.kind(row["peer"]) == "theirs"]
+        return [row for row in self.rows if self.kind(row["peer"]) == "theirs"]
 
     def kind(self, peer):
         return "ours" if self.is_ours(peer) else "yardstick" if self.is_yardstick(peer) else "theirs"
@@ -105,8 +115,8 @@ class Sheet:
         for row in self.rows:
             peer = f"**{row['peer']}**" if self.is_ours(row["peer"]) else row["peer"]
             peer += " ÷10" if "scaled" in row else ""
-            ratio = f"{median(row) / median(ours):.2f}" if ours and median(ours) and row is not ours else ""
-            cells = [peer, spread(row["values"]), ratio, *(spread(row["extra"].get(name)) for name in shown)]
+            times = f"{ratio(row, ours):.2f}" if ours and median(ours) and row is not ours else ""
+            cells = [peer, spread(row["values"]), times, *(spread(row["extra"].get(name)) for name in shown)]
             lines.append("| " + " | ".join(cells) + " |")
         return "\n".join(lines)
 
@@ -118,19 +128,19 @@ class Verdict:
         self.sheet, self.target = sheet, target
         row, other = sheet.by_peer.get(target.peer), sheet.by_peer.get(target.of)
         self.figure = median(row, target.metric) if row else None
-        base = median(other, target.metric) if other else None
-        self.limit = target.limit if not target.of else None if base is None else target.limit * base
-        self.known = self.figure is not None and self.limit is not None
-        self.met = self.known and self.figure <= self.limit
+        self.times = ratio(row, other, target.metric) if row and other else None  # of a target that is a ratio
+        judged = self.times if target.of else self.figure
+        self.known = judged is not None
+        self.met = self.known and judged <= target.limit
 
     def cells(self):
         target = self.target
         metric = "" if target.metric == "value" else f", {SHOWN[target.metric]}"
         peer = "" if target.peer == "fibrio" else f", {target.peer}"
         limit = f"≤ {plots.number(target.limit)}" + (f" × {target.of}" if target.of else "")
-        if target.of and self.limit is not None:
-            limit += f" = {plots.number(self.limit)}"
         figure = plots.number(self.figure) if self.figure is not None else "not measured"
+        if target.of and self.known:
+            figure = f"{self.times:.3f} ×"
         return [f"{self.sheet.name}{peer}{metric}", limit, figure,
                 ("yes" if self.met else "**no**") if self.known else "not known"]
 
@@ -149,12 +159,12 @@ def sheets_of(results):
 
 
 def ahead(sheet):
-    """Who is best besides fibrio, and how far behind: (name, figure, ratio to fibrio), or None."""
+    """Who is best beside fibrio, round by round, and how far behind: (name, figure, ratio to fibrio), or None."""
     ours, rivals = sheet.by_peer.get("fibrio"), sheet.rivals()
     if not ours or not rivals or not median(ours):
         return None
-    peer, figure = min(rivals, key=lambda rival: rival[1])
-    return peer, figure, figure / median(ours)
+    best = min(rivals, key=lambda rival: ratio(rival, ours))
+    return best["peer"], median(best), ratio(best, ours)
 
 
 def summary(sheets):
@@ -240,7 +250,7 @@ def overview(sheets, folder):
     for sheet in (sheet for group in sheets.values() for sheet in group):
         ours = sheet.by_peer.get("fibrio")
         if ours and median(ours):
-            dots = [(family(row["peer"]), median(row) / median(ours), sheet.is_yardstick(row["peer"])) for row in sheet.rows
+            dots = [(family(row["peer"]), ratio(row, ours), sheet.is_yardstick(row["peer"])) for row in sheet.rows
                     if not sheet.is_ours(row["peer"]) and median(row)]
             label = f"{sheet.question.id}, {sheet.variant + ', ' if sheet.variant else ''}{sheet.workers}w"
             if dots:

@@ -30,9 +30,17 @@ def two_cpus():
     return (cpus[0], cpus[1]) if len(cpus) > 1 else (None, None)
 
 
-def side_by_side(context, rows, question, peers, workers_wanted, variants, measure_one, priority=0, site=None):
+def turns_of(seconds, context):
+    """How many turns, of how many seconds, for the time that all rounds come to: many short ones, as a machine may be
+    slower for seconds at a time, and who is measured then would look worse than who was before."""
+    if context["seconds"] <= seconds:
+        return context["rounds"], context["seconds"]
+    return round(context["rounds"] * context["seconds"] / seconds), seconds
+
+
+def side_by_side(context, rows, question, peers, workers_wanted, variants, measure_one, turns=None, priority=0, site=None):
     """Starts the servers, and calls measure_one(server, cpu of the load, variant) in turn. `peers`: peer -> (how to get
-    its command, the numbers of workers it is measured with)."""
+    its command, the numbers of workers it is measured with). `turns`: as many as there are rounds, if not said."""
     server_cpu, load_cpu = two_cpus()
     servers = []
     try:
@@ -48,8 +56,9 @@ def side_by_side(context, rows, question, peers, workers_wanted, variants, measu
             except Unavailable as reason:
                 rows.skip(question, peer, str(reason))
         servers.sort(key=lambda server: server.workers)
-        for turn in range(context["rounds"]):
-            context["log"](f"{question}: round {turn + 1} of {context['rounds']}")
+        turns = turns or context["rounds"]
+        for turn in range(turns):
+            context["log"](f"{question}: round {turn + 1} of {turns}")
             for variant in variants:
                 for server in servers:
                     measure_one(server, load_cpu if server.pinned else None, variant)

@@ -19,7 +19,7 @@
 
 namespace {
 
-constexpr std::size_t kBuffer = 4096;  // no header is longer here
+constexpr std::size_t kBuffer = 1024;  // no header is longer here
 
 struct Connection {
   int fd;

@@ -44,6 +44,12 @@ expect 2 'a number from 0.1 on is wanted' bash "$run" --seconds nan
 expect 2 'goes without --quick' bash "$run" --update --quick
 expect 2 'goes without --quick' bash "$run" --update --peers 'fibrio;fibrio, eager'
 expect 2 'there is no folder nowhere' bash "$run" --out nowhere/x.json
+expect 2 'is a folder' bash "$run" --out "$work"
+results=$tree/docs/benchmarks/results.json
+mv "$results" "$work/kept.json"
+echo '{}' >"$results"
+expect 2 'what is to be kept is not there' bash "$run" --update --only W6
+mv "$work/kept.json" "$results"
 expect 1 'setup.sh' bash "$run" --peers 'fibrio, eager;uvloop, by hand'
 cmp -s "$page" "$root/docs/benchmarks.md" || fail 'the page is another one'
 
@@ -91,6 +97,21 @@ lost = network.measure({"only": {"W15"}, "seconds": 1})
 assert network.failures(lost) == ["W15 fibrio, 2 % x 1 ms, 2 worker(s): 2 requests failed"], lost
 END
 expect 0 'written' python3 "$work/errors.py" "$tree" "$root"
+
+# SIGTERM, twice: what was started is stopped, and the page stays.
+cp "$page" "$work/before.md"
+printf '#!/bin/sh\necho $$ >"%s"\nexec sleep 60\n' "$work/pid" >"$tree/build/release/bench_idle_cpu"
+chmod +x "$tree/build/release/bench_idle_cpu"
+$compare >"$work/said" 2>&1 &
+measuring=$!
+for _ in $(seq 100); do [ -s "$work/pid" ] && break; sleep 0.1; done
+kill -TERM $measuring
+kill -TERM $measuring 2>/dev/null || true
+code=0
+wait $measuring || code=$?
+[ "$code" -eq 143 ] && grep -q 'SIGTERM: stopping' "$work/said" || fail "SIGTERM ended it with $code"
+kill -0 "$(cat "$work/pid")" 2>/dev/null && fail 'SIGTERM left what it had started'
+cmp -s "$page" "$work/before.md" || fail 'SIGTERM changed the page'
 
 [ "$failures" -eq 0 ] || exit 1
 echo "compare: keeps its promises"
