@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "fibrio/errno.hpp"  // IWYU pragma: export
+
 namespace fibrio {
 
 // Thrown out of the wait that a `cancel()` interrupts. Catch it to clean up, then rethrow it; a task that

@@ -7,6 +7,7 @@
 #include "fibrio/config.hpp"
 #include "fibrio/context_vars.hpp"
 #include "fibrio/datagrams.hpp"
+#include "fibrio/errno.hpp"
 #include "fibrio/errors.hpp"
 #include "fibrio/event_loop.hpp"
 #include "fibrio/futures.hpp"

@@ -10,6 +10,8 @@
 #include <optional>
 #include <span>
 
+#include "fibrio/errno.hpp"  // IWYU pragma: export
+
 namespace fibrio {
 
 namespace detail {

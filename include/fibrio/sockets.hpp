@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "fibrio/clock.hpp"
+#include "fibrio/errno.hpp"  // IWYU pragma: export
 
 namespace fibrio {
 

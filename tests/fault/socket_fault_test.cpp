@@ -395,7 +395,8 @@ TEST_CASE("accept with a lowered RLIMIT_NOFILE backs off, reports once and recov
           ::setrlimit(RLIMIT_NOFILE, &old_limit);
           expect_equal(blocked, 0, "accepted without fds");
           expect(calls < 20, "under 20 attempts per second, not " + std::to_string(calls));
-          expect(polls < 200, "few looks at epoll (several per wake-up), not " + std::to_string(polls));
+          expect(polls < 1000,
+                 "few looks at epoll (a storm makes tens of thousands), not " + std::to_string(polls));
           wait_until([&] { return count.load() == kPeers; }, "all are accepted once there are fds");
           expect_equal(reports.take().size(), 1, "reports");
           listener.close();

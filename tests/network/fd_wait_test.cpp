@@ -45,13 +45,6 @@ class Pipe {
   int fds_[2];
 };
 
-void expect_calm(const char* when) {
-  const std::uint64_t polls = polls_during(200ms);
-  // A worker that the machine keeps from running counts as running, and is watched once in 1 to 4 ms. An fd that
-  // is ready all the time makes tens of thousands.
-  expect(polls < 1000, std::string("no storm of wake-ups ") + when + ", not " + std::to_string(polls));
-}
-
 }  // namespace
 
 TEST_CASE("wait_readable waits for a pipe, again and again", "[fd]") {

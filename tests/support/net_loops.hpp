@@ -125,6 +125,12 @@ inline std::uint64_t polls_during(Duration time) {
   sleep(time);
   return total_polls(loop) - before;
 }
+inline void expect_calm(const std::string& when, Duration time = std::chrono::milliseconds(200)) {
+  const std::uint64_t polls = polls_during(time);
+  // A worker that the machine keeps from running counts as running, and is watched once in 1 to 4 ms. An fd that
+  // is ready all the time makes tens of thousands.
+  expect(polls < 1000, "no storm of wake-ups " + when + ", not " + std::to_string(polls));
+}
 // Waits for a condition that other tasks bring about, for some seconds at most.
 template <class Condition>
 void wait_until(Condition&& condition, const std::string& what) {

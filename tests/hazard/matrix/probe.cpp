@@ -88,6 +88,34 @@ void exceptions(int number) {
   EXPECT(std::current_exception() == nullptr);
 }
 
+[[gnu::noinline]] int* errno_of_thread() {
+  asm volatile("" ::: "memory");
+  return __errno_location();
+}
+
+inline __attribute__((always_inline)) bool is_out_of_range(const char* number) {
+  try {
+    static_cast<void>(std::stol(number));  // asks errno
+    return false;
+  } catch (const std::out_of_range&) {
+    return true;
+  }
+}
+
+// errno is that of the thread which the task is on, also in a function that has waited, and in what is inlined there.
+void own_errno() {
+  for (int i = 0; i < 3; ++i) {
+    errno = 0;
+    ::close(-1);
+    EXPECT(errno == EBADF);
+    EXPECT(&errno == errno_of_thread());
+    EXPECT(is_out_of_range("99999999999999999999"));
+    EXPECT(!is_out_of_range("7"));
+    look([] { fibrio::yield(); });
+  }
+  EXPECT(is_out_of_range("99999999999999999999"));
+}
+
 // The error of a call is in the exception, whatever errno is on any thread.
 void errors() {
   auto listener = fibrio::TcpListener::bind(fibrio::Address::parse("127.0.0.1", 0));
@@ -136,6 +164,7 @@ int main() {
             const fibrio::AnyTask self = fibrio::current_task();
             for (int round = 0; round < 50; ++round) {
               exceptions(i * 1000 + round + 1);
+              own_errno();
               look([] { fibrio::await(fibrio::create_task([] {})); });
               EXPECT(fibrio::current_task() == self);
             }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # run.sh <source dir> <work dir> <compiler> "<options>" <library or option>...
-# Builds probe.cpp with one compiler and one set of options and runs it. 77: the compiler, or one of its options, is
-# not there.
+# Builds probe.cpp, as users of fibrio::fibrio do, with one compiler and one set of options and runs it. 77: the
+# compiler, or one of its options, is not there.
 set -u
 source_dir=$1 work_dir=$2 compiler=$3 options=$4
 shift 4
@@ -17,6 +17,6 @@ int main() { return std::string().size() == 0 ? 0 : 1; }' >"$trial"
   { echo "skipped: $compiler $options does not build a program:"; cat "$trial.log"; exit 77; }
 
 # shellcheck disable=SC2086
-"$compiler" -std=c++20 $options -fstack-clash-protection -I"$source_dir/include" -I"$source_dir/src" \
+"$compiler" -std=c++20 $options -fstack-clash-protection -include fibrio/errno.hpp -I"$source_dir/include" -I"$source_dir/src" \
   "$source_dir/tests/hazard/matrix/probe.cpp" -o "$work_dir/probe_$name" "$@" || exit 1
 exec "$work_dir/probe_$name"

@@ -1,4 +1,7 @@
 // Uses an installed fibrio: prints its version, after a task has run.
+#ifndef errno
+#error "fibrio/errno.hpp is to come ahead of everything"
+#endif
 #include <fibrio/version.hpp>
 #if __has_include(<fibrio/fibrio.hpp>)
 #include <fibrio/fibrio.hpp>
