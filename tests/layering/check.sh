@@ -33,6 +33,7 @@ BEGIN {
   for (i = split("asio/buffer asio/error asio/system_executor beast/core/role system/error_code" \
                  " system/system_error", word, " "); i > 0; --i)
     may_include["include/fibrio/asio_stream.hpp", "boost/" word[i] ".hpp"] = 1 # it is the bridge to Boost.Asio
+  may_include["include/fibrio/detail/libc/errno.h", "errno.h"] = 1 # the C library, and then ours
   may_have_thread_local["src/sched/this_worker.cpp"] = 1
 }
 
@@ -96,7 +97,7 @@ FNR == 1 {
 
 !was_in_comment && /^[ \t]*#[ \t]*include/ {
   target = $0
-  sub(/^[ \t]*#[ \t]*include[ \t]*/, "", target)
+  sub(/^[ \t]*#[ \t]*include(_next)?[ \t]*/, "", target)
   opening = substr(target, 1, 1)
   target = substr(target, 2)
   sub(/[">].*/, "", target)

@@ -16,7 +16,8 @@ int main() { return std::string().size() == 0 ? 0 : 1; }' >"$trial"
 "$compiler" -std=c++20 $options "$trial" -o "$work_dir/trial_$name" >"$trial.log" 2>&1 ||
   { echo "skipped: $compiler $options does not build a program:"; cat "$trial.log"; exit 77; }
 
+include=$source_dir/include
 # shellcheck disable=SC2086
-"$compiler" -std=c++20 $options -fstack-clash-protection -include fibrio/errno.hpp -I"$source_dir/include" -I"$source_dir/src" \
+"$compiler" -std=c++20 $options -fstack-clash-protection -I"$include" -I"$include/fibrio/detail/libc" -I"$source_dir/src" \
   "$source_dir/tests/hazard/matrix/probe.cpp" -o "$work_dir/probe_$name" "$@" || exit 1
 exec "$work_dir/probe_$name"

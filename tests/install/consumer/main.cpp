@@ -1,7 +1,9 @@
 // Uses an installed fibrio: prints its version, after a task has run.
-#ifndef errno
-#error "fibrio/errno.hpp is to come ahead of everything"
+#include <string>
+#ifndef FIBRIO_ERRNO
+#error "<errno.h> is to be fibrio's also for who includes it ahead of fibrio (std::stol)"
 #endif
+
 #include <fibrio/version.hpp>
 #if __has_include(<fibrio/fibrio.hpp>)
 #include <fibrio/fibrio.hpp>
