@@ -67,6 +67,7 @@ class Connection final : private detail::BodySource, private BodyWriter {
     }
     entry_.set_socket(stream_->native_handle());
     detail::RequestAccess::set_source(request_, *this);
+    detail::RequestAccess::set_server(request_, state_);
   }
 
   // Requests are answered one after the other. Answers wait in `output_` while more requests are there

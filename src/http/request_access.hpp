@@ -20,6 +20,8 @@ struct RequestAccess {
   static auto& content_length(Request& request) { return request.content_length_; }
   static int& version(Request& request) { return request.version_; }
   static bool& keep_alive(Request& request) { return request.keep_alive_; }
+  static void set_server(Request& request, ServerState& server) { request.server_ = &server; }
+  static ServerState* server(const Request& request) { return request.server_; }
   static void set_source(Request& request, BodySource& source) { request.body_ = &source; }
 };
 

@@ -117,6 +117,7 @@ void cancel_rest(ServerState& state) {
 void drain(const StatePtr& state, std::vector<Task<>>& acceptors) {
   const EventLoop& loop = get_running_loop();
   state->is_draining.store(true, std::memory_order_relaxed);
+  state->farewells.tell_all();
   wait_for_connections(*state, loop.time() + kFarewell);
   for (Task<>& acceptor : acceptors) {
     acceptor.cancel();
@@ -270,6 +271,19 @@ void Server::shutdown(Duration grace) {
 }
 
 bool Server::is_stopping() const noexcept { return state_->stop.is_set(); }
+
+void Server::wait_for_shutdown() const {
+  const StatePtr state = state_;
+  state->stop.wait();
+}
+
+bool Request::is_shutting_down() const noexcept { return server_ != nullptr && server_->stop.is_set(); }
+
+void Request::wait_for_shutdown() const {
+  if (server_ != nullptr) return server_->stop.wait();
+  Event never;
+  never.wait();
+}
 
 ServerStats Server::stats() const {
   return {.connections = state_->connections.count(),

@@ -4,17 +4,19 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include "fibrio/fibrio.hpp"
 #include "fibrio/http/server.hpp"
 #include "http/connection_table.hpp"
+#include "http/farewells.hpp"
 #include "http/router.hpp"
 
 namespace fibrio::http::detail {
 
-struct ServerState {
+struct ServerState : std::enable_shared_from_this<ServerState> {
   explicit ServerState(ServerOptions chosen) : options(std::move(chosen)), connections(options) {}
 
   const ServerOptions options;
@@ -23,6 +25,7 @@ struct ServerState {
   std::vector<TcpListener> listeners;
 
   Event stop;      // shutdown was called
+  Farewells farewells;
   Event finished;  // serve() is over
   std::atomic<bool> is_serving{false};
   std::atomic<bool> is_draining{false};           // every answer closes its connection

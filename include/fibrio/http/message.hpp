@@ -44,6 +44,7 @@ using Form = std::vector<std::pair<std::string, std::string>>;
 
 namespace detail {
 struct RequestAccess;
+struct ServerState;
 
 // Where the body of a request comes from.
 class BodySource {
@@ -99,6 +100,15 @@ class Request {
   // application/x-www-form-urlencoded, as parse_form, and as read_some.
   Form read_form();
 
+  // Returns when the server's shutdown begins, at once if it has begun. Handlers that wait or stream for long
+  // run it in a task beside their work, or with a limit between two pieces, and end before the grace is over.
+  //   auto stopping = group.create_task([&] { request.wait_for_shutdown(); end_the_work(); });
+  // Waits: yes; for ever if no server received this request. Cancel: CancelledError, nothing else changes.
+  // aiohttp: on_shutdown.
+  void wait_for_shutdown() const;
+  // Whether it has begun. Waits: no.
+  [[nodiscard]] bool is_shutting_down() const noexcept;
+
  private:
   friend struct detail::RequestAccess;
 
@@ -111,6 +121,7 @@ class Request {
   int version_ = 11;
   bool keep_alive_ = true;
   detail::BodySource* body_ = nullptr;
+  detail::ServerState* server_ = nullptr;
 };
 
 // Where a response with a stream writes its body.

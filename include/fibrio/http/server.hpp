@@ -133,6 +133,9 @@ class Server {
   void shutdown(Duration grace);
   // True once shutdown was called: what handlers that stream for ever may look at.
   [[nodiscard]] bool is_stopping() const noexcept;
+  // Returns when shutdown() is called, at once if it was. WebSockets are closed with 1001 at that moment. Waits:
+  // yes. Cancel: CancelledError. Threads: any. aiohttp: on_shutdown; Go: RegisterOnShutdown.
+  void wait_for_shutdown() const;
 
   [[nodiscard]] ServerStats stats() const;  // Threads: any
 
