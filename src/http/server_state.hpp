@@ -24,7 +24,7 @@ struct ServerState : std::enable_shared_from_this<ServerState> {
   Router router;
   std::vector<TcpListener> listeners;
 
-  Event stop;      // shutdown was called
+  Event stop;  // shutdown was called
   Farewells farewells;
   Event finished;  // serve() is over
   std::atomic<bool> is_serving{false};
