@@ -21,12 +21,12 @@ void check_value(std::string_view name, std::string_view value) {
 
 }  // namespace
 
-void detail::Text::grow(std::size_t count) {
+std::unique_ptr<char[]> detail::Text::grow(std::size_t count) {
   const std::size_t capacity = std::max(2 * capacity_, size_ + count);
   auto larger = std::make_unique_for_overwrite<char[]>(capacity);
   std::memcpy(larger.get(), data(), size_);
-  heap_ = std::move(larger);
   capacity_ = capacity;
+  return std::exchange(heap_, std::move(larger));
 }
 
 void Fields::Iterator::read() noexcept {
@@ -48,7 +48,8 @@ void Fields::add(std::string_view name, std::string_view value) {
 }
 
 void Fields::add_checked(std::string_view name, std::string_view value) {
-  char* place = text_.extend(name.size() + value.size() + 4);
+  std::unique_ptr<char[]> before;  // `name` and `value` may be views into our own text
+  char* place = text_.extend(name.size() + value.size() + 4, before);
   place = std::copy(name.begin(), name.end(), place);
   *place++ = ':';
   *place++ = ' ';

@@ -12,8 +12,8 @@ namespace fibrio::http::detail {
 struct RequestAccess {
   static std::string& method(Request& request) { return request.method_; }
   static void set_target(Request& request, std::string_view target) {
+    request.path_size_ = std::min(target.find('?'), target.size());  // `target` may be a part of the old one
     request.target_ = target;
-    request.path_size_ = std::min(target.find('?'), target.size());
   }
   static Fields& fields(Request& request) { return request.fields_; }
   static auto& parameters(Request& request) { return request.parameters_; }

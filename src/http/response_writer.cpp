@@ -1,37 +1,19 @@
 #include "http/response_writer.hpp"
 
-#include <algorithm>
 #include <charconv>
 
 #include "http/text.hpp"
+#include "http/text_writer.hpp"
 
 namespace fibrio::http {
 
 namespace {
 
-// Everything in a header but the response's own fields.
-constexpr std::size_t kMaxHeader = 256;
-
-// Writes into room that was made before.
-class Cursor {
- public:
-  explicit Cursor(char* place) : place_(place) {}
-  Cursor& operator<<(std::string_view text) {
-    place_ = std::copy(text.begin(), text.end(), place_);
-    return *this;
-  }
-  Cursor& operator<<(std::uint64_t number) {
-    place_ = std::to_chars(place_, place_ + 20, number).ptr;
-    return *this;
-  }
-  [[nodiscard]] char* place() const { return place_; }
-
- private:
-  char* place_;
-};
+// Everything in a header but the response's own fields, about.
+constexpr std::size_t kUsualHeader = 256;
 
 // What says where the answer ends is ours alone.
-void append_fields(const Fields& fields, Cursor& out) {
+void append_fields(const Fields& fields, TextWriter& out) {
   if (!fields.may_frame()) {
     out << fields.text();
     return;
@@ -49,8 +31,8 @@ void ResponseWriter::begin(const Response& response, Style style, std::uint64_t 
     date_ = "Date: " + format_date(unix_time) + "\r\n";
     date_time_ = unix_time;
   }
-  // Room for the most, once; appending piece by piece would ask for room each time.
-  Cursor out(buffer_.extend(kMaxHeader + response.fields.text().size()));
+  // Room for all of it, once. Fields that are passed on may take more than they did: "a:" becomes "a: ".
+  TextWriter out(buffer_, kUsualHeader + response.fields.text().size());
   if (response.status == 200) {
     out << "HTTP/1.1 200 OK\r\n";
   } else {
@@ -68,7 +50,7 @@ void ResponseWriter::begin(const Response& response, Style style, std::uint64_t 
     out << "Connection: keep-alive\r\n";
   }
   out << "\r\n";
-  buffer_.truncate(static_cast<std::size_t>(out.place() - buffer_.view().data()));
+  out.keep();
 }
 
 void ResponseWriter::append_chunk_head(std::size_t size) {

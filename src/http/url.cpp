@@ -116,8 +116,9 @@ std::string Url::authority() const {
 }
 
 void Url::add_query(std::string_view name, std::string_view value) {
-  target_ += target_.find('?') == std::string::npos ? '?' : '&';
-  target_ += percent_encode(name) + "=" + percent_encode(value);
+  // Whole before the target changes: `name` and `value` may be views into it.
+  const std::string pair = percent_encode(name) + "=" + percent_encode(value);
+  target_.append(target_.find('?') == std::string::npos ? "?" : "&").append(pair);
 }
 
 }  // namespace fibrio::http

@@ -43,9 +43,18 @@ class Text {
     size_ += count;
     return data() + size_ - count;
   }
-  // `text` must not be a part of this one.
+  // The same, keeping the memory before alive, for views into it, until `before` goes.
+  char* extend(std::size_t count, std::unique_ptr<char[]>& before) {
+    if (count > capacity_ - size_) before = grow(count);
+    size_ += count;
+    return data() + size_ - count;
+  }
+  // `text` may be a part of this one.
   void append(std::string_view text) {
-    if (!text.empty()) std::memcpy(extend(text.size()), text.data(), text.size());
+    if (text.empty()) return;
+    std::unique_ptr<char[]> before;
+    char* const place = extend(text.size(), before);
+    std::memcpy(place, text.data(), text.size());
   }
   void truncate(std::size_t size) noexcept { size_ = size; }
   void clear() noexcept { size_ = 0; }
@@ -55,7 +64,8 @@ class Text {
 
   [[nodiscard]] const char* data() const noexcept { return heap_ ? heap_.get() : short_; }
   [[nodiscard]] char* data() noexcept { return heap_ ? heap_.get() : short_; }
-  void grow(std::size_t count);
+  // Returns the memory it had before; none if that was `short_`, which stays as it is.
+  std::unique_ptr<char[]> grow(std::size_t count);
   void take(Text& other) noexcept {
     heap_ = std::move(other.heap_);
     if (!heap_) std::memcpy(short_, other.short_, other.size_);
@@ -84,8 +94,9 @@ class Fields {
   Fields() = default;
   Fields(std::initializer_list<std::pair<std::string_view, std::string_view>> fields);
 
-  // Adds a field after all others. Throws: std::invalid_argument if `name` is no token, or `value` has a
-  // control character (a line end would begin a field of its own).
+  // Adds a field after all others. Names and values may be views into the same fields, here and below.
+  // Throws: std::invalid_argument if `name` is no token, or `value` has a control character (a line end would
+  // begin a field of its own).
   void add(std::string_view name, std::string_view value);
   // Puts one field in place of all of that name.
   void set(std::string_view name, std::string_view value);
