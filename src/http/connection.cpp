@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "http/borrowed_stream.hpp"
 #include "http/input_buffer.hpp"
 #include "http/request_parser.hpp"
 #include "http/response_writer.hpp"
@@ -34,13 +35,17 @@ constexpr std::size_t kDirectRead = 4096;
 
 class Connection final : private detail::BodySource, private BodyWriter {
  public:
-  Connection(TcpStream stream, ServerState& state)
+  // `open` makes the stream, given the connection's entry in the table.
+  template <class Open>
+  Connection(ServerState& state, Open&& open)
       : state_(state),
         entry_(state.connections),
         input_(std::max(kMinFullBuffer, state.options.max_header_bytes)),
         parser_({state.options.max_header_bytes, state.options.max_fields, state.options.max_body_bytes},
                 request_) {
-    open(std::move(stream));
+    stream_ = std::forward<Open>(open)(entry_);
+    detail::RequestAccess::set_source(request_, *this);
+    detail::RequestAccess::set_server(request_, state_);
   }
 
   void run() {
@@ -58,18 +63,6 @@ class Connection final : private detail::BodySource, private BodyWriter {
   }
 
  private:
-  void open(TcpStream stream) {
-    const auto& make_stream = state_.options.make_stream;
-    if (make_stream) {
-      stream_ = timeout(state_.options.header_timeout, [&] { return make_stream(std::move(stream)); });
-    } else {
-      stream_ = make_byte_stream(std::move(stream));
-    }
-    entry_.set_socket(stream_->native_handle());
-    detail::RequestAccess::set_source(request_, *this);
-    detail::RequestAccess::set_server(request_, state_);
-  }
-
   // Requests are answered one after the other. Answers wait in `output_` while more requests are there
   // already, so that a pipeline of them is answered in one send.
   void converse() {
@@ -449,12 +442,26 @@ class Connection final : private detail::BodySource, private BodyWriter {
 
 }  // namespace
 
-void serve_connection(TcpStream stream, ServerState& state) {
+void serve_connection(TcpStream tcp, ServerState& state) {
+  const auto open = [&](ConnectionTable::Entry& entry) {
+    const auto& make_stream = state.options.make_stream;
+    auto stream = make_stream
+                      ? timeout(state.options.header_timeout, [&] { return make_stream(std::move(tcp)); })
+                      : make_byte_stream(std::move(tcp));
+    entry.set_socket(stream->native_handle());
+    return stream;
+  };
   try {
-    Connection(std::move(stream), state).run();
+    Connection(state, open).run();
   } catch (const std::exception&) {
     // The handshake of make_stream failed: that is the peer's affair.
   }
+}
+
+void serve_connection(ByteStream& stream, ServerState& state) {
+  Connection(state, [&](ConnectionTable::Entry& entry) -> std::unique_ptr<ByteStream> {
+    return std::make_unique<BorrowedStream>(stream, entry, state.options);
+  }).run();
 }
 
 void refuse_connection(TcpStream stream, const ServerState& state) {

@@ -11,6 +11,9 @@ namespace fibrio::http {
 // Cancel: a request in flight is answered with 503.
 void serve_connection(TcpStream stream, detail::ServerState& state);
 
+// The same over a stream of somebody else's, with the server's time limits, for tests.
+void serve_connection(ByteStream& stream, detail::ServerState& state);
+
 // Answers 503 without waiting, and closes.
 void refuse_connection(TcpStream stream, const detail::ServerState& state);
 

@@ -45,20 +45,31 @@ ConnectionTable::ConnectionTable(const ServerOptions& options)
       max_per_peer_(options.max_connections_per_peer),
       tick_(choose_tick(options)),
       unix_time_(now_in_seconds()) {
-  // One tick more, because the current one has begun already.
-  const auto in_ticks = [this](Duration timeout) {
-    return static_cast<std::uint64_t>((timeout + tick_ - 1ns) / tick_) + 1;
-  };
-  const auto set = [this](Phase phase, std::uint64_t ticks) {
-    limits_[static_cast<std::size_t>(phase)] = ticks;
-  };
-  set(Phase::kBusy, std::numeric_limits<std::uint64_t>::max() / kPhases / 2);
-  set(Phase::kFresh, in_ticks(options.header_timeout));
-  set(Phase::kIdle, in_ticks(options.idle_timeout));
-  set(Phase::kHeader, in_ticks(options.header_timeout));
-  set(Phase::kBody, in_ticks(options.body_timeout));
-  set(Phase::kWriting, in_ticks(options.write_timeout));
-  set(Phase::kLinger, in_ticks(kLingerTimeout));
+  for (std::size_t i = 0; i < kPhases; ++i) {
+    const Duration limit = limit_of(static_cast<Phase>(i), options);
+    // One tick more, because the current one has begun already.
+    limits_[i] = limit >= Duration::max() / 2 ? std::numeric_limits<std::uint64_t>::max() / kPhases / 2
+                                              : static_cast<std::uint64_t>((limit + tick_ - 1ns) / tick_) + 1;
+  }
+}
+
+Duration ConnectionTable::limit_of(Phase phase, const ServerOptions& options) {
+  switch (phase) {
+    case Phase::kFresh:
+    case Phase::kHeader:
+      return options.header_timeout;
+    case Phase::kIdle:
+      return options.idle_timeout;
+    case Phase::kBody:
+      return options.body_timeout;
+    case Phase::kWriting:
+      return options.write_timeout;
+    case Phase::kLinger:
+      return kLingerTimeout;
+    case Phase::kBusy:
+      break;
+  }
+  return Duration::max();
 }
 
 // Delegates, so that the destructor gives back what was taken if the rest throws.

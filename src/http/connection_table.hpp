@@ -68,6 +68,9 @@ class ConnectionTable {
 
   explicit ConnectionTable(const ServerOptions& options);
 
+  // How long a connection may be in a phase.
+  [[nodiscard]] static Duration limit_of(Phase phase, const ServerOptions& options);
+
   // Connections that are being served, or about to be.
   [[nodiscard]] std::size_t count() const { return count_.load(std::memory_order_relaxed); }
 
@@ -140,15 +143,17 @@ class ConnectionTable::Entry {
     requests_.store(requests_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   }
   [[nodiscard]] std::uint64_t requests() const { return requests_.load(std::memory_order_relaxed); }
+  [[nodiscard]] Phase phase() const {
+    return static_cast<Phase>(word_.load(std::memory_order_relaxed) % kPhases);
+  }
+  // Of a stream that has no socket to be shut down: its reading has ended for being late.
+  void mark_stopped() { stopped_.store(true, std::memory_order_relaxed); }
   // True once the reading side was shut down: there is nothing to wait for any more.
   [[nodiscard]] bool is_stopped() const { return stopped_.load(std::memory_order_relaxed); }
 
  private:
   friend class ConnectionTable;
 
-  [[nodiscard]] Phase phase() const {
-    return static_cast<Phase>(word_.load(std::memory_order_relaxed) % kPhases);
-  }
   static constexpr std::uint64_t kUnknown = ~std::uint64_t{0};
 
   void stop(Phase phase);

@@ -217,7 +217,7 @@ void Server::serve() {
   if (state->listeners.empty()) throw RuntimeError("http::Server::serve: call listen() first");
   if (state->is_serving.exchange(true, std::memory_order_relaxed))
     throw RuntimeError("http::Server::serve: once per server");
-  state->router.finish();
+  state->finish_routes();
   Task<> sweeper = spawn([state] {
     for (;;) {
       sleep(state->connections.tick());

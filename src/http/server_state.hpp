@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -37,9 +38,17 @@ struct ServerState : std::enable_shared_from_this<ServerState> {
 
   static constexpr TimePoint::rep kNever = TimePoint::max().time_since_epoch().count();
 
+  // Before the first request, whichever way it comes.
+  void finish_routes() {
+    std::call_once(routes_once_, [this] { router.finish(); });
+  }
+
   [[nodiscard]] TimePoint grace_deadline() const {
     return TimePoint(Duration(grace_end.load(std::memory_order_relaxed)));
   }
+
+ private:
+  std::once_flag routes_once_;
 };
 
 }  // namespace fibrio::http::detail

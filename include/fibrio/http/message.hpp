@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -111,6 +112,8 @@ class Request {
 
  private:
   friend struct detail::RequestAccess;
+  friend Request make_request(std::string, std::string, Fields, std::string);
+  Request(std::string method, std::string target, Fields fields, std::string body);
 
   std::string method_;
   std::string target_;
@@ -121,6 +124,7 @@ class Request {
   int version_ = 11;
   bool keep_alive_ = true;
   detail::BodySource* body_ = nullptr;
+  std::shared_ptr<detail::BodySource> own_body_;  // of make_request
   detail::ServerState* server_ = nullptr;
 };
 

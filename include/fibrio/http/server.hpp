@@ -140,6 +140,8 @@ class Server {
   [[nodiscard]] ServerStats stats() const;  // Threads: any
 
  private:
+  friend Response call(Server&, Request&);             // testing.hpp
+  friend void serve_connection(Server&, ByteStream&);  // testing.hpp
   std::shared_ptr<detail::ServerState> state_;
 };
 
