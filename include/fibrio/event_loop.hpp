@@ -207,16 +207,10 @@ class EventLoop {
 
   template <class F, class... A>
   static detail::UniqueFunction<void()> bind(F&& function, A&&... arguments) {
-    if constexpr (sizeof...(A) == 0) {
-      return [function = std::decay_t<F>(std::forward<F>(function))]() mutable {
-        std::invoke(std::move(function));
-      };
-    } else {
-      return [function = std::decay_t<F>(std::forward<F>(function)),
-              bound = std::tuple<std::decay_t<A>...>(std::forward<A>(arguments)...)]() mutable {
-        std::apply(std::move(function), std::move(bound));
-      };
-    }
+    return [call = detail::BoundCall<std::decay_t<F>, std::decay_t<A>...>(
+                std::in_place, std::forward<F>(function), std::forward<A>(arguments)...)]() mutable {
+      static_cast<void>(call.call());
+    };
   }
   template <class F>
   static decltype(auto) await_done(F&& future) {

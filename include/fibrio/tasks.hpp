@@ -14,13 +14,13 @@
 #include <new>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "fibrio/clock.hpp"
 #include "fibrio/context_vars.hpp"
+#include "fibrio/detail/bound_call.hpp"
 #include "fibrio/detail/build.hpp"
 #include "fibrio/futures.hpp"
 #include "fibrio/stack_frame.hpp"
@@ -114,46 +114,45 @@ struct TaskOps {
 // The task frame of one callable, behind the control block in one allocation.
 template <class Value, class F, class... A>
 struct TaskPayload {
+  using Call = BoundCall<F, A...>;
+
   template <class G, class... B>
-  explicit TaskPayload(G&& function, B&&... arguments)
-      : callable(std::forward<G>(function), std::forward<B>(arguments)...) {}
+  explicit TaskPayload(G&& function,
+                       B&&... arguments) noexcept(noexcept(Call(std::in_place, static_cast<G&&>(function),
+                                                                static_cast<B&&>(arguments)...)))
+      : callable(std::in_place, static_cast<G&&>(function), static_cast<B&&>(arguments)...) {}
   ~TaskPayload() {}
 
   union {
-    std::tuple<F, A...> callable;
+    Call callable;
   };
   alignas(Value) std::byte value[sizeof(Value)];
 
   static void run(void* payload) {
     auto& self = *static_cast<TaskPayload*>(payload);
-    auto call = [](F& function, A&... arguments) -> decltype(auto) {
-      return std::invoke(std::move(function), std::move(arguments)...);
-    };
-    if constexpr (std::is_void_v<decltype(std::apply(call, self.callable))>) {
-      std::apply(call, self.callable);
+    if constexpr (std::is_void_v<decltype(self.callable.call())>) {
+      self.callable.call();
       ::new (static_cast<void*>(self.value)) std::monostate();
     } else {
-      ::new (static_cast<void*>(self.value)) Value(std::apply(call, self.callable));
+      ::new (static_cast<void*>(self.value)) Value(self.callable.call());
     }
   }
   static void destroy_callable(void* payload) noexcept {
-    using Callable = std::tuple<F, A...>;
-    static_cast<TaskPayload*>(payload)->callable.~Callable();
+    static_cast<TaskPayload*>(payload)->callable.~Call();
   }
   static void destroy_value(void* payload) noexcept {
     std::launder(reinterpret_cast<Value*>(static_cast<TaskPayload*>(payload)->value))->~Value();
   }
   static constexpr std::size_t value_offset() {
     // By hand: the standard has no offsetof for this type.
-    using Callable = std::tuple<F, A...>;
-    constexpr std::size_t kOffset = (sizeof(Callable) + alignof(Value) - 1) / alignof(Value) * alignof(Value);
+    constexpr std::size_t kOffset = (sizeof(Call) + alignof(Value) - 1) / alignof(Value) * alignof(Value);
     static_assert(sizeof(TaskPayload) == (kOffset + sizeof(Value) + alignof(TaskPayload) - 1) /
                                              alignof(TaskPayload) * alignof(TaskPayload));
     return kOffset;
   }
-  static constexpr TaskOps kOps{
-      &run, std::is_trivially_destructible_v<std::tuple<F, A...>> ? nullptr : &destroy_callable,
-      std::is_trivially_destructible_v<Value> ? nullptr : &destroy_value, value_offset()};
+  static constexpr TaskOps kOps{&run, std::is_trivially_destructible_v<Call> ? nullptr : &destroy_callable,
+                                std::is_trivially_destructible_v<Value> ? nullptr : &destroy_value,
+                                value_offset()};
 };
 
 // Makes the control block of a task with room for its payload (one allocation). RuntimeError if `loop` is
@@ -170,7 +169,7 @@ void start_task(FutureState& state) noexcept;
 void discard_task(FutureState& state) noexcept;
 
 template <class F, class... A>
-using TaskValue = std::remove_cvref_t<std::invoke_result_t<std::decay_t<F>, std::decay_t<A>...>>;
+using TaskValue = std::remove_cvref_t<typename CallResult<std::decay_t<F>, std::decay_t<A>...>::type>;
 
 template <bool kFree = false, class F, class... A>
 Task<TaskValue<F, A...>> create_task_on(LoopIdentity loop, TaskOptions* options, F&& function,
@@ -181,7 +180,7 @@ Task<TaskValue<F, A...>> create_task_on(LoopIdentity loop, TaskOptions* options,
       alignof(Payload) <= alignof(std::max_align_t),
       "callables, arguments and results with extended alignment are not supported; allocate them apart");
   const NewTask made = allocate_task(loop, sizeof(Payload), alignof(Payload), Payload::kOps, options, kFree);
-  if constexpr (std::is_nothrow_constructible_v<Payload, F, A...>) {
+  if constexpr (noexcept(Payload(std::forward<F>(function), std::forward<A>(arguments)...))) {
     ::new (made.payload) Payload(std::forward<F>(function), std::forward<A>(arguments)...);
   } else {
     try {
@@ -194,9 +193,6 @@ Task<TaskValue<F, A...>> create_task_on(LoopIdentity loop, TaskOptions* options,
   start_task(*made.state);
   return Task<Result>(made.state);
 }
-
-template <class F, class... A>
-concept Callable = std::is_invocable_v<std::decay_t<F>, std::decay_t<A>...>;
 
 }  // namespace detail
 

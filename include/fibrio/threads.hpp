@@ -9,7 +9,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -74,19 +73,16 @@ class ThreadPool {
   auto submit_for(detail::LoopIdentity loop, F&& function, A&&... arguments) {
     using Result = detail::TaskValue<F, A...>;
     Future<Result> future = detail::make_future<Result>(loop, detail::FutureState::Kind::kOffloaded);
-    using Work = std::tuple<std::decay_t<F>, std::decay_t<A>...>;
-    auto call = [future, work = std::optional<Work>(std::in_place, std::forward<F>(function),
+    using Work = detail::BoundCall<std::decay_t<F>, std::decay_t<A>...>;
+    auto call = [future, work = std::optional<Work>(std::in_place, std::in_place, std::forward<F>(function),
                                                     std::forward<A>(arguments)...)]() mutable {
-      constexpr auto kInvoke = [](auto&&... parts) -> decltype(auto) {
-        return std::invoke(std::move(parts)...);
-      };
       try {
         if constexpr (std::is_void_v<Result>) {
-          std::apply(kInvoke, std::move(*work));
+          work->call();
           work.reset();
           future.try_set_result();
         } else {
-          Result result(std::apply(kInvoke, std::move(*work)));
+          Result result(work->call());
           work.reset();
           future.try_set_result(std::move(result));
         }
@@ -123,7 +119,8 @@ auto to_thread(F&& function, A&&... arguments) {
       nullptr,
       [context = copy_context()](auto&& call, auto&&... values) -> decltype(auto) {
         return context.run([&]() -> decltype(auto) {
-          return std::invoke(std::forward<decltype(call)>(call), std::forward<decltype(values)>(values)...);
+          return detail::invoke(std::forward<decltype(call)>(call),
+                                std::forward<decltype(values)>(values)...);
         });
       },
       std::forward<F>(function), std::forward<A>(arguments)...);

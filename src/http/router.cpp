@@ -10,7 +10,7 @@ namespace fibrio::http {
 
 namespace {
 
-[[noreturn]] void refuse(std::string_view pattern, const char* why) {
+[[noreturn]] void refuse_route(std::string_view pattern, const char* why) {
   throw std::invalid_argument("http: the route '" + std::string(pattern) + "': " + why);
 }
 
@@ -26,7 +26,7 @@ std::string_view take_segment(std::string_view& path) {
 
 std::vector<Router::Segment> Router::parse(std::string_view pattern) {
   std::vector<Segment> segments;
-  if (!pattern.starts_with('/')) refuse(pattern, "it must begin with '/'");
+  if (!pattern.starts_with('/')) refuse_route(pattern, "it must begin with '/'");
   for (std::string_view rest = pattern; !rest.empty();) {
     std::string_view text = take_segment(rest);
     Segment::Kind kind = Segment::Kind::kText;
@@ -36,20 +36,20 @@ std::vector<Router::Segment> Router::parse(std::string_view pattern) {
       if (text.ends_with('*')) {
         kind = Segment::Kind::kRest;
         text.remove_suffix(1);
-        if (!rest.empty()) refuse(pattern, "{name*} must be its end");
+        if (!rest.empty()) refuse_route(pattern, "{name*} must be its end");
       }
-      if (text.empty()) refuse(pattern, "a name is empty");
+      if (text.empty()) refuse_route(pattern, "a name is empty");
     }
     if (text.find_first_of("{}*") != std::string_view::npos)
-      refuse(pattern, "a segment is a text or a {name}");
+      refuse_route(pattern, "a segment is a text or a {name}");
     segments.push_back({kind, std::string(text)});
   }
   return segments;
 }
 
 void Router::add(std::string_view method, std::string_view pattern, Handler handler, bool is_quick) {
-  if (!is_token(method)) refuse(pattern, "the method is no token");
-  if (!handler) refuse(pattern, "there is no handler");
+  if (!is_token(method)) refuse_route(pattern, "the method is no token");
+  if (!handler) refuse_route(pattern, "there is no handler");
   std::vector<Segment> segments = parse(pattern);
   Path* path = nullptr;
   if (std::all_of(segments.begin(), segments.end(),
@@ -63,7 +63,7 @@ void Router::add(std::string_view method, std::string_view pattern, Handler hand
                : &patterns_.emplace_back(pattern, Path{std::move(segments), {}, {}}).second;
   }
   if (choose(*path, method) != nullptr && method != "HEAD")
-    refuse(pattern, "it has a handler for this method");
+    refuse_route(pattern, "it has a handler for this method");
   path->routes.push_back({std::string(method), std::move(handler), is_quick});
 }
 

@@ -16,7 +16,7 @@ namespace fibrio::http {
 
 namespace {
 
-constexpr std::size_t kReadStep = 16 * 1024;
+constexpr std::size_t kBodyStep = 16 * 1024;
 
 bool is_idempotent(std::string_view method) {
   constexpr std::array<std::string_view, 6> kMethods = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};
@@ -95,7 +95,7 @@ std::string ClientResponse::read_all(std::size_t max_bytes) {
   std::string text;
   std::size_t used = 0;
   for (;;) {
-    if (used == text.size()) text.resize(used + std::max(kReadStep, used));
+    if (used == text.size()) text.resize(used + std::max(kBodyStep, used));
     const std::size_t count = read_some(std::as_writable_bytes(std::span(text).subspan(used)));
     if (count == 0) break;
     used += count;

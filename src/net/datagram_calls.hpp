@@ -7,11 +7,16 @@
 #include <cerrno>
 #include <cstddef>
 #include <span>
+#include <string_view>
 
 #include "base/syscalls.hpp"
 #include "fibrio/datagrams.hpp"
 
 namespace fibrio::detail {
+
+[[nodiscard]] inline std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
 
 // One datagram, or -errno; never blocks.
 [[nodiscard]] inline ssize_t receive_datagram(int fd, std::span<std::byte> buffer, Datagram& datagram) {

@@ -106,10 +106,6 @@ bool send_now(Socket& socket, std::span<const std::byte> data, const Address* to
   return sent >= 0;
 }
 
-std::span<const std::byte> bytes_of(std::string_view text) {
-  return std::as_bytes(std::span(text.data(), text.size()));
-}
-
 }  // namespace
 
 UdpSocket::UdpSocket() noexcept = default;
@@ -209,11 +205,11 @@ std::optional<Datagram> UdpSocket::try_recv_from(std::span<std::byte> buffer) {
 void UdpSocket::send_to(std::span<const std::byte> data, const Address& to) {
   send_waiting(open_or_throw(socket_, "sendmsg"), data, &to);
 }
-void UdpSocket::send_to(std::string_view text, const Address& to) { send_to(bytes_of(text), to); }
+void UdpSocket::send_to(std::string_view text, const Address& to) { send_to(detail::bytes_of(text), to); }
 void UdpSocket::send(std::span<const std::byte> data) {
   send_waiting(open_or_throw(socket_, "sendmsg"), data, nullptr);
 }
-void UdpSocket::send(std::string_view text) { send(bytes_of(text)); }
+void UdpSocket::send(std::string_view text) { send(detail::bytes_of(text)); }
 bool UdpSocket::try_send_to(std::span<const std::byte> data, const Address& to) {
   return send_now(open_or_throw(socket_, "sendmsg"), data, &to);
 }

@@ -18,7 +18,7 @@ namespace fibrio {
 namespace detail {
 
 namespace {
-[[noreturn]] void fail(int error, int fd) {
+[[noreturn]] void fail_to_watch(int error, int fd) {
   throw std::system_error(-error, std::system_category(), "epoll_ctl on fd " + std::to_string(fd));
 }
 }  // namespace
@@ -79,7 +79,7 @@ void FdWatch::wait(int fd, Direction direction) {
     }
   }
   if (wait.phase == WaitPhase::waiting && task.word.take_cancellation()) task.throw_cancelled();
-  if (wait.error < 0) fail(wait.error, fd);
+  if (wait.error < 0) fail_to_watch(wait.error, fd);
 }
 
 void FdWatch::start_locked() {
@@ -88,7 +88,7 @@ void FdWatch::start_locked() {
   auto poller = std::make_unique<Poller>();
   int error = 0;
   registration_ = scheduler_.worker(0).reactor.add(poller->fd(), error, EPOLLIN, &listener_);
-  if (registration_ == nullptr) fail(error, poller->fd());
+  if (registration_ == nullptr) fail_to_watch(error, poller->fd());
   poller_ = std::move(poller);
 }
 
@@ -211,7 +211,7 @@ void FdWatch::set_callback(int fd, Direction direction, std::function<void()> ca
   const int error = arm_locked(fd, entry);
   if (error < 0) {
     side.watcher.swap(watcher);
-    fail(error, fd);
+    fail_to_watch(error, fd);
   }
 }
 

@@ -68,17 +68,14 @@ std::size_t send_some(int fd, std::span<const std::byte> data, const char* call)
   }));
 }
 
-std::span<std::byte> bytes_of(std::string& text) { return std::as_writable_bytes(std::span(text)); }
-std::span<const std::byte> bytes_of(std::string_view text) {
-  return std::as_bytes(std::span(text.data(), text.size()));
-}
+std::span<std::byte> writable_bytes_of(std::string& text) { return std::as_writable_bytes(std::span(text)); }
 
 }  // namespace
 
 std::string sock_recv(int fd, std::size_t bytes) {
   require(fd, "sock_recv");
   std::string text(bytes, '\0');
-  text.resize(receive_some(fd, bytes_of(text), "sock_recv"));
+  text.resize(receive_some(fd, writable_bytes_of(text), "sock_recv"));
   return text;
 }
 
@@ -90,7 +87,7 @@ std::size_t sock_recv_into(int fd, std::span<std::byte> buffer) {
 std::pair<std::string, Address> sock_recvfrom(int fd, std::size_t bytes) {
   require(fd, "sock_recvfrom");
   std::string text(bytes, '\0');
-  Datagram datagram = receive_datagram(fd, bytes_of(text), "sock_recvfrom");
+  Datagram datagram = receive_datagram(fd, writable_bytes_of(text), "sock_recvfrom");
   text.resize(datagram.size);
   return {std::move(text), datagram.from};
 }
@@ -104,7 +101,7 @@ void sock_sendall(int fd, std::span<const std::byte> data) {
   require(fd, "sock_sendall");
   while (!data.empty()) data = data.subspan(send_some(fd, data, "sock_sendall"));
 }
-void sock_sendall(int fd, std::string_view text) { sock_sendall(fd, bytes_of(text)); }
+void sock_sendall(int fd, std::string_view text) { sock_sendall(fd, detail::bytes_of(text)); }
 
 std::size_t sock_sendto(int fd, std::span<const std::byte> data, const Address& to) {
   require(fd, "sock_sendto");
@@ -119,7 +116,7 @@ std::size_t sock_sendto(int fd, std::span<const std::byte> data, const Address& 
       until_done(fd, wait, "sock_sendto", [&] { return detail::send_datagram(fd, data, &to); }));
 }
 std::size_t sock_sendto(int fd, std::string_view text, const Address& to) {
-  return sock_sendto(fd, bytes_of(text), to);
+  return sock_sendto(fd, detail::bytes_of(text), to);
 }
 
 std::pair<int, Address> sock_accept(int fd) {

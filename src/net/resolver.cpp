@@ -38,7 +38,8 @@ std::string printable(std::string text) {
   return text;
 }
 
-[[noreturn]] void fail(int code, int error_number, const std::string& host, const std::string& service) {
+[[noreturn]] void fail_to_resolve(int code, int error_number, const std::string& host,
+                                  const std::string& service) {
   const std::string what =
       "getaddrinfo of host \"" + printable(host) + "\", service \"" + printable(service) + "\"";
   if (code == EAI_SYSTEM) throw std::system_error(error_number, std::system_category(), what);
@@ -53,11 +54,11 @@ std::optional<std::uint16_t> numeric_port(const std::string& host, const std::st
   const char first = service.front();
   const bool is_letter = (first >= 'a' && first <= 'z') || (first >= 'A' && first <= 'Z');
   const bool is_digit = kDigits.find(first) != std::string_view::npos;
-  if (!is_letter && !is_digit) fail(EAI_SERVICE, 0, host, service);
+  if (!is_letter && !is_digit) fail_to_resolve(EAI_SERVICE, 0, host, service);
   if (service.find_first_not_of(kDigits) != std::string::npos) return std::nullopt;
   std::uint16_t port = 0;
   if (std::from_chars(service.data(), service.data() + service.size(), port).ec != std::errc{}) {
-    fail(EAI_SERVICE, 0, host, service);
+    fail_to_resolve(EAI_SERVICE, 0, host, service);
   }
   return port;
 }
@@ -79,7 +80,7 @@ std::vector<Address> look_up_now(const std::string& host, const std::string& ser
   const int code = look_up.getaddrinfo(host.empty() ? nullptr : host.c_str(),
                                        service.empty() ? nullptr : service.c_str(), &hints, &first);
   const int error_number = errno;
-  if (code != 0) fail(code, error_number, host, service);
+  if (code != 0) fail_to_resolve(code, error_number, host, service);
   const std::unique_ptr<addrinfo, FreeAnswer> answer(first, FreeAnswer{look_up.freeaddrinfo});
   std::vector<Address> addresses;
   for (const addrinfo* each = first; each != nullptr; each = each->ai_next) {
@@ -88,7 +89,7 @@ std::vector<Address> look_up_now(const std::string& host, const std::string& ser
     if (std::find(addresses.begin(), addresses.end(), address) == addresses.end())
       addresses.push_back(address);
   }
-  if (addresses.empty()) fail(EAI_NODATA, 0, host, service);
+  if (addresses.empty()) fail_to_resolve(EAI_NODATA, 0, host, service);
   return addresses;
 }
 
@@ -101,10 +102,11 @@ const std::error_category& resolver_category() noexcept {
 
 std::optional<Address> detail::resolve_numeric(const std::string& host, const std::string& service,
                                                int family) {
-  if (family != AF_UNSPEC && family != AF_INET && family != AF_INET6) fail(EAI_FAMILY, 0, host, service);
+  if (family != AF_UNSPEC && family != AF_INET && family != AF_INET6)
+    fail_to_resolve(EAI_FAMILY, 0, host, service);
   // A zero would cut the text short on its way through C.
-  if (host.find('\0') != std::string::npos) fail(EAI_NONAME, 0, host, service);
-  if (service.find('\0') != std::string::npos) fail(EAI_SERVICE, 0, host, service);
+  if (host.find('\0') != std::string::npos) fail_to_resolve(EAI_NONAME, 0, host, service);
+  if (service.find('\0') != std::string::npos) fail_to_resolve(EAI_SERVICE, 0, host, service);
   const std::optional<std::uint16_t> port = numeric_port(host, service);
   const bool may_be_literal = host.find(':') != std::string::npos ||
                               (!host.empty() && host.find_first_not_of("0123456789.") == std::string::npos);
@@ -115,7 +117,7 @@ std::optional<Address> detail::resolve_numeric(const std::string& host, const st
   } catch (const std::invalid_argument&) {
     return std::nullopt;  // "127.1": the system may know what is meant
   }
-  if (family != AF_UNSPEC && family != address->family()) fail(EAI_ADDRFAMILY, 0, host, service);
+  if (family != AF_UNSPEC && family != address->family()) fail_to_resolve(EAI_ADDRFAMILY, 0, host, service);
   return address;
 }
 

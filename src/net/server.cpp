@@ -172,7 +172,7 @@ void ServerCore::start_serving() {
       listen_on(operation.fd(), options_.backlog, each.address);
     }
     for (Listening& each : listening) {
-      acceptors.push_back(spawn(Acceptor(shared_from_this(), std::move(each))));
+      acceptors.push_back(fibrio::spawn(Acceptor(shared_from_this(), std::move(each))));
     }
   } catch (...) {
     close();
@@ -233,7 +233,7 @@ void ServerCore::take(sys::UniqueFd fd, bool is_unix) {
     Strand strand;
     static_cast<void>(strand.create_task(std::move(connection)));
   } else {
-    static_cast<void>(spawn(std::move(connection)));
+    static_cast<void>(fibrio::spawn(std::move(connection)));
   }
 }
 

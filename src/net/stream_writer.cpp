@@ -111,7 +111,7 @@ void StreamCore::start_flusher() {
     if (is_flushing_ || stream_ == nullptr || (pending_.empty() && !is_closing_)) return;
     is_flushing_ = true;
   }
-  static_cast<void>(spawn(Flusher(shared_from_this())));
+  static_cast<void>(fibrio::spawn(Flusher(shared_from_this())));
 }
 
 void StreamCore::flush() {

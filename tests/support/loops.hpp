@@ -18,6 +18,7 @@
 #include "fibrio/fibrio.hpp"
 #include "support/catch.hpp"
 #include "support/fds.hpp"
+#include "support/function_ref.hpp"
 
 namespace fibrio::test {
 
@@ -202,87 +203,30 @@ class NothingLeft {
 };
 
 // Between runs: nothing of the test is alive on the loop any more.
-inline void check_idle(EventLoop& loop) {
-  const LoopStats stats = loop.stats();
-  CHECK(stats.tasks_alive == 0);
-  CHECK(stats.tasks_spawned == stats.tasks_finished);
-  CHECK(stats.stacks_in_use == 0);
-  CHECK(stats.timers == 0);
-  CHECK(stats.fds == 0);
-}
+void check_idle(EventLoop& loop);
 
-template <class Body>
-void on_loop(LoopKind kind, Config config, Body& body) {
-  INFO("workers " << kind.workers << (kind.migrates ? ", forced migration" : ""));
-  const NothingLeft nothing_left;
-  const ScopedVariable migration("FIBRIO_FORCE_MIGRATION", kind.migrates ? "1" : nullptr);
-  config.workers = kind.workers;
-  {
-    EventLoop loop(config);
-    body(loop);
-    report_failures();
-    check_idle(loop);
-    loop.close();
-    CHECK(loop.stats().stacks_in_use == 0);
-  }
-  report_failures();
-}
+using LoopBody = FunctionRef<void(EventLoop&)>;
+
+void on_loop(LoopKind kind, Config config, LoopBody body);
 
 // Calls `body(loop)` on the test's own thread for every kind of loop.
-template <class Body>
-void on_loops(Body body, bool virtual_time = true) {
-  for (const LoopKind kind : kAllKinds) on_loop(kind, test_config(kind.workers, virtual_time), body);
-}
-template <class Body>
-void on_parallel_loops(Body body, bool virtual_time = true) {
-  for (const LoopKind kind : kParallelKinds) on_loop(kind, test_config(kind.workers, virtual_time), body);
-}
+void on_loops(LoopBody body, bool virtual_time = true);
+void on_parallel_loops(LoopBody body, bool virtual_time = true);
 // With one worker: where the order of everything is asyncio's.
-template <class Body>
-void on_one_worker(Body body, bool virtual_time = true) {
-  on_loop({1, false}, test_config(1, virtual_time), body);
-}
+void on_one_worker(LoopBody body, bool virtual_time = true);
 
-// Runs `main` as a task on every kind of loop.
-template <class Main>
-void in_tasks(Main main, bool virtual_time = true) {
-  on_loops([&](EventLoop& loop) { loop.run_until_complete([&] { main(loop); }); }, virtual_time);
-}
+// Runs `main(loop)` as a task on every kind of loop.
+void in_tasks(LoopBody main, bool virtual_time = true);
 
 // Runs `main(loop)` where the order of everything is asyncio's: on one worker, and on a strand of 4 workers.
-template <class Main>
-void in_order(Main main) {
-  on_one_worker([&](EventLoop& loop) { loop.run_until_complete([&] { main(loop); }); });
-  const auto on_strand = [&](EventLoop& loop) {
-    Strand strand;
-    loop.run_until_complete([&] { strand.run([&] { main(loop); }); });
-  };
-  on_loop({4, false}, test_config(4), on_strand);
-  on_loop({4, true}, test_config(4), on_strand);
-}
+void in_order(LoopBody main);
 
 // --- waiting for other threads -----------------------------------------------------------------------------
 
 // Polls from a plain thread for what others are about to do; false after a long while.
-template <class Condition>
-bool eventually(Condition condition) {
-  const auto deadline = std::chrono::steady_clock::now() + 10s * kSlowdown;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::yield();
-  }
-  return true;
-}
+bool eventually(FunctionRef<bool()> condition);
 
 // The same from a task: lets others run meanwhile.
-template <class Condition>
-bool eventually_in_task(Condition condition) {
-  const auto deadline = std::chrono::steady_clock::now() + 10s * kSlowdown;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    fibrio::yield();
-  }
-  return true;
-}
+bool eventually_in_task(FunctionRef<bool()> condition);
 
 }  // namespace fibrio::test
