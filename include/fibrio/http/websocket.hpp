@@ -30,15 +30,15 @@
 namespace fibrio::http {
 
 struct WebSocketOptions {
-  std::size_t max_message_bytes = 16 * 1024 * 1024;   // above: the connection ends with code 1009
-  Duration close_timeout = std::chrono::seconds(10);  // for the peer's answer to our close
+  std::size_t max_message_bytes = 16 * 1024 * 1024;      // above: the connection ends with code 1009
+  AnyDuration close_timeout = std::chrono::seconds(10);  // for the peer's answer to our close
   std::vector<std::string> protocols =
       {};  // server: the first one that the client offers is chosen; client: offered
   // When nothing has come for so long, a ping is sent; when then nothing comes for half as long, receive()
   // throws WebSocketError(1006). Only time in receive() counts. Negative: no pings.
-  Duration heartbeat = Duration(-1);
+  AnyDuration heartbeat = Duration(-1);
   // How long receive() waits for a message; then TimeoutError. Negative: for ever.
-  Duration receive_timeout = Duration(-1);
+  AnyDuration receive_timeout = Duration(-1);
 };
 
 struct WebSocketMessage {
