@@ -16,11 +16,11 @@ work=$(cd "$work" && pwd)
 root=$work/root
 seconds=${FIBRIO_AARCH64_SECONDS:-300} # for one test case; emulation is 10 to 30 times slower
 
-need_packages g++-aarch64-linux-gnu qemu-user-static cmake ninja-build catch2 libboost-dev
+need_packages g++-aarch64-linux-gnu qemu-user-static cmake ninja-build catch2
 
 # ---- Libraries ---------------------------------------------------------------------------------------------
 
-kLibraries=(libboost-context1.74.0 libboost-context1.74-dev libtbb-dev libtbb12 libtbbmalloc2)
+kLibraries=(libboost1.74-dev libboost-context1.74.0 libboost-context1.74-dev libtbb-dev libtbb12 libtbbmalloc2)
 if [ ! -e "$root/done" ]; then
   say 'Libraries for arm64'
   rm -rf "$root" "$work/apt" "$work/debs"
@@ -32,8 +32,7 @@ if [ ! -e "$root/done" ]; then
   apt-get "${options[@]}" update
   (cd "$work/debs" && apt-get "${options[@]}" download "${kLibraries[@]}")
   for package in "$work"/debs/*.deb; do dpkg-deb -x "$package" "$root"; done
-  # Headers that are the same on every machine.
-  ln -s /usr/include/boost "$root/usr/include/boost"
+  # The same on every machine.
   ln -s /usr/include/catch2 "$root/usr/include/catch2"
   mkdir -p "$root/usr/lib/cmake" && cp -r /usr/lib/cmake/Catch2 "$root/usr/lib/cmake/"
   touch "$root/done"
