@@ -20,7 +20,7 @@ need_packages g++-aarch64-linux-gnu qemu-user-static cmake ninja-build catch2
 
 # ---- Libraries ---------------------------------------------------------------------------------------------
 
-kLibraries=(libboost1.74-dev libboost-context1.74.0 libboost-context1.74-dev libtbb-dev libtbb12 libtbbmalloc2)
+kLibraries=(libboost1.74-dev libboost-context1.74.0 libboost-context1.74-dev libtbb-dev libtbb12 libtbbmalloc2 libtbbbind-2-5)
 if [ ! -e "$root/done" ]; then
   say 'Libraries for arm64'
   rm -rf "$root" "$work/apt" "$work/debs"
