@@ -14,7 +14,6 @@
 #include "fibrio/introspection.hpp"
 #include "fibrio/locks.hpp"
 #include "fibrio/low_level_sockets.hpp"
-#include "fibrio/once.hpp"
 #include "fibrio/pipes.hpp"
 #include "fibrio/queues.hpp"
 #include "fibrio/runner.hpp"

@@ -49,16 +49,17 @@ class AltStackMemory {
   std::size_t usable_bytes_ = 0;
 };
 
-// The stack on which the thread's signal handlers run. Puts the thread's former one back at the end.
+// The stack on which the thread's signal handlers run. Puts the thread's former one back at the end. Throws
+// std::system_error.
 class AltStack {
  public:
-  explicit AltStack(const AltStackMemory& memory) noexcept;
+  explicit AltStack(const AltStackMemory& memory);
   AltStack(const AltStack&) = delete;
   AltStack& operator=(const AltStack&) = delete;
   ~AltStack();
 
  private:
-  bool is_set_ = false;
+  const AltStackMemory& memory_;
   stack_t former_{};
 };
 

@@ -1,13 +1,12 @@
 #include "http/connection_table.hpp"
 
-#include <linux/tcp.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstddef>
 #include <limits>
+
+#include "http/acknowledged.hpp"
 
 namespace fibrio::http {
 
@@ -27,15 +26,6 @@ Duration choose_tick(const ServerOptions& options) {
 std::int64_t now_in_seconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
       .count();
-}
-
-// How many bytes the peer has acknowledged; 0 where that cannot be said.
-std::uint64_t acknowledged_bytes(int socket) {
-  tcp_info info{};
-  socklen_t size = sizeof info;
-  if (::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return 0;
-  const bool is_there = size >= offsetof(tcp_info, tcpi_bytes_acked) + sizeof info.tcpi_bytes_acked;
-  return is_there ? info.tcpi_bytes_acked : 0;
 }
 
 }  // namespace

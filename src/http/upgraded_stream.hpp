@@ -54,6 +54,10 @@ class UpgradedStream final : public ByteStream {
   }
   [[nodiscard]] bool can_shutdown_write() const noexcept override { return stream_.can_shutdown_write(); }
   void shutdown_write() override { stream_.shutdown_write(); }
+  void end_output() override {
+    watch([&] { stream_.end_output(); });
+  }
+  [[nodiscard]] bool has_unsent() const noexcept override { return stream_.has_unsent(); }
   void close() noexcept override { stream_.close(); }
   void abort() noexcept override { stream_.abort(); }
   [[nodiscard]] bool is_open() const noexcept override { return stream_.is_open(); }

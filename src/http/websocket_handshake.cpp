@@ -4,6 +4,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -11,30 +12,61 @@
 
 #include "fibrio/fibrio.hpp"
 #include "fibrio/http/websocket.hpp"
+#include "http/request_access.hpp"
+#include "http/server_state.hpp"
 #include "http/text.hpp"
 #include "http/upgraded_stream.hpp"
 #include "http/websocket_frame.hpp"
+#include "http/websocket_impl.hpp"
 
 namespace fibrio::http {
 
+namespace detail {
+
+struct WebSocketAccess {
+  static WebSocketImpl& impl(WebSocket& socket) { return *socket.impl_; }
+};
+
+}  // namespace detail
+
 namespace {
+
+using detail::Farewells;
+using detail::ServerState;
+using detail::WebSocketAccess;
+using detail::WebSocketImpl;
+
+// Whether the peer offers it: with its case (RFC 6455, 4.1 and 11.5), unlike other tokens.
+bool offers(const Fields& fields, std::string_view protocol) {
+  for (const Fields::Field& field : fields) {
+    if (!equals_without_case(field.name, "Sec-WebSocket-Protocol")) continue;
+    for (std::string_view list = field.value; !list.empty();) {
+      if (take_item(list, ',') == protocol) return true;
+    }
+  }
+  return false;
+}
 
 // The first of ours that the peer lists; empty if there is none.
 std::string choose_protocol(const Request& request, const WebSocketOptions& options) {
   for (const std::string& protocol : options.protocols) {
-    if (request.fields().has_token("Sec-WebSocket-Protocol", protocol)) return protocol;
+    if (offers(request.fields(), protocol)) return protocol;
   }
   return {};
 }
 
 void serve_upgraded(ByteStream& stream, const std::function<void(WebSocket&)>& serve,
-                    const WebSocketOptions& options, const std::string& protocol) {
+                    const WebSocketOptions& options, const std::string& protocol, ServerState* server) {
   WebSocket socket(stream, WebSocket::Role::kServer, options, protocol);
+  WebSocketImpl& impl = WebSocketAccess::impl(socket);
+  std::optional<Farewells::Membership> membership;
+  if (server != nullptr) membership.emplace(server->farewells, impl);
   try {
     serve(socket);
     socket.close();
   } catch (const WebSocketError&) {
-    // The peer broke off: nothing of ours went wrong, and receive() has told it why.
+    // The peer broke off, or the server stops: nothing of ours went wrong. It may still have to read why.
+    if (impl.has_begun_close()) socket.close();
   } catch (const std::system_error&) {
     if (stream.is_open()) socket.try_say_goodbye(1011);
     throw;
@@ -78,8 +110,15 @@ Response websocket_response(const Request& request, std::function<void(WebSocket
   response.fields.add("Upgrade", "websocket");
   response.fields.add("Sec-WebSocket-Accept", accept_of(key));
   if (!protocol.empty()) response.fields.add("Sec-WebSocket-Protocol", protocol);
-  response.upgrade = [serve = std::move(serve), options = std::move(options), protocol](ByteStream& stream) {
-    serve_upgraded(stream, serve, options, protocol);
+  std::shared_ptr<ServerState> server;
+  if (ServerState* const state = detail::RequestAccess::server(request); state != nullptr) {
+    server = state->shared_from_this();
+    if (!options.send_timeout) options.send_timeout = server->options.write_timeout;
+    if (!options.message_timeout) options.message_timeout = server->options.body_timeout;
+  }
+  response.upgrade = [serve = std::move(serve), options = std::move(options), protocol,
+                      server = std::move(server)](ByteStream& stream) {
+    serve_upgraded(stream, serve, options, protocol, server.get());
   };
   return response;
 }

@@ -51,8 +51,6 @@ const char* to_string(WaitReason reason) noexcept {
       return "a queue";
     case WaitReason::kAwaitable:
       return "an awaitable";
-    case WaitReason::kStatic:
-      return "the initialiser of a static variable";
   }
   return "something unknown";
 }

@@ -92,7 +92,9 @@ std::optional<nanoseconds> parse_duration(std::string_view text) {
   } else {
     return std::nullopt;
   }
-  return AnyDuration(std::chrono::duration<double, std::nano>(number * nanoseconds_per_unit));
+  const double total = std::round(number * nanoseconds_per_unit);
+  if (std::abs(total) >= 9.2e18) return std::nullopt;  // what 64 bits hold: 292 years
+  return nanoseconds(static_cast<std::int64_t>(total));
 }
 
 // One field: its name (the environment's is FIBRIO_ and the name in capitals), what it may be, how text is

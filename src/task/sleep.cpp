@@ -86,14 +86,16 @@ void yield() {
   if (!masked && task.word.take_cancellation()) detail::end_as_cancelled(task);
 }
 
-void sleep(AnyDuration delay) {
+void sleep(Duration delay) {
   if (delay <= Duration::zero()) {
     yield();
     return;
   }
   Worker& worker = detail::require_task("sleep");
-  const Duration now(worker.read_clock());
-  detail::sleep_until_ns(worker, detail::saturated_sum(now, delay).count());
+  const std::int64_t now = worker.read_clock();
+  std::int64_t deadline = 0;
+  if (__builtin_add_overflow(now, delay.count(), &deadline)) deadline = detail::Timers::kNever;
+  detail::sleep_until_ns(worker, deadline);
 }
 
 void sleep_until(TimePoint deadline) {

@@ -130,6 +130,29 @@ std::string response(std::string_view input, unsigned seed) {
   return std::to_string(parser.status()) + "\n" + std::string(parser.fields().text()) + "\n" + body;
 }
 
+// A frame that came is unmasked, masked anew and sent on, with the other role's header: the same one comes out.
+void pass_on(const FrameHeader& header, std::string payload) {
+  if (header.mask) apply_mask(payload, *header.mask, 0);
+  FrameHeader sent = header;
+  sent.mask.reset();
+  if (!header.mask) sent.mask = {'\x11', '\x80', '\0', '\xff'};
+  std::string bytes = make_frame_header(sent);
+  const std::size_t begin = bytes.size();
+  bytes += payload;
+  if (sent.mask) {  // in pieces
+    const std::size_t half = payload.size() / 2;
+    apply_mask(std::span(bytes).subspan(begin, half), *sent.mask, 0);
+    apply_mask(std::span(bytes).subspan(begin + half), *sent.mask, half);
+  }
+  std::size_t used = 0;
+  const FrameHeader came = parse_frame_header(bytes, used);
+  require(used == begin && came.opcode == header.opcode && came.is_final == header.is_final &&
+              came.length == header.length && came.mask == sent.mask,
+          "a header that is sent on is the same");
+  if (came.mask) apply_mask(std::span(bytes).subspan(begin), *came.mask, 0);
+  require(bytes.substr(begin) == payload, "a payload that is sent on is the same");
+}
+
 // The headers of frames, put together again.
 std::string frames(std::string_view input) {
   std::string text;
@@ -142,7 +165,9 @@ std::string frames(std::string_view input) {
       require(made == input.substr(0, used), "a header is the one way to say it");
       text += made;
       input.remove_prefix(used);
-      input.remove_prefix(static_cast<std::size_t>(std::min<std::uint64_t>(header.length, input.size())));
+      const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(header.length, input.size()));
+      if (size == header.length) pass_on(header, std::string(input.substr(0, size)));
+      input.remove_prefix(size);
     }
   } catch (const WebSocketError&) {
     return text;

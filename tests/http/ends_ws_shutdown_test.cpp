@@ -1,7 +1,11 @@
-// fibrio/http/server.hpp: handlers that wait for the begin of a shutdown. aiohttp: on_shutdown.
+// fibrio/http/server.hpp, websocket.hpp: what the begin of a shutdown does. aiohttp: on_shutdown.
+#include <atomic>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "fibrio/http/session.hpp"
+#include "fibrio/http/websocket.hpp"
 #include "http/site.hpp"
 
 using namespace fibrio;
@@ -30,5 +34,55 @@ TEST_CASE("A handler can wait for the begin of its server's shutdown", "[http]")
     expect(http::Request().is_shutting_down() == false, "a request of no server");
     expect_throws<TimeoutError>([] { timeout(1ms, [] { http::Request().wait_for_shutdown(); }); },
                                 "waits for ever");
+  });
+}
+
+TEST_CASE("The begin of a shutdown closes WebSockets with 1001, and their handlers in receive go on",
+          "[http]") {
+  on_loops([] {
+    std::atomic<int> with_1001{0};
+    const auto serve = [&](http::WebSocket& socket) {
+      while (const auto message = socket.receive()) socket.send(*message);
+      with_1001 += socket.close_code() == 1001;
+    };
+    http_test::Site site([&](http::Server& server) {
+      server.route("GET", "/",
+                   [&](http::Request& request) { return http::websocket_response(request, serve); });
+    });
+    http::Session session;
+    const auto connect = [&] {
+      auto socket = http::connect_websocket(session, "ws" + site.url().substr(4));
+      socket->send("hello");
+      expect(socket->receive()->data == "hello", "it works");
+      return socket;
+    };
+    const auto answers = connect();
+    const auto is_silent = connect();
+    auto stop = create_task([&] { site.server().shutdown(1h); });
+    expect(!timeout(20s, [&] { return answers->receive(); }), "the end");
+    expect_equal(answers->close_code(), 1001, "the code");
+    timeout(20s, [&] { await(stop); });
+    expect(!is_silent->receive(), "the end");
+    expect_equal(is_silent->close_code(), 1001, "the code of the other");
+    expect_equal(with_1001.load(), 2, "handlers that were told");
+  });
+}
+
+TEST_CASE("Subprotocols of a WebSocket are compared with their case", "[http]") {
+  on_loop({1, false}, [] {
+    http_test::Site site([](http::Server& server) {
+      server.route("GET", "/", [](http::Request& request) {
+        return http::websocket_response(request, [](http::WebSocket&) {}, {.protocols = {"Chat", "log"}});
+      });
+    });
+    http::Session session;
+    const auto chosen = [&](std::vector<std::string> offered) {
+      const auto socket =
+          http::connect_websocket(session, "ws" + site.url().substr(4), {.protocols = std::move(offered)});
+      socket->close();
+      return socket->protocol();
+    };
+    expect(chosen({"chat"}) == "", "another case");
+    expect(chosen({"chat", "LOG", "Chat"}) == "Chat", "the same one");
   });
 }

@@ -30,15 +30,24 @@
 namespace fibrio::http {
 
 struct WebSocketOptions {
-  std::size_t max_message_bytes = 16 * 1024 * 1024;      // above: the connection ends with code 1009
-  AnyDuration close_timeout = std::chrono::seconds(10);  // for the peer's answer to our close
+  std::size_t max_message_bytes = 16 * 1024 * 1024;   // above: the connection ends with code 1009
+  Duration close_timeout = std::chrono::seconds(10);  // for the peer's answer to our close
   std::vector<std::string> protocols =
       {};  // server: the first one that the client offers is chosen; client: offered
-  // When nothing has come for so long, a ping is sent; when then nothing comes for half as long, receive()
-  // throws WebSocketError(1006). Only time in receive() counts. Negative: no pings.
-  AnyDuration heartbeat = Duration(-1);
+  // When no message and no answer to a ping has come for so long, a ping is sent; when then neither comes for
+  // half as long, receive() throws WebSocketError(1006). Pings of the peer do not count. Only time in receive()
+  // counts, over all calls. Negative: no pings.
+  Duration heartbeat = Duration(-1);
   // How long receive() waits for a message; then TimeoutError. Negative: for ever.
-  AnyDuration receive_timeout = Duration(-1);
+  Duration receive_timeout = Duration(-1);
+  // How long a peer may take, and acknowledge, nothing of what is sent to it. Then the connection is cut off, and
+  // send() throws WebSocketError(1006). Nothing: the server's write_timeout; 30 s where there is no server.
+  // Negative: for ever.
+  std::optional<Duration> send_timeout = {};
+  // How long a message may take from its first byte to its last, and a second more for each 16 KiB of it. Then the
+  // connection ends with code 1008. Only time in receive() counts. Nothing: the server's body_timeout; 30 s where
+  // there is no server. Negative: for ever.
+  std::optional<Duration> message_timeout = {};
 };
 
 struct WebSocketMessage {
@@ -50,7 +59,8 @@ struct WebSocketMessage {
 class WebSocketError : public std::runtime_error {
  public:
   WebSocketError(std::uint16_t code, const std::string& what) : std::runtime_error(what), code_(code) {}
-  // The code of RFC 6455: 1002 broken protocol, 1006 no close, 1007 no UTF-8, 1009 too large.
+  // The code of RFC 6455: 1001 the server's shutdown has closed it, 1002 broken protocol, 1006 no close, 1007 no
+  // UTF-8, 1008 a message took too long, 1009 too large.
   [[nodiscard]] std::uint16_t code() const noexcept { return code_; }
 
  private:
@@ -59,10 +69,12 @@ class WebSocketError : public std::runtime_error {
 
 namespace detail {
 class WebSocketImpl;
-}
+struct WebSocketAccess;
+}  // namespace detail
 
 // One end of a WebSocket. One task may receive while others send; pings are answered by receive(), so some
-// task should always be in it.
+// task should always be in it. When the shutdown of its server begins, it is closed with 1001: receive() returns
+// nothing then, and send() throws.
 class WebSocket {
  public:
   enum class Role { kServer, kClient };
@@ -71,19 +83,23 @@ class WebSocket {
   WebSocket(ByteStream& stream, Role role, WebSocketOptions options = {}, std::string protocol = {});
   WebSocket(std::unique_ptr<ByteStream> stream, Role role, WebSocketOptions options = {},
             std::string protocol = {});
-  // Drops the connection unless it was closed.
+  // Drops the connection unless it was closed. Calls of other tasks that are under way end as after close(), and
+  // are waited for.
   ~WebSocket();
   WebSocket(const WebSocket&) = delete;
   WebSocket& operator=(const WebSocket&) = delete;
 
   // Returns the next message; nothing once the peer has closed in order (its close is answered here), or
-  // close() is over, or has passed messages over.
-  // Waits: yes. Cancel: CancelledError, nothing is lost. Throws: WebSocketError, std::system_error;
-  // TimeoutError after receive_timeout, and nothing is lost; RuntimeError if another task is in it.
+  // close() is over, or has passed messages over, or the server's shutdown has begun (close_code() is 1001).
+  // Waits: yes. After an error of the peer it also waits, at most close_timeout, and for a second of silence, until
+  // the peer has had the time to read our close. Cancel: CancelledError, nothing is lost.
+  // Throws: WebSocketError, std::system_error; TimeoutError after receive_timeout, and nothing is lost;
+  // RuntimeError if another task is in it.
   std::optional<WebSocketMessage> receive();
   // Sends a message; several tasks take turns. Text must be UTF-8, which is not checked.
-  // Waits: while the peer does not take it. Cancel: CancelledError; if a part was sent the connection is of
-  // no use for sending any more. Throws: WebSocketError(1006) once it is closed; std::system_error.
+  // Waits: for its turn, and while the peer does not take it, at most send_timeout. Cancel: CancelledError; if a
+  // part was sent already, the connection is cut off at once: no other frame may follow. If none was, all goes on.
+  // Throws: WebSocketError(1006) once it is closed or cut off, 1001 if a shutdown did it; std::system_error.
   void send(std::string_view text);
   void send_binary(std::span<const std::byte> data);
   void send(const WebSocketMessage& message);
@@ -92,7 +108,8 @@ class WebSocket {
   void ping(std::string_view payload = {});
   // Sends a close with `code` and at most 123 bytes of `reason`, waits for the peer's, at most close_timeout,
   // and closes. Messages that come meanwhile are passed over; but if another task is in receive(), they are
-  // its, and kept for it up to max_message_bytes while it is busy with others. Idempotent. Throws:
+  // its, and kept for it up to max_message_bytes while it is busy with others. Does not wait if a send was left in
+  // the middle. Idempotent. Cancel: CancelledError; the connection is dropped by the destructor. Throws:
   // std::invalid_argument; errors of the connection only end the wait.
   void close(std::uint16_t code = 1000, std::string_view reason = {});
   // Tells the peer that we leave, if that needs no waiting. Threads: any task.
@@ -104,6 +121,8 @@ class WebSocket {
   [[nodiscard]] const std::string& close_reason() const noexcept;
 
  private:
+  friend struct detail::WebSocketAccess;
+
   std::unique_ptr<detail::WebSocketImpl> impl_;
 };
 
