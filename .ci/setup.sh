@@ -6,8 +6,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 kBuildPackages=(g++ cmake ninja-build libboost-context-dev libboost-dev libtbb-dev libssl-dev)
 kServerPackages=(libtomlplusplus-dev libcli11-dev nlohmann-json3-dev)
 kTestPackages=(catch2 libbenchmark-dev pkg-config curl openssl python3)
-# Whom tests talk with if they are there: browser, load generators, web server. For .ci/run alone: 400 MB.
-kTestPeerPackages=(chromium apache2-utils wrk nginx)
+# Whom tests talk with if they are there: browser, load generators, web server, what makes system calls fail. For .ci/run alone: 400 MB.
+kTestPeerPackages=(chromium apache2-utils wrk nginx strace)
 kCheckPackages=(clang-14 clang-format-14 clang-tidy-14 clang-19 libclang-rt-19-dev valgrind)
 
 jobs=${FIBRIO_JOBS:-$(nproc)}

@@ -162,7 +162,7 @@ UdpSocket UdpSocket::adopt(int fd) {
   if (type != SOCK_DGRAM) fail(-EPROTOTYPE, "adopt needs a datagram socket, not what is" + on_fd);
   detail::make_non_blocking(fd, on_fd);
   UdpSocket made;
-  made.socket_ = std::make_shared<Socket>(sys::UniqueFd(fd), false);
+  made.socket_ = Socket::adopt(fd, false);
   return made;
 }
 

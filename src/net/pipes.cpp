@@ -20,9 +20,7 @@ class PipeStream final : public ByteStream {
  public:
   PipeStream(int fd, Direction direction, bool is_device)
       // A short read says nothing: a pipe may end behind it without another edge.
-      : socket_(std::make_shared<Socket>(sys::UniqueFd(fd), false)),
-        direction_(direction),
-        is_device_(is_device) {}
+      : socket_(Socket::adopt(fd, false)), direction_(direction), is_device_(is_device) {}
   PipeStream(const PipeStream&) = delete;
   PipeStream& operator=(const PipeStream&) = delete;
   ~PipeStream() override { PipeStream::close(); }

@@ -37,6 +37,16 @@ class Socket {
   // aside, see Readiness), not with Unix sockets: their reads stop behind what came with file descriptors.
   explicit Socket(sys::UniqueFd fd, bool short_is_empty = true) noexcept
       : fd_(std::move(fd)), short_is_empty_(short_is_empty) {}
+  // Takes over an fd, which is still the caller's if there is no memory.
+  static std::shared_ptr<Socket> adopt(int fd, bool short_is_empty) {
+    sys::UniqueFd held(fd);
+    try {
+      return std::make_shared<Socket>(std::move(held), short_is_empty);
+    } catch (...) {
+      static_cast<void>(held.take_fd());
+      throw;
+    }
+  }
   Socket(const Socket&) = delete;
   Socket& operator=(const Socket&) = delete;
   ~Socket() { close(nullptr); }

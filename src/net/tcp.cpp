@@ -45,7 +45,7 @@ TcpStream TcpStream::adopt(int fd) {
   if (type != SOCK_STREAM) fail(-EPROTOTYPE, "adopt needs a stream socket, not what is" + on_fd);
   const int domain = detail::get_int_option(fd, SOL_SOCKET, SO_DOMAIN, "getsockopt(SO_DOMAIN)" + on_fd);
   detail::make_non_blocking(fd, on_fd);
-  return TcpStream(std::make_shared<Socket>(sys::UniqueFd(fd), domain == AF_INET || domain == AF_INET6));
+  return TcpStream(Socket::adopt(fd, domain == AF_INET || domain == AF_INET6));
 }
 
 std::size_t TcpStream::read_some(std::span<std::byte> buffer) {

@@ -175,13 +175,14 @@ build_test() {
   local object=tests/CMakeFiles/$2.dir/${3#tests/}.o
   (
     cd "$work/$1/build"
-    rm -f "$object"
+    cp -p "$object" "$work/object"
     cmake --build . -j "$jobs" --target "$object"
     eval "$(ninja -t commands "$2" | tail -n 1)"
   ) >"$log" 2>&1
 }
 
-# put_back <kind> <bug>: with the times of before, or everything that includes them would be compiled anew.
+# put_back <kind> <bug>: with the times of before, or everything that includes them would be compiled anew. The test's
+# object comes back in the same way.
 put_back() {
   sed -n 's/^+++ b\/\([^[:space:]]*\).*/\1/p' "tests/bugs/$2.patch" | while IFS= read -r file; do
     cp -p "$work/before/$file" "$work/$1/source/$file"
@@ -263,7 +264,8 @@ for bug in "${bugs[@]}"; do
   fi
   if [ "$rebuild" = test ]; then
     put_back "$kind" "$bug"
-    rm -f "$work/$kind/build/tests/CMakeFiles/$program.dir/${source#tests/}.o" "$work/$kind/build/tests/$program"
+    cp -p "$work/object" "$work/$kind/build/tests/CMakeFiles/$program.dir/${source#tests/}.o"
+    rm -f "$work/$kind/build/tests/$program"
   else
     patch -d "$copy" --batch -p1 -s -F1 -R --no-backup-if-mismatch <"tests/bugs/$bug.patch"
   fi
