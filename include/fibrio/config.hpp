@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <string>
 
+#include "fibrio/clock.hpp"
+
 namespace fibrio {
 
 struct Config {
@@ -17,7 +19,7 @@ struct Config {
   // Threads of the default executor at most, up to 4096; 0 = min(32, CPUs + 4) as in asyncio.
   std::size_t max_blocking_threads = 0;
   // How long an idle thread of the default executor stays; not negative.
-  std::chrono::nanoseconds blocking_keep_alive = std::chrono::seconds(10);
+  AnyDuration blocking_keep_alive = std::chrono::seconds(10);
   // Binds worker i to the i-th CPU of the affinity mask (worker 0, the caller's thread, for the time of a
   // run).
   bool pin_workers = false;
@@ -27,7 +29,7 @@ struct Config {
   // and 0.1 µs for each step. EventLoop::set_debug changes it.
   bool debug = false;
   // What debug mode calls slow, of a callback or of a step of a task, by the loop's clock; not negative.
-  std::chrono::nanoseconds slow_callback_duration = std::chrono::milliseconds(100);
+  AnyDuration slow_callback_duration = std::chrono::milliseconds(100);
   // A deterministic clock that starts at zero and jumps to the next deadline when nothing is ready; passes
   // are exact: a snapshot of what is ready, then the timers that are due. With several workers it jumps when
   // all of them are idle. It stands still while a call that was offloaded from this loop runs, on whatever

@@ -122,7 +122,7 @@ class EventLoop {
   // Queues it once `delay` has passed, never early; zero or less: in the next pass, after everything ready
   // now.
   template <class F, class... A>
-  TimerHandle call_later(Duration delay, F&& function, A&&... arguments) {
+  TimerHandle call_later(AnyDuration delay, F&& function, A&&... arguments) {
     return schedule_at(deadline_after(delay), bind(std::forward<F>(function), std::forward<A>(arguments)...));
   }
   // Equal deadlines run in call order.
@@ -166,7 +166,7 @@ class EventLoop {
   // Waits until the default executor's threads are gone, at most `timeout`; later offloads throw
   // RuntimeError. Calls still running then are reported to the exception handler by number and left alone.
   // Waits: yes; a plain thread blocks. Throws: RuntimeError inside a callback.
-  void shutdown_default_executor(Duration timeout);
+  void shutdown_default_executor(AnyDuration timeout);
 
   // Calls `callback` again and again while `fd` is readable (writable), until removed. Level-triggered; one
   // callback per fd and direction, adding replaces. The fd must not be one of fibrio's streams. Remove it

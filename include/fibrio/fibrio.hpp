@@ -14,6 +14,7 @@
 #include "fibrio/introspection.hpp"
 #include "fibrio/locks.hpp"
 #include "fibrio/low_level_sockets.hpp"
+#include "fibrio/once.hpp"
 #include "fibrio/pipes.hpp"
 #include "fibrio/queues.hpp"
 #include "fibrio/runner.hpp"

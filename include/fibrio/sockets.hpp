@@ -74,11 +74,11 @@ struct ListenOptions {
 };
 
 struct ConnectOptions {
-  Duration timeout = Duration(-1);  // for the whole of it, names included; negative: none; TimeoutError
-  bool no_delay = true;             // TCP_NODELAY
+  AnyDuration timeout = Duration(-1);  // for the whole of it, names included; negative: none; TimeoutError
+  bool no_delay = true;                // TCP_NODELAY
   // A name with several addresses: how long one of them is tried alone before the next one is tried beside it,
   // and the first that answers wins ("happy eyeballs", RFC 8305). Negative: one after the other.
-  Duration happy_eyeballs_delay = std::chrono::milliseconds(250);
+  AnyDuration happy_eyeballs_delay = std::chrono::milliseconds(250);
   // Then the families take turns; so many addresses of the first one come before the first turn. 0: the
   // resolver's order.
   std::size_t interleave = 1;
@@ -90,9 +90,10 @@ struct ConnectOptions {
 
 // When a connection on which nothing comes is probed, and given up (ETIMEDOUT).
 struct KeepAlive {
-  std::chrono::seconds idle{60};      // without a word, before the first probe; 1 to 32767
-  std::chrono::seconds interval{10};  // between probes; 1 to 32767
-  int count = 6;                      // unanswered probes; 1 to 127
+  // In whole seconds, at least one; the system knows no more than 32767, and longer is as long as that.
+  AnyDuration idle = std::chrono::seconds(60);      // without a word, before the first probe
+  AnyDuration interval = std::chrono::seconds(10);  // between probes
+  int count = 6;                                    // unanswered probes; 1 to 127
 };
 
 // All of a file from an offset on, for send_file.

@@ -49,7 +49,7 @@ struct RaceOutcome {
 // may run at the same time. asyncio: staggered.staggered_race, which returns a tuple.
 template <std::ranges::random_access_range Callables>
 requires std::ranges::sized_range<Callables>
-auto staggered_race(Callables&& callables, std::optional<Duration> delay = std::nullopt) {
+auto staggered_race(Callables&& callables, std::optional<AnyDuration> delay = std::nullopt) {
   using T = std::remove_cvref_t<std::invoke_result_t<std::ranges::range_reference_t<Callables>>>;
   using Value = typename Future<T>::Value;
   const std::size_t count = std::ranges::size(callables);

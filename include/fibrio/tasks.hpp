@@ -236,7 +236,7 @@ auto spawn(TaskOptions options, F&& function, A&&... arguments) {
 // Waits for `delay`: never less; a delay of zero or less is one pass of the ready queue, as yield().
 // Waits: always. Cancel: CancelledError (so in a destructor hold a CancelMask). Throws: RuntimeError outside a
 // task. asyncio: sleep.
-void sleep(Duration delay);
+void sleep(AnyDuration delay);
 // Waits until the loop's clock shows `deadline`; if it does already, one pass. The rest as sleep.
 void sleep_until(TimePoint deadline);
 // sleep(0): goes behind everything that is ready on this worker; with one worker that is everything.

@@ -15,14 +15,14 @@ namespace fibrio {
 // are due then fire in the next pass. Waits: no. Throws: RuntimeError outside a running loop, or if the loop
 // has real time (it needs Config::virtual_time); std::invalid_argument for a negative duration.
 // Threads: the loop's.
-void advance_time(Duration duration);
+void advance_time(AnyDuration duration);
 
 struct StreamPairOptions {
   static constexpr std::uint64_t kNever = std::numeric_limits<std::uint64_t>::max();
 
   // How long every byte, end and reset is on its way, on the loop's clock. With Config::virtual_time it costs
   // no time.
-  Duration latency = Duration::zero();
+  AnyDuration latency = Duration::zero();
   // How many bytes of a direction may be on their way or unread; a write waits beyond. At least 1.
   std::size_t capacity = 64 * 1024;
   // How many bytes one call reads or writes at most; 1 shows what a program takes for granted. At least 1.

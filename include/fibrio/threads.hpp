@@ -30,7 +30,7 @@ class ThreadPool {
  public:
   // `max_threads` 1 to 4096, 0 = min(32, CPUs + 4); an idle thread leaves after `keep_alive` (not negative).
   // Threads are started on demand. Throws: std::invalid_argument.
-  explicit ThreadPool(std::size_t max_threads = 0, Duration keep_alive = std::chrono::seconds(10),
+  explicit ThreadPool(std::size_t max_threads = 0, AnyDuration keep_alive = std::chrono::seconds(10),
                       std::string name = "fibrio-pool");
   // shutdown(true), without a limit, unless shutdown was called already: whoever did that has said how long
   // to wait. In a task it waits with cancellation masked; in a callback it blocks the worker; on one of the
@@ -59,7 +59,7 @@ class ThreadPool {
   // `wait` and calls run; from a task, without blocking the worker. From a call of this pool itself: never.
   // Cancel: CancelledError; the pool stays shut down. Throws: RuntimeError inside a callback if `wait` (then
   // nothing has changed). Threads: any, several at once too. Idempotent.
-  std::size_t shutdown(bool wait = true, Duration timeout = Duration(-1), bool cancel_queued = false);
+  std::size_t shutdown(bool wait = true, AnyDuration timeout = Duration(-1), bool cancel_queued = false);
 
   [[nodiscard]] std::size_t max_threads() const noexcept;
   [[nodiscard]] std::size_t threads() const;  // alive now

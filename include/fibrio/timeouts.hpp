@@ -83,7 +83,7 @@ concept FutureLike = std::is_base_of_v<AnyFuture, std::remove_cvref_t<A>> &&
 // neither throw nor wait.
 template <class Body>
 requires detail::BodyOf<Timeout, Body>
-auto timeout(Duration delay, Body&& body) {
+auto timeout(AnyDuration delay, Body&& body) {
   return detail::call_with_timeout(detail::deadline_after(delay), body);
 }
 template <class Body>
@@ -107,7 +107,7 @@ auto timeout_at(Never, Body&& body) { return detail::call_with_timeout(std::null
 // Throws: TimeoutError if the future, or the work, ended by that cancellation; what it ended with otherwise.
 // asyncio: wait_for of 3.12 and later. A value that cannot be copied needs `std::move(task)`.
 template <class F>
-auto wait_for(F&& future_or_work, Duration limit) {
+auto wait_for(F&& future_or_work, AnyDuration limit) {
   if constexpr (detail::FutureLike<F>) {
     if (limit <= Duration::zero()) {
       detail::wait_no_time(*future_or_work.state());

@@ -142,8 +142,8 @@ class Context {
 };
 
 struct HandshakeOptions {
-  Duration handshake_timeout = std::chrono::seconds(60);  // above 0
-  Duration shutdown_timeout = std::chrono::seconds(30);   // above 0
+  AnyDuration handshake_timeout = std::chrono::seconds(60);  // above 0
+  AnyDuration shutdown_timeout = std::chrono::seconds(30);   // above 0
   // An end of the stream without TLS's word for it counts as an end, not as TruncatedError. asyncio: ssl's
   // suppress_ragged_eofs.
   bool suppress_ragged_eofs = false;

@@ -26,6 +26,7 @@ enum class WaitReason : std::uint8_t {
   kBarrier,
   kQueue,
   kAwaitable,  // a C++20 awaiter
+  kStatic,     // the initialiser of a static variable, in another task
 };
 
 // Returns it in words: "a lock", "a task".

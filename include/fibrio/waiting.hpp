@@ -194,7 +194,7 @@ auto shield(A&& awaited) {
 }
 
 struct WaitOptions {
-  std::optional<Duration> timeout{};  // none: as long as it takes
+  std::optional<AnyDuration> timeout{};  // none: as long as it takes
   ReturnWhen return_when = ALL_COMPLETED;
 };
 
@@ -275,7 +275,7 @@ class [[nodiscard]] AsCompleted {
 
  private:
   template <class U>
-  friend AsCompleted<U> as_completed(std::vector<Task<U>> tasks, std::optional<Duration> timeout);
+  friend AsCompleted<U> as_completed(std::vector<Task<U>> tasks, std::optional<AnyDuration> timeout);
   explicit AsCompleted(detail::Completions* completions) noexcept : completions_(completions) {}
   std::unique_ptr<detail::Completions, detail::EndCompletions> completions_;
 };
@@ -287,7 +287,7 @@ class [[nodiscard]] AsCompleted {
 // cancelled by that, nor by leaving the loop. Threads: tasks only. asyncio: as_completed, whose asynchronous
 // iteration gives the tasks themselves too; a step that is cancelled there loses one.
 template <class T>
-AsCompleted<T> as_completed(std::vector<Task<T>> tasks, std::optional<Duration> timeout = std::nullopt) {
+AsCompleted<T> as_completed(std::vector<Task<T>> tasks, std::optional<AnyDuration> timeout = std::nullopt) {
   std::vector<detail::FutureState*> states;
   states.reserve(tasks.size());
   for (const Task<T>& task : tasks) states.push_back(task.state());

@@ -92,6 +92,7 @@ constexpr Syscalls kReal = {
     .bind = real<::bind>,
     .listen = real<::listen>,
     .accept4 = real<::accept4>,
+    .accept = real<::accept>,
     .connect = real<::connect>,
     .recv = real<::recv>,
     .send = real<::send>,
@@ -117,6 +118,7 @@ constexpr Syscalls kReal = {
     .clone_child = real_clone_child,
     .waitid = real<::waitid>,
     .pidfd_send_signal = real_pidfd_send_signal,
+    .kill = real<::kill>,
 };
 
 // A fact about the kernel, not about a loop: one for the process. Relaxed: who misses it asks once more.
@@ -144,12 +146,26 @@ int epoll_pwait2(int epoll_fd, epoll_event* events, int max_events, const timesp
   }
   if (!has_no_epoll_pwait2.load(std::memory_order_relaxed)) {
     int result = syscalls.epoll_pwait2(epoll_fd, events, max_events, timeout, mask);
-    // EPERM: what older container runtimes answer to calls they do not know; the call itself never gives it.
-    if (result != -ENOSYS && result != -EPERM) return result;
+    // The call itself gives none of these: EINVAL is for an fd that is no epoll.
+    if (!is_refusal(result)) return result;
     has_no_epoll_pwait2.store(true, std::memory_order_relaxed);
   }
   int timeout_ms = timeout == nullptr ? -1 : milliseconds_rounded_up(*timeout);
   return syscalls.epoll_pwait(epoll_fd, events, max_events, timeout_ms, mask);
+}
+
+int accept(int fd, sockaddr* address, socklen_t* bytes) noexcept {
+  const socklen_t room = bytes == nullptr ? 0 : *bytes;
+  int result = syscalls.accept4(fd, address, bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (result != -ENOSYS && result != -EPERM) return result;
+  if (bytes != nullptr) *bytes = room;
+  result = syscalls.accept(fd, address, bytes);
+  if (result < 0) return result;
+  int error = syscalls.fcntl(result, F_SETFD, FD_CLOEXEC);
+  if (error >= 0) error = syscalls.fcntl(result, F_SETFL, O_NONBLOCK);
+  if (error >= 0) return result;
+  syscalls.close(result);
+  return error;
 }
 
 }  // namespace fibrio::sys

@@ -24,6 +24,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include <cerrno>
 #include <cstddef>
 
 namespace fibrio::sys {
@@ -74,6 +75,7 @@ struct Syscalls {
   int (*bind)(int fd, const sockaddr* address, socklen_t bytes);
   int (*listen)(int fd, int backlog);
   int (*accept4)(int fd, sockaddr* address, socklen_t* bytes, int flags);
+  int (*accept)(int fd, sockaddr* address, socklen_t* bytes);
   int (*connect)(int fd, const sockaddr* address, socklen_t bytes);
   ssize_t (*recv)(int fd, void* data, std::size_t bytes, int flags);
   ssize_t (*send)(int fd, const void* data, std::size_t bytes, int flags);
@@ -105,6 +107,7 @@ struct Syscalls {
   int (*clone_child)(int (*child)(void*), void* stack_top, int flags, void* argument, int* pidfd);
   int (*waitid)(idtype_t type, id_t id, siginfo_t* info, int options);
   int (*pidfd_send_signal)(int pidfd, int signal, siginfo_t* info, unsigned flags);
+  int (*kill)(pid_t pid, int signal);
 };
 
 // The one table, constant-initialised with the real calls: usable from static constructors and from signal
@@ -113,6 +116,11 @@ extern Syscalls syscalls;
 
 // The real calls, for a test that puts the table back or wraps an entry.
 extern const Syscalls real_syscalls;
+
+// What a kernel or a container's filter answers to a call that it does not know.
+[[nodiscard]] constexpr bool is_refusal(int error) noexcept {
+  return error == -ENOSYS || error == -EPERM || error == -EINVAL;
+}
 
 // Forgets that the kernel lacks a call (see epoll_pwait2); for tests, after they changed the table.
 void forget_missing_calls() noexcept;
@@ -196,9 +204,8 @@ inline off_t lseek(int fd, off_t offset, int whence) noexcept { return syscalls.
   return syscalls.bind(fd, address, bytes);
 }
 [[nodiscard]] inline int listen(int fd, int backlog) noexcept { return syscalls.listen(fd, backlog); }
-[[nodiscard]] inline int accept4(int fd, sockaddr* address, socklen_t* bytes, int flags) noexcept {
-  return syscalls.accept4(fd, address, bytes, flags);
-}
+// Not blocking, and closed on exec. Where accept4 is missing or refused: accept, and two calls of fcntl.
+[[nodiscard]] int accept(int fd, sockaddr* address, socklen_t* bytes) noexcept;
 [[nodiscard]] inline int connect(int fd, const sockaddr* address, socklen_t bytes) noexcept {
   return syscalls.connect(fd, address, bytes);
 }
@@ -267,6 +274,7 @@ inline int sched_setaffinity(pid_t thread, std::size_t bytes, const cpu_set_t* c
 [[nodiscard]] inline int waitid(idtype_t type, id_t id, siginfo_t* info, int options) noexcept {
   return syscalls.waitid(type, id, info, options);
 }
+inline int kill(pid_t pid, int signal) noexcept { return syscalls.kill(pid, signal); }
 inline int pidfd_send_signal(int pidfd, int signal, siginfo_t* info = nullptr, unsigned flags = 0) noexcept {
   return syscalls.pidfd_send_signal(pidfd, signal, info, flags);
 }

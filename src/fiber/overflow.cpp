@@ -322,17 +322,17 @@ AltStackMemory::~AltStackMemory() {
   if (base_ != nullptr) sys::munmap(base_, guard_bytes_ + usable_bytes_);
 }
 
-AltStack::AltStack(const AltStackMemory& memory) : memory_(memory) {
+AltStack::AltStack(const AltStackMemory& memory) noexcept {
   if (memory.base_ == nullptr) return;
   stack_t stack{};
   stack.ss_sp = static_cast<std::byte*>(memory.base_) + memory.guard_bytes_;
   stack.ss_size = memory.usable_bytes_;
-  const int result = sys::sigaltstack(&stack, &former_);
-  if (result != 0) throw std::system_error(-result, std::generic_category(), "sigaltstack");
+  // Refused by a filter: then an overflow ends the process without our words.
+  is_set_ = sys::sigaltstack(&stack, &former_) == 0;
 }
 
 AltStack::~AltStack() {
-  if (memory_.base_ == nullptr) return;
+  if (!is_set_) return;
   former_.ss_flags &= SS_DISABLE;  // SS_ONSTACK cannot be set
   static_cast<void>(sys::sigaltstack(&former_, nullptr));
 }

@@ -49,17 +49,16 @@ class AltStackMemory {
   std::size_t usable_bytes_ = 0;
 };
 
-// The stack on which the thread's signal handlers run. Puts the thread's former one back at the end. Throws
-// std::system_error.
+// The stack on which the thread's signal handlers run. Puts the thread's former one back at the end.
 class AltStack {
  public:
-  explicit AltStack(const AltStackMemory& memory);
+  explicit AltStack(const AltStackMemory& memory) noexcept;
   AltStack(const AltStack&) = delete;
   AltStack& operator=(const AltStack&) = delete;
   ~AltStack();
 
  private:
-  const AltStackMemory& memory_;
+  bool is_set_ = false;
   stack_t former_{};
 };
 

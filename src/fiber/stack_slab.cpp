@@ -152,8 +152,8 @@ int install_guard(const Stack& stack, std::atomic<GuardKind>& kind, const char*&
   if (kind.load(std::memory_order_relaxed) == GuardKind::kMadvise) {
     call = "madvise";
     int result = sys::madvise(guard, kGuardBytes, kMadvGuardInstall);
-    if (result != -EINVAL) return result;
-    // A kernel before 6.13 that the probe could not ask, or mlockall: locked memory takes no such guards.
+    if (!sys::is_refusal(result)) return result;
+    // A kernel before 6.13 that the probe could not ask, a filter, or mlockall: locked memory takes no such guards.
     kind.store(GuardKind::kMprotect, std::memory_order_relaxed);
   }
   call = "mprotect";

@@ -3,6 +3,7 @@
 #include <cxxabi.h>
 
 #include <boost/context/detail/fcontext.hpp>
+#include <cstdint>
 #include <cstdlib>
 
 #include "base/check.hpp"
@@ -107,6 +108,16 @@ struct FiberArrival {
 void Fiber::prepare(const Stack& stack) noexcept {
   const std::size_t usable = static_cast<std::size_t>(stack.start() - stack.low);
   context_ = context::make_fcontext(stack.start(), usable, &FiberArrival::begin);
+  // Frame pointers end here, as a thread's do: what Boost.Context lets the function begin with is a code address
+  // (x86-64, which pushes it as the return address), or what the stack's last user left there (aarch64).
+#if defined(__x86_64__)
+  constexpr std::size_t kFramePointerAt = 6;  // rbp, in words: see walk.cpp
+#elif defined(__aarch64__)
+  constexpr std::size_t kFramePointerAt = 18;  // x29
+#endif
+#if defined(__x86_64__) || defined(__aarch64__)
+  static_cast<std::uintptr_t*>(context_)[kFramePointerAt] = 0;
+#endif
 #ifdef FIBRIO_ASAN
   __asan_unpoison_memory_region(stack.low, stack.usable_bytes());
 #endif

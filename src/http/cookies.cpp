@@ -87,7 +87,7 @@ std::string Cookie::to_string() const {
   require(is_clean(domain, " \",;\\/:") && domain != "." && domain.find("..") == std::string::npos,
           "its domain is no name of a host");
   require(domain.size() <= kMaxAttribute, "its domain is longer than 1024 bytes");
-  require(!max_age || max_age->count() >= 0, "its max_age is negative");
+  require(!max_age || *max_age >= Duration::zero(), "its max_age is negative");
   require(same_site != SameSite::kNone || secure, "SameSite=None needs secure");
   const char* const problem = prefix_problem(name, secure, !domain.empty(), path);
   require(problem == nullptr, problem);
@@ -95,7 +95,8 @@ std::string Cookie::to_string() const {
   std::string text = name + '=' + value;
   if (!path.empty()) text += "; Path=" + path;
   if (!domain.empty()) text += "; Domain=" + domain;
-  if (max_age) text += "; Max-Age=" + std::to_string(max_age->count());
+  if (max_age)
+    text += "; Max-Age=" + std::to_string(std::chrono::duration_cast<std::chrono::seconds>(*max_age).count());
   if (expires)
     text += "; Expires=" +
             format_date(std::chrono::floor<std::chrono::seconds>(*expires).time_since_epoch().count());

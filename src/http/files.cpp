@@ -158,7 +158,7 @@ int open_beneath(int directory, const std::string& path) {
     const long fd = ::syscall(SYS_openat2, directory, path.c_str(), &how, sizeof how);
     if (fd >= 0) return static_cast<int>(fd);
     if (errno == EINTR || errno == EAGAIN) continue;  // EAGAIN: something was renamed meanwhile
-    if (errno != ENOSYS && errno != EPERM) return -1;
+    if (errno != ENOSYS && errno != EPERM && errno != EINVAL && errno != E2BIG) return -1;
     break;
   }
   // An old kernel, or a sandbox that knows no openat2: step by step, and no links.

@@ -257,12 +257,13 @@ void Server::serve() {
   end();
 }
 
-void Server::shutdown(Duration grace) {
+void Server::shutdown(AnyDuration grace) {
   const StatePtr state = state_;
   const TimePoint now = get_running_loop().time();
-  const TimePoint::rep end = grace >= TimePoint::max() - now
-                                 ? ServerState::kNever
-                                 : (now + std::max(grace, Duration::zero())).time_since_epoch().count();
+  const TimePoint::rep end =
+      grace >= TimePoint::max() - now
+          ? ServerState::kNever
+          : (now + std::max<Duration>(grace, Duration::zero())).time_since_epoch().count();
   TimePoint::rep before = state->grace_end.load(std::memory_order_relaxed);
   while (end < before && !state->grace_end.compare_exchange_weak(before, end, std::memory_order_relaxed)) {
   }

@@ -51,6 +51,8 @@ const char* to_string(WaitReason reason) noexcept {
       return "a queue";
     case WaitReason::kAwaitable:
       return "an awaitable";
+    case WaitReason::kStatic:
+      return "the initialiser of a static variable";
   }
   return "something unknown";
 }

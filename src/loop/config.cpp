@@ -92,9 +92,7 @@ std::optional<nanoseconds> parse_duration(std::string_view text) {
   } else {
     return std::nullopt;
   }
-  const double total = std::round(number * nanoseconds_per_unit);
-  if (std::abs(total) >= 9.2e18) return std::nullopt;  // what 64 bits hold: 292 years
-  return nanoseconds(static_cast<std::int64_t>(total));
+  return AnyDuration(std::chrono::duration<double, std::nano>(number * nanoseconds_per_unit));
 }
 
 // One field: its name (the environment's is FIBRIO_ and the name in capitals), what it may be, how text is

@@ -137,7 +137,7 @@ void EventLoop::set_default_executor(std::shared_ptr<ThreadPool> pool) {
 
 std::shared_ptr<ThreadPool> EventLoop::default_executor() { return impl_->default_executor(); }
 
-void EventLoop::shutdown_default_executor(Duration timeout) {
+void EventLoop::shutdown_default_executor(AnyDuration timeout) {
   if (const detail::Worker* worker = detail::this_worker(); worker != nullptr && worker->current == nullptr) {
     throw RuntimeError("shutdown_default_executor waits, and a callback must not wait: call it in a task");
   }

@@ -3,18 +3,22 @@
 // Threads: install and uninstall: any, under a lock. The handler: whatever thread the kernel chose.
 //
 // Protocol. Signal dispositions belong to the process, so there is one table of the process: which loop has a
-// signal, and the write end of that loop's pipe. The handler writes the signal's number into the pipe (a full
-// pipe has enough of it already); the read end is in worker 0's reactor, whose poller, or a claimer, queues
-// the callback and tells the streams. A loop has a signal while it has a callback or a stream for it. A pipe
-// is closed only after the old disposition is back and no handler is left at work on it (handler_fd.hpp).
+// signal, and the write end of that loop's pipe. The handler writes the signal's number into the pipe; the read
+// end is in worker 0's reactor, whose poller, or a claimer, queues the callback and tells the streams. So signals
+// arrive in their order, each as often as it came; but at most kMostUnread of one number are in the pipe, which
+// has room for as many of each: a flood of one signal merges with itself and loses no other (Slot::count_in).
+// A loop has a signal while it has a callback or a stream for it. A pipe is closed only after the old disposition
+// is back and no handler is left at work on it (handler_fd.hpp).
 // For SIGINT of run() a second signal before the first was handled to its end restores the default action and
-// raises it again: the process dies even if the program hangs. While there are streams for it, run() leaves
-// SIGINT to them.
+// raises it again: the process dies even if the program hangs. PID 1 has no default actions: it exits. While there
+// are streams for it, run() leaves SIGINT to them.
 //
 // Rejected: signalfd (needs the signal blocked in every thread, also those the user started before).
 #include <fcntl.h>
 #include <signal.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -39,7 +43,29 @@ namespace fibrio::detail {
 
 namespace {
 
+// 64 signals of them fit into the smallest pipe that there is, a page.
+constexpr int kMostUnread = 64;
+
 struct Slot {
+  // By the handler: whether one more goes into the pipe. If not, kMostUnread are there that the reader has not counted
+  // out; it delivers one of them after this, and sees what came before (release, partner of count_out's acquire).
+  [[nodiscard]] bool count_in() noexcept {
+    int seen = unread.load(std::memory_order_relaxed);
+    while (!unread.compare_exchange_weak(seen, std::min(seen + 1, kMostUnread), std::memory_order_release,
+                                         std::memory_order_relaxed)) {
+    }
+    return seen < kMostUnread;
+  }
+  // By the reader of the pipe, before it delivers what it read. What is left there from before the loop had given the
+  // signal back was not counted: never below zero.
+  void count_out() noexcept {
+    int seen = unread.load(std::memory_order_relaxed);
+    while (!unread.compare_exchange_weak(seen, std::max(seen - 1, 0), std::memory_order_acquire,
+                                         std::memory_order_relaxed)) {
+    }
+  }
+
+  std::atomic<int> unread{0};
   // Read by the handler; written under table_lock.
   HandlerFd pipe;
   std::atomic<bool> dies_at_second{false};
@@ -67,6 +93,7 @@ void on_signal(int signal) {
     // In a forked child, which has the handler and the pipe but not the loop: the signal is the child's own.
     static_cast<void>(sys::sigaction(signal, &slot.before, nullptr));
     sys::raise(signal);
+    set_errno(interrupted_errno);
     return;
   }
   if (slot.dies_at_second.load(std::memory_order_relaxed) &&
@@ -76,10 +103,20 @@ void on_signal(int signal) {
     standard.sa_handler = SIG_DFL;
     static_cast<void>(sys::sigaction(signal, &standard, nullptr));
     sys::raise(signal);
+    constexpr int kEndedBySignal = 128;  // as shells say it
+    if (::getpid() == 1) ::_exit(kEndedBySignal + signal);
+    set_errno(interrupted_errno);
     return;
   }
-  const auto number = static_cast<unsigned char>(signal);
-  slot.pipe.use([&](int fd) { static_cast<void>(sys::write(fd, &number, 1)); });
+  slot.pipe.use([&](int fd) {
+    if (!slot.count_in()) return;
+    const auto number = static_cast<unsigned char>(signal);
+    ssize_t result;
+    do {
+      result = sys::write(fd, &number, 1);
+    } while (result == -EINTR);
+    if (result < 0) slot.count_out();  // the next one tries again
+  });
   set_errno(interrupted_errno);
 }
 
@@ -128,6 +165,7 @@ class SignalPipe {
     }
   }
   void queue(int signal) noexcept {
+    table[static_cast<std::size_t>(signal)].count_out();
     bool has_streams = false;
     for (const std::shared_ptr<SignalQueue>& stream : streams_of(signal)) {
       has_streams = true;
@@ -194,6 +232,8 @@ void take_signal_locked(LoopImpl& impl, int signal, const char* what) {
   slot.dies_at_second.store(false, std::memory_order_relaxed);
   if (slot.forks.exchange(fork_count(), std::memory_order_relaxed) != fork_count())
     slot.pipe.forget_handlers();
+  slot.unread.store(0,
+                    std::memory_order_relaxed);  // the parent's, or an earlier loop's; no handler is at work
   slot.pipe.publish(impl.signal_pipe.pipe->write_end());
   struct sigaction action {};
   action.sa_handler = &on_signal;

@@ -126,8 +126,7 @@ std::pair<int, Address> sock_accept(int fd) {
   socklen_t length = sizeof from;
   const int accepted = until_done(fd, &wait_readable, "sock_accept", [&] {
     length = sizeof from;
-    const int made =
-        sys::accept4(fd, reinterpret_cast<sockaddr*>(&from), &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    const int made = sys::accept(fd, reinterpret_cast<sockaddr*>(&from), &length);
     return made == -ECONNABORTED ? -EINTR : made;  // gone before it was accepted: the next one
   });
   sys::UniqueFd owner(accepted);

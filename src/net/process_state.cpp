@@ -27,13 +27,27 @@ int status_of(const siginfo_t& info) noexcept {
   return info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
 }
 
-int wait_for_pidfd(int pidfd, siginfo_t& info, int options) noexcept {
-  int error = 0;
-  do {
-    info = {};
-    error = sys::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | options);
-  } while (error == -EINTR);
-  return error;
+int wait_for_end(int pidfd, pid_t pid, siginfo_t& info, int options) noexcept {
+  const auto wait = [&](idtype_t type, int id) {
+    int error = 0;
+    do {
+      info = {};
+      error = sys::waitid(type, static_cast<id_t>(id), &info, WEXITED | options);
+    } while (error == -EINTR);
+    return error;
+  };
+  const int error = wait(P_PIDFD, pidfd);
+  // The pid is the child's until this has taken its status.
+  return sys::is_refusal(error) ? wait(P_PID, pid) : error;
+}
+
+// kill is the way out where a filter refuses the other call. Nobody else's process: the child was not taken yet.
+int signal_child(int pidfd, pid_t pid, int signal) noexcept {
+  const int error = sys::pidfd_send_signal(pidfd, signal);
+  if (error != -EPERM && error != -ENOSYS) return error;
+  siginfo_t info{};
+  if (wait_for_end(pidfd, pid, info, WNOHANG | WNOWAIT) == -ECHILD) return -ESRCH;
+  return sys::kill(pid, signal);
 }
 
 }  // namespace
@@ -43,20 +57,19 @@ ProcessState::ProcessState(Scheduler& scheduler, OnDrop on_drop) noexcept
 
 ProcessState::~ProcessState() {
   if (!pidfd_.is_open() || forks_ != fork_count()) return;
-  siginfo_t info{};
-  if (on_drop_ == OnDrop::kDetach) {
-    try {
-      std::thread([pidfd = std::move(pidfd_)] {
-        siginfo_t ended{};
-        static_cast<void>(wait_for_pidfd(pidfd.get(), ended, 0));
-      }).detach();
-      return;
-    } catch (const std::system_error&) {  // no thread: it stays a zombie after its end, until we end
-      return;
-    }
+  // One that may not be killed (a program of another user) is not waited for either.
+  if (on_drop_ != OnDrop::kDetach && signal_child(pidfd_.get(), pid_, SIGKILL) != -EPERM) {
+    siginfo_t info{};
+    static_cast<void>(wait_for_end(pidfd_.get(), pid_, info, 0));
+    return;
   }
-  sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
-  static_cast<void>(wait_for_pidfd(pidfd_.get(), info, 0));
+  try {
+    std::thread([pidfd = std::move(pidfd_), pid = pid_] {
+      siginfo_t ended{};
+      static_cast<void>(wait_for_end(pidfd.get(), pid, ended, 0));
+    }).detach();
+  } catch (const std::system_error&) {  // no thread: it stays a zombie after its end, until we end
+  }
 }
 
 void ProcessState::adopt(Child child) {
@@ -71,21 +84,20 @@ void ProcessState::adopt(Child child) {
   fd_watch_of_running_loop().set_callback(pidfd_.get(), Direction::read, [watched] { watched->reap(); });
 }
 
-std::optional<int> ProcessState::take_status_locked(int options, bool& is_lost) noexcept {
+std::optional<int> ProcessState::take_status_locked(int options, int& lost_by) noexcept {
   siginfo_t info{};
-  const int error = wait_for_pidfd(pidfd_.get(), info, options);
-  if (error == 0) return info.si_pid == 0 ? std::nullopt : std::optional<int>(status_of(info));
-  is_lost = true;
+  lost_by = wait_for_end(pidfd_.get(), pid_, info, options);
+  if (lost_by == 0) return info.si_pid == 0 ? std::nullopt : std::optional<int>(status_of(info));
   return kUnknown;
 }
 
 void ProcessState::reap() {
   sys::UniqueFd watched;
-  bool is_lost = false;
+  int lost_by = 0;
   {
     const std::lock_guard guard(lock_);
     if (!pidfd_.is_open()) return;
-    const std::optional<int> status = take_status_locked(WNOHANG, is_lost);
+    const std::optional<int> status = take_status_locked(WNOHANG, lost_by);
     if (!status) return;
     watched = std::move(pidfd_);
     // release: partner of returncode's acquire.
@@ -93,20 +105,23 @@ void ProcessState::reap() {
   }
   struct Call {
     int fd;
-    pid_t lost_pid;  // 0: it was not lost
-  } call{watched.get(), is_lost ? pid_ : 0};
+    pid_t pid;
+    int lost_by;
+  } call{watched.get(), pid_, lost_by};
   // Before the fd is closed. The loop may be gone: then nobody watches.
   with_live_loop(
       &scheduler_, loop_id_,
       [](Scheduler& scheduler, void* context) {
         const auto& done = *static_cast<Call*>(context);
         scheduler.event_loop->remove_reader(done.fd);
-        if (done.lost_pid != 0) {
-          report_exception(scheduler,
-                           "somebody else took the status of child process " + std::to_string(done.lost_pid) +
-                               " (waitpid, or an ignored SIGCHLD); its returncode is 255",
-                           nullptr, AnyFuture());
-        }
+        if (done.lost_by == 0) return;
+        const std::string why = done.lost_by == -ECHILD
+                                    ? "somebody else took it (waitpid, or an ignored SIGCHLD)"
+                                    : "waitid: " + std::system_category().message(-done.lost_by);
+        report_exception(scheduler,
+                         "the status of child process " + std::to_string(done.pid) + " is lost, " + why +
+                             "; its returncode is 255",
+                         nullptr, AnyFuture());
       },
       &call);
   watched.close();
@@ -133,13 +148,13 @@ void ProcessState::send_signal(int signal) {
   const std::lock_guard guard(lock_);
   const std::string call = "send_signal to process " + std::to_string(pid_);
   if (!pidfd_.is_open()) fail(-ESRCH, call);
-  if (const int error = sys::pidfd_send_signal(pidfd_.get(), signal); error < 0) fail(error, call);
+  if (const int error = signal_child(pidfd_.get(), pid_, signal); error < 0) fail(error, call);
 }
 
 void ProcessState::drop() noexcept {
   if (on_drop_ == OnDrop::kDetach || forks_ != fork_count()) return;
   const std::lock_guard guard(lock_);
-  if (pidfd_.is_open()) sys::pidfd_send_signal(pidfd_.get(), SIGKILL);
+  if (pidfd_.is_open()) static_cast<void>(signal_child(pidfd_.get(), pid_, SIGKILL));
 }
 
 }  // namespace fibrio::detail

@@ -4,7 +4,8 @@
 //  1. The loop that started it watches the pidfd (fd_watch.hpp) by a callback that holds this state; the
 //     callback, or who is about to wait, takes the status (reap) under the lock, publishes it, and ends the
 //     watch.
-//  2. Signals go through the pidfd under the same lock: never to a pid that is another's by now.
+//  2. Signals go through the pidfd under the same lock: never to a pid that is another's by now. Where a filter
+//     refuses that call kill is the way out: the pid is the child's until its status is taken, here.
 //  3. The last reference goes with the callback (the loop was closed) or with the Process. A child that was
 //     not reaped by then is killed and reaped here, or given to a thread that waits for it (OnDrop::kDetach):
 //     no zombie stays.
@@ -56,8 +57,8 @@ class ProcessState : public std::enable_shared_from_this<ProcessState> {
   static constexpr int kUnknown = 255;  // asyncio's
 
   void reap();
-  // The status, if it has ended; kUnknown if nobody can say any more. `options`: WNOHANG or 0.
-  [[nodiscard]] std::optional<int> take_status_locked(int options, bool& is_lost) noexcept;
+  // The status, if it has ended; kUnknown if nobody can say any more, and the error. `options`: WNOHANG or 0.
+  [[nodiscard]] std::optional<int> take_status_locked(int options, int& lost_by) noexcept;
 
   Scheduler& scheduler_;  // lives if loop_id_ does
   const std::uint64_t loop_id_;

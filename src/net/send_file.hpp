@@ -45,7 +45,7 @@ class FilePart {
   }
   // What the file or its file system cannot do, or the kernel does not know.
   [[nodiscard]] bool is_refusal(ssize_t error) const noexcept {
-    return sent_ == 0 && (error == -EINVAL || error == -ENOSYS || error == -EOPNOTSUPP);
+    return sent_ == 0 && (sys::is_refusal(static_cast<int>(error)) || error == -EOPNOTSUPP);
   }
 
   // The slow way: `write_some(span)` returns how many bytes it took.

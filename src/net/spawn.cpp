@@ -14,6 +14,8 @@
 #include <string_view>
 
 #include "net/socket_calls.hpp"
+#include "sched/this_worker.hpp"
+#include "sched/worker.hpp"
 
 // For what runs in the child: the tools' state belongs to the parent.
 #define FIBRIO_IN_CHILD \
@@ -23,7 +25,7 @@ namespace fibrio::detail {
 
 namespace {
 
-enum class Step : int { kStdio, kPassFds, kDirectory, kSession, kGroup, kExec };
+enum class Step : int { kStdio, kPassFds, kCloseFds, kDirectory, kSession, kGroup, kExec };
 
 // What the child needs, ready made; and what became of it.
 struct Plan {
@@ -34,7 +36,9 @@ struct Plan {
   int stdio[3];
   const int* pass_fds;  // above 2, ascending, each once
   std::size_t pass_count;
-  unsigned fd_limit;  // where there is no close_range
+  unsigned fd_limit;      // no fd has this number or a higher one ...
+  bool is_limit_sure;     // ... if this says so
+  const cpu_set_t* cpus;  // null: ours (see sched/thread_pin.hpp)
   bool new_session;
   bool has_group;
   int group;
@@ -86,21 +90,80 @@ FIBRIO_IN_CHILD int place_stdio(Plan& plan) noexcept {
   return 0;
 }
 
-FIBRIO_IN_CHILD void close_range_of(unsigned first, unsigned last, unsigned limit) noexcept {
-  if (first > last || call(SYS_close_range, first, last, 0U) != -ENOSYS) return;
-  for (unsigned fd = first; fd <= last && fd < limit; ++fd) call(SYS_close, fd);
+FIBRIO_IN_CHILD bool is_passed(const Plan& plan, unsigned fd) noexcept {
+  for (std::size_t i = 0; i < plan.pass_count; ++i) {
+    if (static_cast<unsigned>(plan.pass_fds[i]) == fd) return true;
+  }
+  return false;
+}
+
+// The three ways to close everything above 2 but for pass_fds. 0, or why this way is barred.
+
+FIBRIO_IN_CHILD int close_ranges(const Plan& plan) noexcept {
+  unsigned first = 3;
+  for (std::size_t i = 0; i <= plan.pass_count; ++i) {
+    const bool is_last = i == plan.pass_count;
+    const unsigned next = is_last ? ~0U : static_cast<unsigned>(plan.pass_fds[i]);
+    const unsigned last = is_last ? ~0U : next - 1;
+    if (first <= last) {
+      if (const long error = call(SYS_close_range, first, last, 0U); error < 0)
+        return static_cast<int>(error);
+    }
+    first = next + 1;
+  }
+  return 0;
+}
+
+FIBRIO_IN_CHILD int close_listed(const Plan& plan) noexcept {
+  struct Entry {  // the kernel's linux_dirent64
+    std::uint64_t inode;
+    std::int64_t next;
+    unsigned short bytes;
+    unsigned char type;
+    char name[1];
+  };
+  const long folder = call(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  if (folder < 0) return static_cast<int>(folder);
+  union {
+    Entry entry;
+    char bytes[1024];
+  } buffer;
+  for (;;) {  // the kernel goes on behind the last number that it listed, whatever was closed
+    const long count = call(SYS_getdents64, folder, buffer.bytes, sizeof buffer.bytes);
+    if (count <= 0) {
+      call(SYS_close, folder);
+      return static_cast<int>(count);
+    }
+    for (long at = 0; at < count;) {
+      const auto* entry = reinterpret_cast<const Entry*>(buffer.bytes + at);
+      at += entry->bytes;
+      unsigned fd = 0;
+      const char* digit = entry->name;
+      for (; *digit >= '0' && *digit <= '9'; ++digit) fd = 10 * fd + static_cast<unsigned>(*digit - '0');
+      if (digit == entry->name || fd <= 2 || fd == static_cast<unsigned>(folder) || is_passed(plan, fd))
+        continue;
+      call(SYS_close, fd);
+    }
+  }
+}
+
+FIBRIO_IN_CHILD int close_each(const Plan& plan) noexcept {
+  if (!plan.is_limit_sure) return -EMFILE;
+  for (unsigned fd = 3; fd < plan.fd_limit; ++fd) {
+    if (!is_passed(plan, fd)) call(SYS_close, fd);
+  }
+  return 0;
 }
 
 FIBRIO_IN_CHILD int keep_only(Plan& plan) noexcept {
-  unsigned first = 3;
+  plan.step = Step::kPassFds;
   for (std::size_t i = 0; i < plan.pass_count; ++i) {
     const int fd = plan.failed_fd = plan.pass_fds[i];
     if (const long error = call(SYS_fcntl, fd, F_SETFD, 0L); error < 0) return static_cast<int>(error);
-    close_range_of(first, static_cast<unsigned>(fd) - 1, plan.fd_limit);
-    first = static_cast<unsigned>(fd) + 1;
   }
-  close_range_of(first, ~0U, plan.fd_limit);
-  return 0;
+  plan.step = Step::kCloseFds;
+  const int error = close_ranges(plan);
+  return error == 0 || close_listed(plan) == 0 || close_each(plan) == 0 ? 0 : error;
 }
 
 // Returns only if no candidate is a program.
@@ -121,6 +184,7 @@ FIBRIO_IN_CHILD int exec_first(const Plan& plan) noexcept {
 
 FIBRIO_IN_CHILD int run_steps(Plan& plan) noexcept {
   reset_signals();
+  if (plan.cpus != nullptr) call(SYS_sched_setaffinity, 0L, sizeof *plan.cpus, plan.cpus);
   plan.step = Step::kStdio;
   if (const int error = place_stdio(plan); error < 0) return error;
   plan.step = Step::kDirectory;
@@ -136,7 +200,6 @@ FIBRIO_IN_CHILD int run_steps(Plan& plan) noexcept {
     if (const long error = call(SYS_setpgid, 0L, static_cast<long>(plan.group)); error < 0)
       return static_cast<int>(error);
   }
-  plan.step = Step::kPassFds;
   if (const int error = keep_only(plan); error < 0) return error;
   plan.step = Step::kExec;
   const unsigned long nothing_blocked = 0;
@@ -201,6 +264,12 @@ std::string name_of(const Plan& plan, const SpawnRequest& request) {
       return "create_subprocess: fd " + std::to_string(plan.failed_fd) + " as a standard stream";
     case Step::kPassFds:
       return "create_subprocess: fd " + std::to_string(plan.failed_fd) + " of pass_fds";
+    case Step::kCloseFds:
+      return "create_subprocess: the fds that the child must not get cannot be closed: close_range is "
+             "refused, "
+             "/proc/self/fd cannot be read, and RLIMIT_NOFILE allows too many to close each (allow "
+             "close_range, "
+             "mount /proc, or lower the hard limit, ulimit -Hn)";
     case Step::kDirectory:
       return "chdir to '" + request.cwd + "'";
     case Step::kSession:
@@ -214,9 +283,11 @@ std::string name_of(const Plan& plan, const SpawnRequest& request) {
 }
 
 [[noreturn]] void fail_to_clone(int error) {
-  fail(error, error == -EAGAIN
-                  ? "clone: no more processes (RLIMIT_NPROC, ulimit -u, or the cgroup's pids.max)"
-                  : "clone");
+  if (error == -EAGAIN) {
+    fail(error, "clone: no more processes (RLIMIT_NPROC, ulimit -u, or the cgroup's pids.max)");
+  }
+  const bool is_refused = error == -EPERM || error == -ENOSYS || error == -EINVAL;
+  fail(error, is_refused ? "clone with CLONE_PIDFD: refused (a seccomp filter?)" : "clone");
 }
 
 }  // namespace
@@ -235,10 +306,12 @@ Child spawn(const SpawnRequest& request) {
   std::erase_if(pass_fds, [](int fd) { return fd >= 0 && fd <= 2; });
   std::sort(pass_fds.begin(), pass_fds.end());
   pass_fds.erase(std::unique(pass_fds.begin(), pass_fds.end()), pass_fds.end());
+  // The hard limit: the soft one may have been higher when an fd was made.
+  constexpr rlim_t kMostFds = 1U << 20;  // to close each takes some tenths of a second
   rlimit limit{};
-  constexpr rlim_t kMostFds = 1U << 20;
-  if (sys::getrlimit(RLIMIT_NOFILE, &limit) < 0) limit.rlim_cur = kMostFds;
+  const bool is_limit_sure = sys::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max <= kMostFds;
 
+  const Worker* const worker = this_worker();
   Plan plan{.candidates = paths.data(),
             .arguments = arguments.data(),
             .environment = request.env ? variables.data() : ::environ,
@@ -246,7 +319,9 @@ Child spawn(const SpawnRequest& request) {
             .stdio = {request.stdio[0], request.stdio[1], request.stdio[2]},
             .pass_fds = pass_fds.data(),
             .pass_count = pass_fds.size(),
-            .fd_limit = static_cast<unsigned>(std::min(limit.rlim_cur, kMostFds)),
+            .fd_limit = static_cast<unsigned>(std::min(limit.rlim_max, kMostFds)),
+            .is_limit_sure = is_limit_sure,
+            .cpus = worker == nullptr ? nullptr : worker->former_cpus,
             .new_session = request.new_session,
             .has_group = request.process_group.has_value(),
             .group = request.process_group.value_or(0)};
@@ -270,7 +345,7 @@ Child spawn(const SpawnRequest& request) {
   if (plan.error == 0 && child.pidfd.is_open()) return child;
   // It has ended, or a kernel before 5.2 knows no pidfd and it must not live.
   siginfo_t info{};
-  if (plan.error == 0) static_cast<void>(::kill(pid, SIGKILL));
+  if (plan.error == 0) static_cast<void>(sys::kill(pid, SIGKILL));
   while (sys::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED) == -EINTR) {
   }
   if (plan.error == 0) fail(-ENOSYS, "clone: child processes need CLONE_PIDFD (Linux 5.4)");

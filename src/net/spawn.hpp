@@ -9,7 +9,8 @@
 //  1. All signals are blocked from before the clone until the child has made its handlers the default ones:
 //     none of ours may run there.
 //  2. Descriptors below 3 that are a source are moved out of the way, then put in place; everything above 2
-//     is closed, but for pass_fds.
+//     is closed, but for pass_fds: by close_range, or, where that is missing or refused, by what /proc/self/fd
+//     lists, or one by one up to RLIMIT_NOFILE. If all three are barred the child is not started.
 //  3. Signals that were ignored stay ignored, except SIGPIPE and SIGXFSZ (as Python's subprocess); the mask
 //     is empty.
 //  4. The program is looked for in the PATH of the environment that it gets.

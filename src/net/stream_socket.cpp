@@ -131,7 +131,7 @@ sys::UniqueFd accept_connection(Socket& listener) {
     const auto seen = operation.look(Direction::read);
     if (Readiness<>::is_ready(seen)) {
       const bool had_shortage = operation.has_shortage();
-      const int fd = sys::accept4(operation.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      const int fd = sys::accept(operation.fd(), nullptr, nullptr);
       if (fd >= 0) {
         sys::UniqueFd accepted(fd);
         spend_budget();
@@ -142,32 +142,44 @@ sys::UniqueFd accept_connection(Socket& listener) {
           operation.would_block(Direction::read, seen);
           if (had_shortage) operation.end_shortage();  // one that has begun since is not over
           break;
-        case EMFILE:
-        case ENFILE:
-        case ENOBUFS:
-        case ENOMEM: {
+        case EBADF:
+        case EFAULT:
+        case EINVAL:
+        case ENOSYS:
+        case ENOTSOCK:
+        case EOPNOTSUPP:
+          operation.fail(fd);
+        case ECONNABORTED:  // a connection that died before it was accepted; or only interrupted
+        case ECONNREFUSED:
+        case ECONNRESET:
+        case EHOSTDOWN:
+        case EHOSTUNREACH:
+        case EINTR:
+        case ENETDOWN:
+        case ENETUNREACH:
+        case ENONET:
+        case ENOPROTOOPT:
+        case EPROTO:
+        case ETIMEDOUT:
+          spend_budget();
+          if (!operation.is_open()) operation.fail(-ECANCELED);
+          continue;
+        default: {  // out of something, or refused: to try again at once would only burn CPU
           Worker& worker = require_task("accept");
           if (operation.begin_shortage()) {
             const std::system_error error(-fd, std::system_category(), "accept4");
-            report_exception(worker.scheduler,
-                             "accept ran out of resources and goes on every 100 ms (raise RLIMIT_NOFILE, "
-                             "ulimit -n, if it is too many open files)",
-                             std::make_exception_ptr(error), AnyFuture());
+            const bool is_refused = fd == -EPERM || fd == -EACCES;
+            report_exception(
+                worker.scheduler,
+                is_refused ? "accept is refused (a seccomp filter, a firewall?) and goes on every 100 ms"
+                           : "accept ran out of resources and goes on every 100 ms (raise "
+                             "RLIMIT_NOFILE, ulimit -n, if it is too many open files)",
+                std::make_exception_ptr(error), AnyFuture());
           }
           sleep(kBackOff);
           if (!operation.is_open()) operation.fail(-ECANCELED);
           continue;
         }
-        case EBADF:
-        case EFAULT:
-        case EINVAL:
-        case ENOTSOCK:
-        case EOPNOTSUPP:
-          operation.fail(fd);
-        default:  // a connection that died before it was accepted, or EINTR
-          spend_budget();
-          if (!operation.is_open()) operation.fail(-ECANCELED);
-          continue;
       }
     }
     operation.wait(Direction::read);

@@ -183,8 +183,10 @@ Address TcpStream::peer_address() const {
 void TcpStream::set_no_delay(bool enabled) { set_option(IPPROTO_TCP, TCP_NODELAY, enabled ? 1 : 0); }
 void TcpStream::set_keep_alive(bool enabled) { set_option(SOL_SOCKET, SO_KEEPALIVE, enabled ? 1 : 0); }
 void TcpStream::set_keep_alive(const KeepAlive& times) {
-  const auto seconds = [](std::chrono::seconds time) {
-    return static_cast<int>(std::clamp<std::chrono::seconds::rep>(time.count(), INT_MIN, INT_MAX));
+  constexpr std::chrono::seconds kLongest(32767);  // the kernel's
+  const auto seconds = [&](Duration time) {
+    const auto whole = std::chrono::ceil<std::chrono::seconds>(std::min<Duration>(time, kLongest));
+    return static_cast<int>(std::max<std::chrono::seconds::rep>(whole.count(), INT_MIN));
   };
   const Socket::Operation operation(open_or_throw(socket_, "setsockopt"), "setsockopt");
   const int fd = operation.fd();

@@ -28,7 +28,7 @@ std::shared_ptr<detail::ThreadPoolImpl> make_pool(std::size_t max_threads, Durat
 
 }  // namespace
 
-ThreadPool::ThreadPool(std::size_t max_threads, Duration keep_alive, std::string name)
+ThreadPool::ThreadPool(std::size_t max_threads, AnyDuration keep_alive, std::string name)
     : impl_(make_pool(max_threads, keep_alive, std::move(name))) {}
 
 ThreadPool::~ThreadPool() { impl_->close(); }
@@ -37,7 +37,7 @@ void ThreadPool::enqueue(const AnyFuture& future, detail::UniqueFunction<void()>
   impl_->enqueue(future, std::move(call));
 }
 
-std::size_t ThreadPool::shutdown(bool wait, Duration timeout, bool cancel_queued) {
+std::size_t ThreadPool::shutdown(bool wait, AnyDuration timeout, bool cancel_queued) {
   // A copy: the wait may outlive this object when a cancelled task lets go of it.
   const std::shared_ptr<detail::ThreadPoolImpl> impl = impl_;
   return impl->shutdown(wait, timeout, cancel_queued);

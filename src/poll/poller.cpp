@@ -1,6 +1,8 @@
 #include "poll/poller.hpp"
 
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
+
 #include <cerrno>
 #include <string>
 #include <system_error>
@@ -48,6 +50,8 @@ int Poller::remove(int fd) noexcept {
 
 int Poller::wait(std::span<epoll_event> events, std::int64_t timeout_ns) noexcept {
   constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
+  const bool is_exact = timeout_ns > 0 && timeout_ns < kNanosPerSecond && slack_ns_ > 1;
+  if (is_exact) sys::prctl(PR_SET_TIMERSLACK, 1);
   timespec time{};
   if (timeout_ns > 0) {
     time.tv_sec = timeout_ns / kNanosPerSecond;
@@ -55,6 +59,7 @@ int Poller::wait(std::span<epoll_event> events, std::int64_t timeout_ns) noexcep
   }
   const int count = sys::epoll_pwait2(epoll_.get(), events.data(), static_cast<int>(events.size()),
                                       timeout_ns < 0 ? nullptr : &time, nullptr);
+  if (is_exact) sys::prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(slack_ns_));
   if (count >= 0) return count;
   FIBRIO_CHECK(count == -EINTR, "epoll_pwait2 failed on the loop's own epoll instance");
   return 0;
@@ -62,7 +67,10 @@ int Poller::wait(std::span<epoll_event> events, std::int64_t timeout_ns) noexcep
 
 void Poller::wake() noexcept {
   const std::uint64_t one = 1;
-  const ssize_t result = sys::write(event_.get(), &one, sizeof one);
+  ssize_t result;
+  do {
+    result = sys::write(event_.get(), &one, sizeof one);
+  } while (result == -EINTR);
   FIBRIO_CHECK(result == static_cast<ssize_t>(sizeof one) || result == -EAGAIN,
                "the wake-up eventfd is broken");
 }

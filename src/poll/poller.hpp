@@ -28,6 +28,9 @@ class Poller {
   // also after a signal.
   [[nodiscard]] int wait(std::span<epoll_event> events, std::int64_t timeout_ns) noexcept;
   void wake() noexcept;
+  // The slack of the timers of the thread that waits, in ns. It delays each sleep by up to that, usually 50 us; so it
+  // is taken away over short ones, and only over them: threads and processes inherit it from whoever makes them.
+  void set_timer_slack(int slack_ns) noexcept { slack_ns_ = slack_ns; }
 
   [[nodiscard]] int fd() const noexcept { return epoll_.get(); }
 
@@ -36,6 +39,7 @@ class Poller {
  private:
   sys::UniqueFd epoll_;
   sys::UniqueFd event_;
+  int slack_ns_ = 0;  // unknown, or nothing to take away: up to 1
 };
 
 }  // namespace fibrio::detail

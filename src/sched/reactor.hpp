@@ -109,6 +109,8 @@ class Reactor {
   // Polls; what became ready is appended to `ready`. Returns true if the wake-up eventfd was among the
   // events.
   bool poll(std::int64_t timeout_ns, RunnableChain& ready) noexcept;
+  // See Poller; before the owner polls.
+  void set_timer_slack(int slack_ns) noexcept { poller_.set_timer_slack(slack_ns); }
   [[nodiscard]] Poller& poller() noexcept { return poller_; }
 
   [[nodiscard]] std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }

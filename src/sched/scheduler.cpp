@@ -7,12 +7,14 @@
 #include <cstdlib>
 #include <limits>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "base/check.hpp"
 #include "base/machine.hpp"
 #include "base/machine_time.hpp"
 #include "base/syscalls.hpp"
+#include "sched/thread_pin.hpp"
 #include "sched/tuning.hpp"
 
 namespace fibrio::detail {
@@ -260,10 +262,9 @@ void Scheduler::run_thread(std::size_t index) noexcept {
 
 void Worker::run() {
   const AltStack alt_stack(alt_stack_memory_);
-  const int old_slack = sys::prctl(PR_GET_TIMERSLACK);
-  sys::prctl(PR_SET_TIMERSLACK, 1);  // 50 us by default, and so much later every timer
-  cpu_set_t old_cpus;
-  const bool pinned = scheduler.pin_workers && pin_thread(index, old_cpus);
+  reactor.set_timer_slack(sys::prctl(PR_GET_TIMERSLACK));
+  std::optional<ThreadPin> pin;
+  if (scheduler.pin_workers) former_cpus = pin.emplace(index).former_cpus();
   main_.adopt_thread();
   exceptions = exceptions_of_this_thread();
   entry = &Worker::enter_fiber;
@@ -278,22 +279,7 @@ void Worker::run() {
   }
   set_this_worker(nullptr);
   restore_fp_status(fp_environment);
-  if (pinned) sys::sched_setaffinity(0, sizeof old_cpus, &old_cpus);
-  if (old_slack > 0) sys::prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(old_slack));
-}
-
-bool Worker::pin_thread(std::size_t index, cpu_set_t& old_cpus) noexcept {
-  if (sys::sched_getaffinity(0, sizeof old_cpus, &old_cpus) < 0) return false;
-  const int count = CPU_COUNT(&old_cpus);
-  int wanted = static_cast<int>(index) % std::max(count, 1);
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &old_cpus) || wanted-- != 0) continue;
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(cpu, &one);
-    return sys::sched_setaffinity(0, sizeof one, &one) >= 0;
-  }
-  return false;
+  former_cpus = nullptr;
 }
 
 Runnable* Worker::take_for_drop() noexcept {

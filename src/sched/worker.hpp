@@ -177,6 +177,7 @@ class Worker : public SwitchSlot {
   Reactor reactor;
   Timers timers;
   StackCache stacks;
+  const cpu_set_t* former_cpus = nullptr;  // of the thread, while it is bound to one: see thread_pin.hpp
   FrameCache frames;
   std::int64_t now_ns;  // the clock when it was last read
 
@@ -257,7 +258,6 @@ class Worker : public SwitchSlot {
   void maintain() noexcept;
   [[nodiscard]] std::int64_t sleep_time(std::int64_t until_ns) noexcept;
   [[nodiscard]] std::uint32_t random_below(std::uint32_t bound) noexcept;
-  [[nodiscard]] static bool pin_thread(std::size_t index, cpu_set_t& old_cpus) noexcept;
 
   // hot
   alignas(kCacheLine) Commit commit_ = nullptr;

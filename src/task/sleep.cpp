@@ -86,16 +86,14 @@ void yield() {
   if (!masked && task.word.take_cancellation()) detail::end_as_cancelled(task);
 }
 
-void sleep(Duration delay) {
+void sleep(AnyDuration delay) {
   if (delay <= Duration::zero()) {
     yield();
     return;
   }
   Worker& worker = detail::require_task("sleep");
-  const std::int64_t now = worker.read_clock();
-  std::int64_t deadline = 0;
-  if (__builtin_add_overflow(now, delay.count(), &deadline)) deadline = detail::Timers::kNever;
-  detail::sleep_until_ns(worker, deadline);
+  const Duration now(worker.read_clock());
+  detail::sleep_until_ns(worker, detail::saturated_sum(now, delay).count());
 }
 
 void sleep_until(TimePoint deadline) {

@@ -73,6 +73,8 @@ TEST_CASE("A request's cookie is found by name, wherever it stands", "[http][coo
 TEST_CASE("A cookie says all of its attributes, and reads back", "[http][cookies]") {
   CHECK(Cookie{.name = "a", .value = "b"}.to_string() == "a=b; Path=/");
   CHECK(Cookie{.name = "a", .path = ""}.to_string() == "a=");
+  CHECK(Cookie{.name = "a", .path = "", .max_age = std::chrono::hours::max()}.to_string() ==
+        "a=; Max-Age=9223372036");  // 292 years
   const Cookie all{.name = "__Secure-sid",
                    .value = "AZaz09!#$%&'()*+-./:<=>?@[]^_`{|}~",
                    .path = "/app",

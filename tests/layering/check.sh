@@ -8,6 +8,8 @@
 #   4. A file of src/ has at most 500 lines.
 #   5. thread_local lives in src/sched/this_worker.cpp alone; there is no atomic_thread_fence.
 #   6. Every source file of src/ is in a room that is listed here.
+#   7. Parameters and options of public headers are AnyDuration, not Duration: hours::max() must mean "for ever".
+#      Results and our own functions may be Durations (may_have_duration).
 set -eu
 
 root=${1:?usage: check.sh ROOT}
@@ -35,6 +37,8 @@ BEGIN {
     may_include["include/fibrio/asio_stream.hpp", "boost/" word[i] ".hpp"] = 1 # it is the bridge to Boost.Asio
   may_include["include/fibrio/detail/libc/errno.h", "errno.h"] = 1 # the C library, and then ours
   may_have_thread_local["src/sched/this_worker.cpp"] = 1
+  for (i = split("clock strand introspection detail/composing", word, " "); i > 0; --i)
+    may_have_duration["include/fibrio/" word[i] ".hpp"] = 1
 }
 
 function offends(why) {
@@ -128,6 +132,11 @@ FNR == 1 {
 
 code ~ /(^|[^A-Za-z0-9_])(thread_local|__thread)([^A-Za-z0-9_]|$)/ && !(FILENAME in may_have_thread_local) {
   offends("thread_local is for src/sched/this_worker.cpp alone: a fiber may wake up on another thread")
+}
+
+is_public && code ~ /(^|[^A-Za-z0-9_])Duration>? [a-z_]+ *[=,;){]/ && !(FILENAME in may_have_duration) &&
+    code !~ /deadline_after|run_staggered_race|Duration duration;/ {
+  offends("a duration that a user gives is an AnyDuration: Duration overflows on the way from hours::max()")
 }
 
 code ~ /(^|[^A-Za-z0-9_])atomic_(thread|signal)_fence([^A-Za-z0-9_]|$)/ {

@@ -63,6 +63,8 @@ expect_caught "a component that includes a room" src/config_toml/reader.cpp '#in
 expect_caught "thread_local" src/base/atomic.hpp 'static thread_local int x;'
 expect_caught "thread_local after a comment" src/base/atomic.hpp '/* why */ thread_local int x;'
 expect_caught "a bare fence" src/queue/run_queue.hpp 'std::atomic_thread_fence(std::memory_order_seq_cst);'
+expect_caught "a parameter that overflows" include/fibrio/futures.hpp 'void sleep(Duration delay);'
+expect_caught "an option that overflows" include/fibrio/futures.hpp '  std::optional<Duration> timeout = {};'
 expect_caught "a folder that is no room" src/misc/helpers.hpp 'src/misc/helpers.hpp: not in a room'
 
 clean_tree

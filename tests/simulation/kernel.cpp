@@ -151,6 +151,7 @@ int Kernel::eventfd(unsigned, int) { return active_kernel->make(); }
 int Kernel::timerfd_create(int, int) { return active_kernel->make(); }
 
 int Kernel::timerfd_settime(int fd, int, const itimerspec* time, itimerspec*) {
+  if (time->it_value.tv_sec == 0 && time->it_value.tv_nsec == 0) return 0;  // make_watch tries it
   Machine& machine = active_kernel->machine_;
   machine.spend(machine.costs.set_timer);
   File& file = *file_of(fd);

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "fibrio/clock.hpp"
 #include "fibrio/http/url.hpp"
 
 namespace fibrio::http {
@@ -28,9 +29,9 @@ struct Cookie {
   std::string name;
   // Printable ASCII but for space, '"', ',', ';' and '\': other data must be encoded (base64, percent).
   std::string value = {};
-  std::string path = "/";   // empty: that of the page which sets it
-  std::string domain = {};  // empty: for this host alone, without those below it
-  std::optional<std::chrono::seconds> max_age = {};
+  std::string path = "/";                   // empty: that of the page which sets it
+  std::string domain = {};                  // empty: for this host alone, without those below it
+  std::optional<AnyDuration> max_age = {};  // in whole seconds
   std::optional<std::chrono::system_clock::time_point> expires = {};  // max_age wins
   bool secure = false;
   bool http_only = false;

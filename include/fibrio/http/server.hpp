@@ -39,13 +39,13 @@ struct ServerOptions {
   // A request's header must be there this long after its first byte, and its body after its first wait,
   // however the bytes trickle. Then: 408. A new connection must send its first byte in header_timeout as
   // well, or is closed without a word.
-  Duration header_timeout = std::chrono::seconds(10);
-  Duration body_timeout = std::chrono::seconds(30);
+  AnyDuration header_timeout = std::chrono::seconds(10);
+  AnyDuration body_timeout = std::chrono::seconds(30);
   // How long a connection may stay without a next request after an answer.
-  Duration idle_timeout = std::chrono::seconds(60);
+  AnyDuration idle_timeout = std::chrono::seconds(60);
   // How long a peer may take nothing of an answer that does not fit into the socket, in whatever way it is
   // sent: every byte that its TCP acknowledges starts it anew. Then the connection is cut off.
-  Duration write_timeout = std::chrono::seconds(30);
+  AnyDuration write_timeout = std::chrono::seconds(30);
 
   // Makes what is spoken over out of an accepted connection, in the connection's own task: a TLS handshake,
   // for which header_timeout is the limit too. None: plain TCP. What it throws ends the connection, unheard.
@@ -130,7 +130,7 @@ class Server {
   // `grace` the tasks of connections are cancelled, and what was in flight is answered with 503. A second
   // call may shorten the grace.
   // Waits: until serve() is over; at once if it does not run. Cancel: CancelledError; the end goes on.
-  void shutdown(Duration grace);
+  void shutdown(AnyDuration grace);
   // True once shutdown was called: what handlers that stream for ever may look at.
   [[nodiscard]] bool is_stopping() const noexcept;
   // Returns when shutdown() is called, at once if it was. WebSockets are closed with 1001 at that moment. Waits:

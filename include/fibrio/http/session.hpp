@@ -38,10 +38,10 @@ struct SessionOptions {
   std::size_t max_connections_per_host = 0;  // 0: no limit of its own
   std::size_t max_header_bytes = 64 * 1024;  // of a response, 256 to 1 MiB
   int max_redirects = 10;
-  Duration timeout = std::chrono::minutes(5);           // of a request, until its body is read
-  Duration connect_timeout = std::chrono::seconds(30);  // of a connection, its handshake included
-  Duration read_timeout = Duration(-1);                 // of any wait for bytes
-  Duration keep_alive = std::chrono::seconds(15);       // how long an idle connection is used again
+  AnyDuration timeout = std::chrono::minutes(5);           // of a request, until its body is read
+  AnyDuration connect_timeout = std::chrono::seconds(30);  // of a connection, its handshake included
+  AnyDuration read_timeout = Duration(-1);                 // of any wait for bytes
+  AnyDuration keep_alive = std::chrono::seconds(15);       // how long an idle connection is used again
   // Where cookies are kept, and sent from. None: the session has a jar of its own; several sessions may share
   // one, also of several loops.
   std::shared_ptr<CookieJar> cookie_jar = {};
@@ -63,7 +63,7 @@ struct RequestOptions {
   // set.
   std::function<void(BodyWriter&)> stream = {};
   std::optional<std::uint64_t> stream_length = {};
-  std::optional<Duration> timeout = {};  // instead of the session's
+  std::optional<AnyDuration> timeout = {};  // instead of the session's
   // 301, 302 and 303 are followed by GET (HEAD stays HEAD), 307 and 308 by the same request unless its body
   // was a stream. Authorization, Cookie and Proxy-Authorization do not go to another origin; the
   // jar's cookies go where they belong.

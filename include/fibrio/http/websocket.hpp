@@ -30,24 +30,24 @@
 namespace fibrio::http {
 
 struct WebSocketOptions {
-  std::size_t max_message_bytes = 16 * 1024 * 1024;   // above: the connection ends with code 1009
-  Duration close_timeout = std::chrono::seconds(10);  // for the peer's answer to our close
+  std::size_t max_message_bytes = 16 * 1024 * 1024;      // above: the connection ends with code 1009
+  AnyDuration close_timeout = std::chrono::seconds(10);  // for the peer's answer to our close
   std::vector<std::string> protocols =
       {};  // server: the first one that the client offers is chosen; client: offered
   // When no message and no answer to a ping has come for so long, a ping is sent; when then neither comes for
   // half as long, receive() throws WebSocketError(1006). Pings of the peer do not count. Only time in receive()
   // counts, over all calls. Negative: no pings.
-  Duration heartbeat = Duration(-1);
+  AnyDuration heartbeat = Duration(-1);
   // How long receive() waits for a message; then TimeoutError. Negative: for ever.
-  Duration receive_timeout = Duration(-1);
+  AnyDuration receive_timeout = Duration(-1);
   // How long a peer may take, and acknowledge, nothing of what is sent to it. Then the connection is cut off, and
   // send() throws WebSocketError(1006). Nothing: the server's write_timeout; 30 s where there is no server.
   // Negative: for ever.
-  std::optional<Duration> send_timeout = {};
+  std::optional<AnyDuration> send_timeout = {};
   // How long a message may take from its first byte to its last, and a second more for each 16 KiB of it. Then the
   // connection ends with code 1008. Only time in receive() counts. Nothing: the server's body_timeout; 30 s where
   // there is no server. Negative: for ever.
-  std::optional<Duration> message_timeout = {};
+  std::optional<AnyDuration> message_timeout = {};
 };
 
 struct WebSocketMessage {
