@@ -1,9 +1,16 @@
-// Protocol: one task does everything, in the order of the bytes.
-//   1. A header is read; its handler is called, and reads the body through read_body() as it likes.
-//   2. What it returns is appended to `output_`, which is sent before anything waits for the peer.
-//   3. What the handler left of the body is dropped, and the next request read; or the connection ends:
-//      after an error, when either side wants to, when the server stops, or when the rest is too long.
-//   `is_peer_gone_` says that the stream failed: nobody is left to tell, whatever the handler then throws.
+// Protocol: one task does everything, in the order of the bytes. State says where it is:
+//   kReading    a header is read; whole answers may wait in the sender
+//   kHandling   the handler runs, and reads the body as it likes; no byte of its answer is there
+//   kSending    its answer is sent, or collected to be sent before anything waits for the peer
+//   kStreaming  the same, by Response::stream
+//   kUpgraded   another protocol has the connection, for its rest
+//   kCut        it was reset: nothing more is sent
+// What the handler left of the body is dropped, and the next header read; or the connection ends: after an error,
+// when either side wants to, when the server stops, or when the rest of the body is too long.
+//
+// Invariant: an answer begins only where MessageSender::is_between() holds, also "100 Continue" and the 503 of a
+// shutdown. A sender that is not, when its answer should be complete or the task ends, is cut off by a reset, so that
+// no client takes a part for the whole.
 #include "http/connection.hpp"
 
 #include <sys/socket.h>
@@ -12,10 +19,13 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "fibrio/detail/saved_context.hpp"
 #include "http/borrowed_stream.hpp"
 #include "http/input_buffer.hpp"
+#include "http/message_sender.hpp"
+#include "http/request_body.hpp"
 #include "http/request_parser.hpp"
-#include "http/response_writer.hpp"
+#include "http/response_header.hpp"
 #include "http/upgraded_stream.hpp"
 
 namespace fibrio::http {
@@ -25,26 +35,45 @@ namespace {
 using detail::ServerState;
 using Phase = ConnectionTable::Phase;
 using Progress = RequestParser::Progress;
-using Framing = ResponseWriter::Framing;
+using Framing = MessageSender::Framing;
 
 constexpr std::size_t kMinFullBuffer = 16 * 1024;
-// A body that its handler did not read is read for it up to this length; beyond, closing is cheaper.
-constexpr std::uint64_t kMaxDropped = 64 * 1024;
-// Plain bodies go straight to a buffer of this size.
-constexpr std::size_t kDirectRead = 4096;
+constexpr std::size_t kMaxUnread = 4096;  // of a connection that is refused
 
-class Connection final : private detail::BodySource, private BodyWriter {
+class AnswerSender final : public MessageSender {
  public:
-  // `open` makes the stream, given the connection's entry in the table.
-  template <class Open>
-  Connection(ServerState& state, Open&& open)
+  AnswerSender(ByteStream& stream, const ServerState& state, ConnectionTable::Entry& entry)
+      : MessageSender(stream), state_(state), entry_(entry) {}
+
+  void begin(const Response& response, ResponseHeader::Style style, std::uint64_t length) {
+    header_.write(text(), response, style, length, state_.connections.unix_time());
+  }
+
+ private:
+  void on_sending() override { entry_.enter(Phase::kWriting); }
+  void on_sent() override { entry_.enter(Phase::kBusy); }
+  [[nodiscard]] bool can_send_files() const override { return !state_.options.make_stream; }
+
+  const ServerState& state_;
+  ConnectionTable::Entry& entry_;
+  ResponseHeader header_;
+};
+
+class Connection {
+ public:
+  // `context`: what each request begins with. All of them outlive it.
+  Connection(ByteStream& stream, ServerState& state, ConnectionTable::Entry& entry,
+             const fibrio::detail::SavedContext& context)
       : state_(state),
-        entry_(state.connections),
+        stream_(stream),
+        entry_(entry),
+        context_(context),
         input_(std::max(kMinFullBuffer, state.options.max_header_bytes)),
         parser_({state.options.max_header_bytes, state.options.max_fields, state.options.max_body_bytes},
-                request_) {
-    stream_ = std::forward<Open>(open)(entry_);
-    detail::RequestAccess::set_source(request_, *this);
+                request_),
+        sender_(stream, state, entry),
+        body_(stream, input_, parser_, sender_, entry) {
+    detail::RequestAccess::set_source(request_, body_);
     detail::RequestAccess::set_server(request_, state_);
   }
 
@@ -53,17 +82,24 @@ class Connection final : private detail::BodySource, private BodyWriter {
       converse();
     } catch (const std::system_error&) {
       // The peer is gone, or took too long to read: there is nobody to tell.
+      end_broken();
     } catch (const CancelledError&) {
-      if (is_handling_) {
-        state_.dropped.fetch_add(1, std::memory_order_relaxed);
-        refuse_in_flight();
-      }
+      if (is_at_work()) state_.dropped.fetch_add(1, std::memory_order_relaxed);
+      if (at_ == State::kHandling && sender_.is_between()) refuse_in_flight();
+      end_broken();
+      throw;
+    } catch (...) {
+      end_broken();
       throw;
     }
   }
 
  private:
-  // Requests are answered one after the other. Answers wait in `output_` while more requests are there
+  enum class State : std::uint8_t { kReading, kHandling, kSending, kStreaming, kUpgraded, kCut };
+
+  [[nodiscard]] bool is_at_work() const { return at_ == State::kHandling || at_ == State::kStreaming; }
+
+  // Requests are answered one after the other. Answers wait in the sender while more requests are there
   // already, so that a pipeline of them is answered in one send.
   void converse() {
     for (;;) {
@@ -71,7 +107,9 @@ class Connection final : private detail::BodySource, private BodyWriter {
       const Progress progress = parser_.read_header(input_.data(), used);
       input_.consume(used);
       if (progress == Progress::kDone) {
-        if (!answer()) return finish();
+        const bool goes_on = answer();
+        context_.restore();
+        if (!goes_on) return finish();
       } else if (progress == Progress::kFailed) {
         return reject(parser_.failure_status());
       } else if (input_.is_full()) {
@@ -84,51 +122,47 @@ class Connection final : private detail::BodySource, private BodyWriter {
 
   // Waits for more bytes. False: there will be none.
   bool receive_header() {
-    flush();
+    sender_.flush();
     const Phase next = parser_.is_started() ? Phase::kHeader : requests_ > 0 ? Phase::kIdle : Phase::kFresh;
-    if (next != phase_) enter(next);  // more bytes of a header do not buy more time
-    const std::size_t count = read_stream(input_.space());
+    if (next != entry_.phase()) entry_.enter(next);  // more bytes of a header do not buy more time
+    const std::size_t count = body_.read_stream(input_.space());
     input_.received(count);
     if (count > 0) return true;
-    if (entry_.is_stopped() && phase_ == Phase::kHeader) reject(408);
+    if (entry_.is_stopped() && next == Phase::kHeader) reject(408);
     return false;
-  }
-
-  // 0: the end, also where the sweeper brought it about, which TLS calls an error.
-  std::size_t read_stream(std::span<std::byte> space) {
-    try {
-      return stream_->read_some(space);
-    } catch (const std::system_error&) {
-      if (entry_.is_stopped()) return 0;
-      is_peer_gone_ = true;
-      throw;
-    }
   }
 
   // Answers the request that the parser holds. False: it is the last one of this connection.
   bool answer() {
-    enter(Phase::kBusy);
-    body_deadline_ = 0;
+    entry_.enter(Phase::kBusy);
+    body_.begin();
     Response response = call_handler();
-    is_handling_ = false;
+    at_ = State::kSending;
+    // The handler has read the body, and caught what ended the sending of answers before its own.
+    if (sender_.is_broken()) return cut_off();
     ++requests_;
     entry_.count_request();
-    bool keep_alive = request_.keep_alive() && !response.close && !is_body_bad_ && !entry_.is_stopped() &&
+    bool keep_alive = request_.keep_alive() && !response.close && !body_.is_bad() && !entry_.is_stopped() &&
                       requests_ != state_.options.max_requests_per_connection &&
                       !state_.is_draining.load(std::memory_order_relaxed);
     // A stream may still read the body that it answers.
-    if (!response.stream) keep_alive = drop_body(false) && keep_alive;
-    keep_alive = send(response, keep_alive);
-    if (!keep_alive) return false;
-    if (!parser_.is_done() && !drop_body(true)) return false;
+    if (!response.stream) keep_alive = body_.drop(false) && keep_alive;
+    if (response.status == 101 && !parser_.is_done() && !body_.drop(true)) {
+      // The bytes of the body would be taken for the other protocol's.
+      response = error_response(400, "an upgrade with a body that nobody has read");
+      keep_alive = false;
+    }
+    if (!send(response, keep_alive)) return false;
+    if (!parser_.is_done() && !body_.drop(true)) return false;
     parser_.reset();
+    at_ = State::kReading;
     return true;
   }
 
   Response call_handler() {
     const Router::Route& route = state_.router.find(request_);
-    if (!route.is_quick) flush();
-    is_handling_ = true;
+    if (!route.is_quick) sender_.flush();
+    at_ = State::kHandling;
     try {
       Response response = route.handler(request_);
       require_final(response);
@@ -137,7 +171,7 @@ class Connection final : private detail::BodySource, private BodyWriter {
       return error_response_of(error);
     } catch (...) {
       if (is_cancelled()) throw;
-      if (is_peer_gone_) fail_gone();
+      if (is_peer_gone()) throw_gone();
       report("an exception in the handler of ");
       return error_response(500);
     }
@@ -167,211 +201,74 @@ class Connection final : private detail::BodySource, private BodyWriter {
 
   void report(const char* message) const {
     get_running_loop().call_exception_handler(
-        {.message = "http: " + std::string(message) + request_.method() + ' ' + std::string(request_.path()),
+        {.message = "http: " + std::string(message) + request_.method() + ' ' +
+                    request_.target().substr(0, request_.target().find('?')),
          .exception = std::current_exception()});
+  }
+
+  // Nobody is left to tell, whatever the handler throws.
+  [[nodiscard]] bool is_peer_gone() const { return sender_.is_gone() || body_.is_peer_gone(); }
+  [[noreturn]] static void throw_gone() {
+    throw std::system_error(std::make_error_code(std::errc::connection_aborted));
   }
 
   // Sends the response, or appends it to what is sent later. Returns whether the connection can go on.
   bool send(const Response& response, bool keep_alive) {
     const bool is_head = request_.method() == "HEAD";
     const bool is_bodiless = response.status < 200 || response.status == 204 || response.status == 304;
-    ResponseWriter::Style style{Framing::kLength, request_.version(), keep_alive};
+    const bool is_empty = response.status == 205;  // "reset": of a length, and that is 0
+    ResponseHeader::Style style{Framing::kLength, request_.version(), keep_alive};
+    std::uint64_t length = response.stream ? response.stream_length.value_or(0) : response.body.size();
     if (is_bodiless) {
       style.framing = Framing::kUntilClose;
+    } else if (is_empty) {
+      length = 0;
     } else if (response.stream && !response.stream_length) {
       style.framing = request_.version() >= 11 ? Framing::kChunked : Framing::kUntilClose;
       if (style.framing == Framing::kUntilClose) style.keep_alive = is_head && keep_alive;
     }
-    const std::uint64_t length = response.stream ? response.stream_length.value_or(0) : response.body.size();
-    output_.begin(response, style, length, state_.connections.unix_time());
+    const bool has_body = !is_head && !is_bodiless && !is_empty;
+    // A stream that reads what the client holds back: asked for before the answer begins, or never.
+    if (has_body && response.stream && response.status < 400) body_.ask_for_it();
+    sender_.begin(response, style, length);
 
     if (response.status == 101) {
       upgrade(response);
       return false;
     }
-    if (is_head || is_bodiless) {
+    if (!has_body) {
       // All but the body.
     } else if (response.stream) {
-      stream_body(response, style.framing, length);
-    } else if (response.body.size() < ResponseWriter::kLargeBody) {
-      output_.append(response.body);
+      if (!stream_body(response, style.framing, length)) return false;
     } else {
-      send_with(std::as_bytes(std::span(response.body)));
+      sender_.put_body(response.body);
     }
-    if (output_.is_full()) flush();
+    if (sender_.is_full()) sender_.flush();
     return style.keep_alive;
   }
 
-  void stream_body(const Response& response, Framing framing, std::uint64_t length) {
-    writer_framing_ = framing;
-    writer_left_ = length;
+  // False: the answer is not complete, and the connection was cut off.
+  bool stream_body(const Response& response, Framing framing, std::uint64_t length) {
+    sender_.begin_body(framing, length);
+    at_ = State::kStreaming;
     try {
-      is_handling_ = true;
-      response.stream(*this);
-      if (framing == Framing::kLength && writer_left_ > 0) {
-        throw std::length_error("the stream wrote less than its stream_length");
-      }
-      is_handling_ = false;
-      if (framing == Framing::kChunked) output_.append(ResponseWriter::kLastChunk);
+      response.stream(sender_);
+      // Not if the stream has caught what ended a write.
+      if (!sender_.finish_body()) return cut_off();
     } catch (...) {
-      is_handling_ = false;  // half an answer is out: there is no place for a 503
-      const bool is_end = is_cancelled();
-      if (!is_end && !is_peer_gone_) report("an exception in the stream of ");
-      // The client must not take the part for the whole, so: a reset.
-      entry_.enter(Phase::kBusy);  // the sweeper keeps away from a socket that is closed
-      stream_->abort();
-      if (!is_end) fail_gone();
-      state_.dropped.fetch_add(1, std::memory_order_relaxed);
-      throw;
+      if (is_cancelled()) throw;
+      if (!is_peer_gone()) report("an exception in the stream of ");
+      return cut_off();
     }
-  }
-
-  [[noreturn]] static void fail_gone() {
-    throw std::system_error(std::make_error_code(std::errc::connection_aborted));
-  }
-
-  // BodyWriter, for response.stream.
-  void write(std::span<const std::byte> data) override {
-    if (data.empty()) return;
-    if (writer_framing_ == Framing::kLength) {
-      if (data.size() > writer_left_)
-        throw std::length_error("http: a stream wrote more than its stream_length");
-      writer_left_ -= data.size();
-    }
-    const bool is_chunked = writer_framing_ == Framing::kChunked;
-    if (is_chunked) output_.append_chunk_head(data.size());
-    if (data.size() >= ResponseWriter::kLargeBody) {
-      send_with(data);
-    } else {
-      output_.append({reinterpret_cast<const char*>(data.data()), data.size()});
-    }
-    if (is_chunked) output_.append(ResponseWriter::kChunkEnd);
-    if (output_.data().size() >= ResponseWriter::kLargeBody) flush();
-    enter(Phase::kBusy);
-  }
-  void flush() override {
-    if (output_.empty()) return;
-    send_with({});
-    enter(Phase::kBusy);
-  }
-
-  // Calls what sends.
-  template <class Send>
-  auto send_in_time(Send&& send) {
-    enter(Phase::kWriting);
-    try {
-      return send();
-    } catch (const std::system_error& error) {
-      // What cannot be read, or is no file, is the handler's affair.
-      is_peer_gone_ = error.code() != std::errc::io_error && error.code() != std::errc::bad_file_descriptor;
-      throw;
-    }
-  }
-
-  std::uint64_t send_file(int file, std::uint64_t offset, std::uint64_t count) override {
-    // A stream of make_stream's could only copy, and would wait for the disk meanwhile.
-    if (writer_framing_ == Framing::kChunked || state_.options.make_stream) {
-      return BodyWriter::send_file(file, offset, count);
-    }
-    if (writer_framing_ == Framing::kLength && count > writer_left_)
-      throw std::length_error("http: a stream wrote more than its stream_length");
-    flush();
-    const std::uint64_t sent = send_in_time([&] { return stream_->send_file(file, offset, count); });
-    if (writer_framing_ == Framing::kLength) writer_left_ -= sent;
-    enter(Phase::kBusy);
-    return sent;
-  }
-
-  // Sends what is in `output_`, and then `more`.
-  void send_with(std::span<const std::byte> more) {
-    send_in_time([&] {
-      const auto first = std::as_bytes(std::span(output_.data()));
-      more.empty() ? stream_->write_all(first) : stream_->write_all(first, more);
-    });
-    output_.clear();
-  }
-
-  // BodySource, for request_.
-  [[nodiscard]] const ByteStream& stream() const noexcept override { return *stream_; }
-  std::size_t read_body(std::span<std::byte> buffer) override {
-    if (buffer.empty()) return 0;
-    for (;;) {
-      if (const std::size_t count = take_body(input_, buffer); count > 0 || parser_.is_done()) return count;
-      if (input_.is_full()) fail_body(431);  // a chunk header or a trailer that never ends
-      const std::uint64_t rest = parser_.plain_rest();
-      if (rest > 0 && input_.empty() && buffer.size() >= kDirectRead) {
-        const auto place =
-            buffer.first(static_cast<std::size_t>(std::min<std::uint64_t>(rest, buffer.size())));
-        const std::size_t received = receive_body(place);
-        return parse_body({reinterpret_cast<const char*>(place.data()), received}, place).second;
-      }
-      input_.received(receive_body(input_.space()));
-    }
-  }
-
-  std::size_t take_body(InputBuffer& input, std::span<std::byte> target) {
-    if (parser_.is_done()) return 0;
-    const auto [used, count] = parse_body(input.data(), target);
-    input.consume(used);
-    return count;
-  }
-
-  // Returns how many bytes of input are used, and how many of the body there were.
-  std::pair<std::size_t, std::size_t> parse_body(std::span<const char> input, std::span<std::byte> target) {
-    std::size_t used = 0;
-    std::size_t count = 0;
-    if (parser_.read_body(input, used, target, count) == Progress::kFailed)
-      fail_body(parser_.failure_status());
-    return {used, count};
-  }
-
-  // Waits for bytes of a body. Returns how many came.
-  std::size_t receive_body(std::span<std::byte> space) {
-    if (parser_.take_expects_continue() && input_.empty()) output_.append(ResponseWriter::kContinue);
-    flush();
-    phase_ = Phase::kBody;
-    if (body_deadline_ == 0) {
-      body_deadline_ = entry_.enter(Phase::kBody);
-    } else {
-      entry_.resume(body_deadline_);
-    }
-    const std::size_t count = read_stream(space);
-    enter(Phase::kBusy);
-    if (count > 0) return count;
-    if (entry_.is_stopped()) fail_body(408);
-    is_peer_gone_ = true;
-    throw std::system_error(std::make_error_code(std::errc::connection_aborted),
-                            "the client left within a body");
-  }
-
-  [[noreturn]] void fail_body(unsigned status) {
-    is_body_bad_ = true;
-    throw HttpError(status);
-  }
-
-  // Drops what the handler left of the body. False if that fails, is too much, or would wait for a client
-  // that waits for us.
-  bool drop_body(bool may_wait) {
-    std::uint64_t dropped = 0;
-    try {
-      while (!parser_.is_done() && !is_body_bad_) {
-        dropped += take_body(input_, {});
-        if (parser_.is_done()) break;
-        if (dropped + parser_.plain_rest() > kMaxDropped || parser_.expects_continue() || input_.is_full())
-          return false;
-        if (!may_wait) return true;
-        input_.received(receive_body(input_.space()));
-      }
-    } catch (const HttpError&) {
-    }
-    return !is_body_bad_;
+    at_ = State::kSending;
+    return true;
   }
 
   void upgrade(const Response& response) {
-    flush();
-    entry_.enter(Phase::kBusy);
-    is_upgraded_ = true;
-    UpgradedStream upgraded(*stream_, input_.data());
+    sender_.flush();
+    entry_.forget_socket();  // whoever has it now closes it as he likes
+    at_ = State::kUpgraded;
+    UpgradedStream upgraded(stream_, input_.data());
     try {
       response.upgrade(upgraded);
     } catch (...) {
@@ -382,10 +279,10 @@ class Connection final : private detail::BodySource, private BodyWriter {
   }
 
   void reject(unsigned status) {
-    output_.begin(error_response(status), {.keep_alive = false}, error_response(status).body.size(),
-                  state_.connections.unix_time());
-    output_.append(error_response(status).body);
-    is_body_bad_ = true;
+    const Response response = error_response(status);
+    sender_.begin(response, {.keep_alive = false}, response.body.size());
+    sender_.put(response.body);
+    is_rejected_ = true;
     finish();
   }
 
@@ -393,52 +290,65 @@ class Connection final : private detail::BodySource, private BodyWriter {
   // connection and could destroy the answer on its way: so half close, and read on until the client is done,
   // for a while.
   void finish() {
-    if (is_upgraded_) return;
-    flush();
-    if (!request_.keep_alive() && parser_.is_done() && input_.empty()) return;
-    enter(Phase::kWriting);
-    stream_->end_output();
-    enter(Phase::kLinger);
+    if (at_ == State::kUpgraded || at_ == State::kCut) return;
+    sender_.flush();
+    if (!is_rejected_ && !request_.keep_alive() && parser_.is_done() && input_.empty()) return;
+    entry_.enter(Phase::kWriting);
+    stream_.end_output();
+    entry_.enter(Phase::kLinger);
     do {
       input_.consume(input_.data().size());
-      input_.received(stream_->read_some(input_.space()));
+      input_.received(stream_.read_some(input_.space()));
     } while (!input_.empty());
   }
 
   // A second cancellation, from the end of the loop, ends this too.
   void refuse_in_flight() {
-    output_.clear();
     const Response response = error_response(503, "the server stops");
-    output_.begin(response, {.keep_alive = false}, response.body.size(), state_.connections.unix_time());
-    output_.append(response.body);
+    sender_.begin(response, {.keep_alive = false}, response.body.size());
+    if (request_.method() != "HEAD") sender_.put(response.body);
+    is_rejected_ = true;
     try {
       finish();
     } catch (const std::system_error&) {
     }
   }
 
-  void enter(Phase phase) {
-    phase_ = phase;
-    entry_.enter(phase);
+  // What was begun and is not complete must not look as if it were.
+  void end_broken() {
+    if (!sender_.is_between()) cut_off();
+  }
+  bool cut_off() {
+    entry_.forget_socket();  // the sweeper keeps away from a number that may soon be another's
+    stream_.abort();
+    at_ = State::kCut;
+    return false;
   }
 
   ServerState& state_;
-  std::unique_ptr<ByteStream> stream_;
-  ConnectionTable::Entry entry_;  // after the stream: leaves the table before the socket is closed
+  ByteStream& stream_;
+  ConnectionTable::Entry& entry_;
+  const fibrio::detail::SavedContext& context_;
   InputBuffer input_;
   Request request_;
   RequestParser parser_;
-  ResponseWriter output_;
-  Phase phase_ = Phase::kFresh;
-  std::uint64_t body_deadline_ = 0;  // a word of the entry; 0: not waited yet
+  AnswerSender sender_;
+  RequestBody body_;
   std::uint64_t requests_ = 0;
-  Framing writer_framing_ = Framing::kLength;
-  std::uint64_t writer_left_ = 0;
-  bool is_handling_ = false;
-  bool is_body_bad_ = false;
-  bool is_peer_gone_ = false;
-  bool is_upgraded_ = false;
+  State at_ = State::kReading;
+  bool is_rejected_ = false;  // the last answer says that the client may have sent more than we read
 };
+
+// `open`: makes the stream, given the connection's entry in the table.
+template <class Open>
+void serve(ServerState& state, Open&& open) {
+  std::unique_ptr<ByteStream> stream;
+  ConnectionTable::Entry entry(state.connections);  // leaves the table before the socket is closed
+  const fibrio::detail::SavedContext context;
+  stream = open(entry);
+  context.restore();
+  Connection(*stream, state, entry, context).run();
+}
 
 }  // namespace
 
@@ -452,33 +362,34 @@ void serve_connection(TcpStream tcp, ServerState& state) {
     return stream;
   };
   try {
-    Connection(state, open).run();
+    serve(state, open);
   } catch (const std::exception&) {
-    // The handshake of make_stream failed: that is the peer's affair.
+    // The handshake of make_stream failed: that is the peer's affair. Or there is no memory.
   }
 }
 
 void serve_connection(ByteStream& stream, ServerState& state) {
-  Connection(state, [&](ConnectionTable::Entry& entry) -> std::unique_ptr<ByteStream> {
+  serve(state, [&](ConnectionTable::Entry& entry) -> std::unique_ptr<ByteStream> {
     return std::make_unique<BorrowedStream>(stream, entry, state.options);
-  }).run();
+  });
 }
 
 void refuse_connection(TcpStream stream, const ServerState& state) {
   if (state.options.make_stream) return;  // what it speaks is not plain text
-  ResponseWriter output;
   const Response response = error_response(503, "too many connections");
-  output.begin(response, {.keep_alive = false}, response.body.size(), state.connections.unix_time());
-  output.append(response.body);
+  detail::Text text;
+  ResponseHeader().write(text, response, {.keep_alive = false}, response.body.size(),
+                         state.connections.unix_time());
+  text.append(response.body);
   try {
-    (void)stream.try_write_some(std::as_bytes(std::span(output.data())));
+    (void)stream.try_write_some(std::as_bytes(std::span(text.view())));
   } catch (const std::system_error&) {
     return;
   }
-  // A request left unread would turn the close into a reset, which may overtake the answer.
-  char unread[1024];
-  while (::recv(stream.native_handle(), unread, sizeof unread, MSG_DONTWAIT) == sizeof unread) {
-  }
+  // A request left unread would turn the close into a reset, which may overtake the answer. One of usual length;
+  // a client that floods may have its reset: the next connection waits for us here.
+  char unread[kMaxUnread];
+  (void)::recv(stream.native_handle(), unread, sizeof unread, MSG_DONTWAIT);
 }
 
 }  // namespace fibrio::http

@@ -1,8 +1,6 @@
 // What: one connection of a server, from its first byte to its last.
 #pragma once
 
-#include <memory>
-
 #include "http/server_state.hpp"
 
 namespace fibrio::http {

@@ -64,12 +64,12 @@ Duration ConnectionTable::limit_of(Phase phase, const ServerOptions& options) {
 
 // Delegates, so that the destructor gives back what was taken if the rest throws.
 ConnectionTable::Place::Place(ConnectionTable& table, const TcpStream& stream) : Place() {
-  std::string peer;
+  std::string peer;  // empty: it is not counted, as that of a Unix socket, which has no IP address
   if (table.max_per_peer_ > 0) peer = stream.peer_address().host();  // throws if the peer has gone already
   const std::size_t before = table.count_.fetch_add(1, std::memory_order_relaxed);
   table_ = &table;
   bool is_free = before < table.max_connections_;
-  if (is_free && table.max_per_peer_ > 0) {
+  if (is_free && !peer.empty()) {
     const std::lock_guard lock(table.peers_mutex_);
     std::size_t& count = table.peers_[peer];
     is_free = count < table.max_per_peer_;

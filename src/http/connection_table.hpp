@@ -128,9 +128,14 @@ class ConnectionTable::Entry {
   Entry(const Entry&) = delete;
   Entry& operator=(const Entry&) = delete;
 
-  // From now on it is stopped by shutting `socket` down, which must stay open until a phase without deadline,
-  // or until the entry has gone.
+  // From now on it is stopped by shutting `socket` down, which must stay open until forget_socket(), or until
+  // the entry has gone.
   void set_socket(int socket) { socket_.store(socket, std::memory_order_relaxed); }
+  // From now on nothing is shut down. To be called before the socket is closed while the entry stays.
+  void forget_socket() {
+    const std::lock_guard lock(shard_.mutex);  // the sweeper may be about to use it
+    set_socket(-1);
+  }
   // Starts a phase and its deadline anew, and returns both.
   std::uint64_t enter(Phase phase) {
     const std::uint64_t word = table_.word_for(phase);

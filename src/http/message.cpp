@@ -8,8 +8,7 @@ namespace fibrio::http {
 
 namespace {
 
-constexpr std::size_t kReadStep = 16 * 1024;
-constexpr std::size_t kMaxReserve = 1024 * 1024;  // more is believed when it is there
+constexpr std::size_t kReadStep = 16 * 1024;  // what is believed beforehand of a length that is only said
 
 std::string describe(unsigned status, std::string_view detail) {
   std::string text = std::to_string(status);
@@ -84,12 +83,12 @@ const std::string& Request::parameter(std::string_view name) const {
 std::string Request::read_all() {
   std::string text;
   std::size_t used = 0;
-  if (content_length_)
-    text.resize(static_cast<std::size_t>(std::min<std::uint64_t>(*content_length_, kMaxReserve)));
   for (;;) {
     if (used == text.size()) {
       if (content_length_ == used) break;
-      text.resize(used + std::max(kReadStep, used));
+      // Memory follows what has come: twice that at most.
+      const std::uint64_t rest = content_length_ ? *content_length_ - used : std::uint64_t{kReadStep} + used;
+      text.resize(used + static_cast<std::size_t>(std::min<std::uint64_t>(rest, std::max(kReadStep, used))));
     }
     const std::size_t count = read_some(std::as_writable_bytes(std::span(text).subspan(used)));
     if (count == 0) break;

@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "http/connection.hpp"
-#include "http/response_writer.hpp"
+#include "http/response_header.hpp"
 #include "http/server_state.hpp"
 
 namespace fibrio::http {
@@ -123,6 +123,7 @@ void drain(const StatePtr& state, std::vector<Task<>>& acceptors) {
     acceptor.cancel();
     acceptor.wait();
   }
+  state->socket_files.clear();  // nobody new finds them
   for (const TcpListener& listener : state->listeners) ignore_new_connections(listener);
   sleep(kHandshake);
   for (TcpListener& listener : state->listeners) {
@@ -204,6 +205,7 @@ void Server::use(Middleware middleware) { state_->router.use(std::move(middlewar
 
 void Server::listen(const Address& address, ListenOptions options) {
   state_->listeners.push_back(TcpListener::bind(address, options));
+  state_->socket_files.emplace_back(address);
 }
 
 std::vector<Address> Server::addresses() const {
@@ -248,6 +250,7 @@ void Server::serve() {
       acceptor.cancel();
       acceptor.wait();
     }
+    state->socket_files.clear();
     for (TcpListener& listener : state->listeners) listener.close();
     state->is_draining.store(true, std::memory_order_relaxed);
     cancel_rest(*state);

@@ -14,6 +14,7 @@
 #include "http/connection_table.hpp"
 #include "http/farewells.hpp"
 #include "http/router.hpp"
+#include "http/socket_file.hpp"
 
 namespace fibrio::http::detail {
 
@@ -24,6 +25,7 @@ struct ServerState : std::enable_shared_from_this<ServerState> {
   ConnectionTable connections;
   Router router;
   std::vector<TcpListener> listeners;
+  std::vector<SocketFile> socket_files;  // of some of them; removed before those close
 
   Event stop;  // shutdown was called
   Farewells farewells;

@@ -12,7 +12,7 @@
 #include "http/borrowed_stream.hpp"
 #include "http/connection.hpp"
 #include "http/request_access.hpp"
-#include "http/response_writer.hpp"
+#include "http/response_header.hpp"
 #include "http/server_state.hpp"
 #include "http/text.hpp"
 
@@ -71,8 +71,8 @@ Response answer(const ServerState& state, Request& request) {
     throw;
   } catch (...) {
     get_running_loop().call_exception_handler(
-        {.message =
-             "http: an exception in the handler of " + request.method() + ' ' + std::string(request.path()),
+        {.message = "http: an exception in the handler of " + request.method() + ' ' +
+                    request.target().substr(0, request.target().find('?')),
          .exception = std::current_exception()});
     return error_response(500);
   }

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <stdexcept>
 
+#include "fibrio/detail/saved_context.hpp"
 #include "fibrio/errors.hpp"
 #include "sched/worker.hpp"
 #include "task/callback.hpp"
@@ -208,6 +209,18 @@ ContextSlot& current_context() {
 }
 
 ContextSlot copy_current_context() { return current_context().copy(); }
+
+SavedContext::SavedContext() : slot_(current_context()), values_(slot_.map()) {}
+
+bool SavedContext::is_changed() const noexcept {
+  return slot_.is_used() && (slot_.entered() != nullptr || slot_.map() != values_);
+}
+
+void SavedContext::put_back() const {
+  ContextSlot saved;
+  if (values_ != nullptr) saved.set_map(std::static_pointer_cast<const ContextMap>(values_));
+  slot_ = std::move(saved);
+}
 
 }  // namespace detail
 }  // namespace fibrio

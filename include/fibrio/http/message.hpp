@@ -22,8 +22,8 @@
 
 namespace fibrio::http {
 
-// Thrown by a handler it is the answer: a short text with that status. Thrown by a client's function it says
-// what the peer did wrong (502), or that something was too large.
+// Thrown by a handler it is the answer: a short text with that status, which the client reads. What a client's
+// function meets is a ClientError (session.hpp), which a handler that lets it pass answers with 500.
 class HttpError : public std::runtime_error {
  public:
   // `text` empty: the status and its reason alone. `status` 400 to 599.
@@ -58,7 +58,8 @@ class BodySource {
 };
 }  // namespace detail
 
-// A request, for as long as its handler runs. Its body is read on demand, straight from the connection.
+// A request, for as long as its handler runs, and then its Response::stream or upgrade: these may keep a
+// reference to it. Its body is read on demand, straight from the connection.
 // Threads: the handler's task, or one it hands it to meanwhile.
 class Request {
  public:
@@ -136,8 +137,10 @@ class BodyWriter {
   BodyWriter& operator=(const BodyWriter&) = delete;
 
   // Collects small pieces and sends large ones. Waits: while the peer does not take them.
-  // Cancel: CancelledError, and the connection ends. Throws: std::system_error if the client is gone;
-  // std::length_error for more than Response::stream_length.
+  // Cancel: CancelledError, also by a timeout around it: how much was sent is unknown then, so that nothing more
+  // is: every later call throws, and the connection is reset, whether the stream returns or throws.
+  // Throws: std::system_error if the client is gone, or an earlier call was left in the middle;
+  // std::length_error for more than Response::stream_length; RuntimeError after the stream has returned.
   virtual void write(std::span<const std::byte> data) = 0;
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
   // Sends what was collected.

@@ -30,7 +30,7 @@ namespace fibrio::http {
 
 struct ServerOptions {
   std::size_t max_connections = 16'384;         // in total; above: 503
-  std::size_t max_connections_per_peer = 0;     // from one IP address; 0: no limit of its own
+  std::size_t max_connections_per_peer = 0;     // from one IP address (none: Unix sockets); 0: no limit
   std::size_t max_requests_per_connection = 0;  // 0: no limit
   std::size_t max_header_bytes = 16 * 1024;     // 256 to 1 MiB; above: 431
   std::size_t max_fields = 100;                 // above: 431
@@ -41,8 +41,9 @@ struct ServerOptions {
   // well, or is closed without a word.
   AnyDuration header_timeout = std::chrono::seconds(10);
   AnyDuration body_timeout = std::chrono::seconds(30);
-  // How long a connection may stay without a next request after an answer.
-  AnyDuration idle_timeout = std::chrono::seconds(60);
+  // How long a connection may stay without a next request after an answer. Longer than a proxy before the
+  // server keeps its own (nginx, AWS ALB: 60 s), or that meets connections that are just being closed.
+  AnyDuration idle_timeout = std::chrono::seconds(75);
   // How long a peer may take nothing of an answer that does not fit into the socket, in whatever way it is
   // sent: every byte that its TCP acknowledges starts it anew. Then the connection is cut off.
   AnyDuration write_timeout = std::chrono::seconds(30);
@@ -118,7 +119,8 @@ class Server {
   // Throws: std::system_error if `directory` cannot be opened.
   void files(std::string_view prefix, const std::string& directory);
 
-  // Listens; may be called several times. Connections wait until serve(). Throws: as TcpListener::bind.
+  // Listens; may be called several times. Connections wait until serve(). The file of a Unix path is removed
+  // when serving ends, or with the server. Throws: as TcpListener::bind.
   void listen(const Address& address, ListenOptions options = {.backlog = 4096});
   [[nodiscard]] std::vector<Address> addresses() const;  // the ports that were chosen
 

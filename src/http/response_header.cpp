@@ -1,6 +1,4 @@
-#include "http/response_writer.hpp"
-
-#include <charconv>
+#include "http/response_header.hpp"
 
 #include "http/text.hpp"
 #include "http/text_writer.hpp"
@@ -25,14 +23,14 @@ void append_fields(const Fields& fields, TextWriter& out) {
 
 }  // namespace
 
-void ResponseWriter::begin(const Response& response, Style style, std::uint64_t length,
+void ResponseHeader::write(detail::Text& text, const Response& response, Style style, std::uint64_t length,
                            std::int64_t unix_time) {
   if (unix_time != date_time_) {
     date_ = "Date: " + format_date(unix_time) + "\r\n";
     date_time_ = unix_time;
   }
   // Room for all of it, once. Fields that are passed on may take more than they did: "a:" becomes "a: ".
-  TextWriter out(buffer_, kUsualHeader + response.fields.text().size());
+  TextWriter out(text, kUsualHeader + response.fields.text().size());
   if (response.status == 200) {
     out << "HTTP/1.1 200 OK\r\n";
   } else {
@@ -51,14 +49,6 @@ void ResponseWriter::begin(const Response& response, Style style, std::uint64_t 
   }
   out << "\r\n";
   out.keep();
-}
-
-void ResponseWriter::append_chunk_head(std::size_t size) {
-  char digits[16];
-  const auto [end, error] = std::to_chars(digits, digits + sizeof digits, size, 16);
-  static_cast<void>(error);  // 16 digits are enough
-  append({digits, end});
-  append("\r\n");
 }
 
 }  // namespace fibrio::http
