@@ -41,7 +41,7 @@ TEST_CASE("A request never sees the context variables of the one before it", "[h
     return response;
   });
   routes.add("GET", "/who", [](Request&) { return Response(user.get()); });
-  routes.state.router.finish();
+  routes.state.finish_routes();
   const std::string expected = has_default ? "serve" : "nobody";
   for (const char* path : {"/login", "/stream"}) {
     std::string before;

@@ -57,12 +57,14 @@ inline void talk(Routes& routes, fibrio::StreamPairOptions options,
   fibrio::Config config;
   config.virtual_time = true;
   config.workers = workers;
-  routes.state.router.finish();
+  routes.state.finish_routes();
   fibrio::run(
       [&] {
         fibrio::StreamPair pair = fibrio::make_stream_pair(options);
-        fibrio::Task<> server = fibrio::create_task(
-            [&] { fibrio::http::serve_connection(std::move(pair.second), routes.state); });
+        fibrio::Task<> server = fibrio::create_task([&] {
+          const std::unique_ptr<fibrio::ByteStream> stream = std::move(pair.second);  // closed behind it
+          fibrio::http::serve_connection(*stream, routes.state);
+        });
         client(*pair.first, server);
         pair.first->close();
         server.wait();
