@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -28,6 +29,14 @@ class ByteStream {
   // Reads at least one byte, at most buffer.size(); returns how many; 0 = end of stream (or an empty buffer).
   // Waits: if nothing is there. Cancel: CancelledError, nothing is lost. Throws: std::system_error.
   virtual std::size_t read_some(std::span<std::byte> buffer) = 0;
+  // Reads what is there now; nothing if nothing is; 0 = end of stream (or an empty buffer). This one tries
+  // read_some twice and cancels it where it waits, which relies on the word of read_some that nothing is lost
+  // then. Sockets and TLS do it without a wait. Waits: this one, for a pass of the ready queue or two.
+  // Cancel, Throws: as read_some.
+  virtual std::optional<std::size_t> try_read_some(std::span<std::byte> buffer);
+  // Whether the stream itself holds input that no read has returned: read ahead, decrypted, or a part of what
+  // cannot be decrypted yet. A stream that wraps another one answers for both.
+  [[nodiscard]] virtual bool has_buffered_input() const { return false; }
   // Writes at least one byte of `data`, returns how many; 0 only for empty data.
   // Waits: while there is no room. Cancel: CancelledError, nothing was written. Throws: std::system_error.
   virtual std::size_t write_some(std::span<const std::byte> data) = 0;
@@ -73,6 +82,11 @@ class ByteStream {
   [[nodiscard]] virtual Address peer_address() const { return {}; }
 };
 
+namespace detail {
+// Whether a read of the socket or pipe would not wait: there is something, the end, or an error.
+[[nodiscard]] bool has_input(int fd) noexcept;
+}  // namespace detail
+
 // A stream type of fibrio's (TcpStream and its like) as a ByteStream.
 template <class Stream>
 class OwnedByteStream final : public ByteStream {
@@ -80,6 +94,10 @@ class OwnedByteStream final : public ByteStream {
   explicit OwnedByteStream(Stream stream) noexcept : stream_(std::move(stream)) {}
 
   std::size_t read_some(std::span<std::byte> buffer) override { return stream_.read_some(buffer); }
+  std::optional<std::size_t> try_read_some(std::span<std::byte> buffer) override {
+    if (const int fd = stream_.native_handle(); fd >= 0 && !detail::has_input(fd)) return std::nullopt;
+    return stream_.read_some(buffer);
+  }
   std::size_t write_some(std::span<const std::byte> data) override { return stream_.write_some(data); }
   std::size_t try_write_some(std::span<const std::byte> data) override {
     return stream_.try_write_some(data);

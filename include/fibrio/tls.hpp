@@ -165,6 +165,9 @@ class Stream final : public ByteStream {
   // Throws also: TruncatedError; tls::Error, for instance for the alert by which a peer refuses our
   // certificate: with TLS 1.3 that comes after the handshake.
   std::size_t read_some(std::span<std::byte> buffer) override;
+  // Takes in what TLS has for itself (tickets, key updates). Nothing also while a task waits in a read.
+  std::optional<std::size_t> try_read_some(std::span<std::byte> buffer) override;
+  [[nodiscard]] bool has_buffered_input() const override;
   std::size_t write_some(std::span<const std::byte> data) override;
   // Writes nothing outside of a task or callback of a loop.
   std::size_t try_write_some(std::span<const std::byte> data) override;

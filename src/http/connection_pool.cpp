@@ -1,7 +1,5 @@
 #include "http/connection_pool.hpp"
 
-#include <poll.h>
-
 #include <iterator>
 #include <optional>
 #include <stdexcept>
@@ -14,13 +12,15 @@ namespace fibrio::http::detail {
 
 namespace {
 
-// Whether the server has closed it, or said something that nobody asked for. What a TLS stream receives while
-// it is idle (tickets) is no such thing. By poll, which needs no errno: that of recv, inlined into code that
-// waits, was read on another thread than it was set on.
-bool is_stale(const ByteStream& stream, bool is_secure) {
-  pollfd state{stream.native_handle(), POLLIN | POLLRDHUP, 0};
-  if (state.fd < 0 || ::poll(&state, 1, 0) < 0) return true;
-  return (state.revents & ~POLLIN) != 0 || (!is_secure && state.revents != 0);
+// Whether nothing has come that no request asked for, through every layer: not in the socket, not in what TLS has
+// decrypted, not as a part of something. What TLS has for itself (tickets) is no such thing. May wait.
+bool is_quiet(ByteStream& stream) {
+  std::byte unasked;
+  try {
+    return stream.is_open() && !stream.try_read_some({&unasked, 1}) && !stream.has_buffered_input();
+  } catch (const std::exception&) {
+    return false;  // the server is gone
+  }
 }
 
 std::string attempt(const Url& url) {
@@ -60,10 +60,16 @@ struct ConnectionPool::Waiter {
 };
 
 ConnectionPool::Lease ConnectionPool::lease(const Url& url, bool may_reuse) {
-  const std::string name = url.origin();
-  const auto is_usable = [&](const ByteStream& stream) {
-    return may_reuse && !is_stale(stream, url.is_secure());
-  };
+  Lease lease = wait_for_place(url.origin());
+  while (lease.stream != nullptr) {
+    if (may_reuse && is_quiet(*lease.stream)) return lease;
+    replace_by_idle(lease);
+  }
+  lease.stream = connect(url);
+  return lease;
+}
+
+ConnectionPool::Lease ConnectionPool::wait_for_place(const std::string& name) {
   Lease lease;
   std::optional<Waiter> waiter;
   {
@@ -72,15 +78,9 @@ ConnectionPool::Lease ConnectionPool::lease(const Url& url, bool may_reuse) {
     if (is_closed_) throw RuntimeError("http::Session: it is closed");
     expire_locked(closing);
     Origin& origin = origin_locked(name);
-    while (!origin.idle.empty()) {
-      const Idles::iterator last = origin.idle.back();
-      if (is_usable(*last->stream)) {
-        lease.adopt(shared_from_this(), origin, take_idle_locked(last, closing));
-        return lease;
-      }
-      close_idle_locked(last, closing);
-    }
-    if (take_place_locked(origin, closing)) {
+    if (!origin.idle.empty()) {
+      lease.adopt(shared_from_this(), origin, take_idle_locked(origin.idle.back(), closing));
+    } else if (take_place_locked(origin, closing)) {
       lease.adopt(shared_from_this(), origin, nullptr);
     } else {
       waiter.emplace(next_number_++, origin);
@@ -88,14 +88,25 @@ ConnectionPool::Lease ConnectionPool::lease(const Url& url, bool may_reuse) {
       choose_next_locked(origin);
     }
   }
-  if (waiter) {
-    wait_for_turn(*waiter, lease);
-    if (lease.stream != nullptr && is_usable(*lease.stream)) return lease;
-    lease.stream.reset();
-    lease.is_reused = false;
-  }
-  lease.stream = connect(url);
+  if (waiter) wait_for_turn(*waiter, lease);
   return lease;
+}
+
+// The stream of the lease is of no use: it takes another kept one, whose place it gives up, or has none.
+void ConnectionPool::replace_by_idle(Lease& lease) {
+  Idles closing;
+  const std::shared_ptr<ByteStream> useless =
+      std::exchange(lease.stream, nullptr);  // closed without the lock
+  lease.is_reused = false;
+  const std::lock_guard lock(mutex_);
+  Origin& origin = *lease.origin_;
+  if (origin.idle.empty()) return;
+  lease.stream = take_idle_locked(origin.idle.back(), closing);
+  lease.is_reused = true;
+  --origin.count;
+  --count_;
+  choose_next_locked(origin);
+  serve_waiting_locked(closing);
 }
 
 // Cancelled, it passes on what it was given meanwhile.

@@ -1,6 +1,7 @@
 // What: the connections of a session: how many there are, those that wait for a next request, and who waits
 //   for a place.
 // Threads: any task of the session's loop; all state is under `mutex_`.
+// A kept connection is used again only if it is quiet, which is asked without the mutex, by the task that has it.
 // Invariant: 1. count = idle + leased, in total and for each origin; a Lease is one that is counted. 2.
 //   Nobody waits who could go: a place or a connection that comes free is given to the first one who may have
 //   it, before the mutex is left, and only that one is woken; a waiter that is cancelled then passes it on.
@@ -53,7 +54,9 @@ class ConnectionPool : public std::enable_shared_from_this<ConnectionPool> {
     bool is_next = false;  // its first waiter is in `next_`
   };
 
+  Lease wait_for_place(const std::string& name);
   void wait_for_turn(Waiter& waiter, Lease& lease);
+  void replace_by_idle(Lease& lease);
   std::unique_ptr<ByteStream> connect(const Url& url) const;
   void give_back(Origin& origin, std::shared_ptr<ByteStream> stream);
 

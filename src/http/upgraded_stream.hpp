@@ -9,6 +9,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <system_error>
@@ -31,11 +32,14 @@ class UpgradedStream final : public ByteStream {
       : owned_(std::move(stream)), stream_(*owned_), received_(received.begin(), received.end()) {}
 
   std::size_t read_some(std::span<std::byte> buffer) override {
-    if (at_ == received_.size()) return watch([&] { return stream_.read_some(buffer); });
-    const std::size_t count = std::min(buffer.size(), received_.size() - at_);
-    std::memcpy(buffer.data(), received_.data() + at_, count);
-    at_ += count;
-    return count;
+    return at_ < received_.size() ? take(buffer) : watch([&] { return stream_.read_some(buffer); });
+  }
+  std::optional<std::size_t> try_read_some(std::span<std::byte> buffer) override {
+    if (at_ < received_.size()) return take(buffer);
+    return watch([&] { return stream_.try_read_some(buffer); });
+  }
+  [[nodiscard]] bool has_buffered_input() const override {
+    return at_ < received_.size() || stream_.has_buffered_input();
   }
   std::size_t write_some(std::span<const std::byte> data) override {
     return watch([&] { return stream_.write_some(data); });
@@ -69,6 +73,12 @@ class UpgradedStream final : public ByteStream {
   [[nodiscard]] bool has_failed() const noexcept { return has_failed_.load(std::memory_order_relaxed); }
 
  private:
+  std::size_t take(std::span<std::byte> buffer) {
+    const std::size_t count = std::min(buffer.size(), received_.size() - at_);
+    std::memcpy(buffer.data(), received_.data() + at_, count);
+    at_ += count;
+    return count;
+  }
   template <class Call>
   std::invoke_result_t<Call> watch(Call&& call) {
     try {

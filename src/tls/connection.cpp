@@ -113,8 +113,41 @@ std::size_t Connection::read_some(std::span<std::byte> buffer) {
     check_open("TLS read");
     if (const std::optional<std::size_t> count = try_read(buffer)) return *count;
   }
+  return end_of_transport();
+}
+
+std::size_t Connection::end_of_transport() const {
   if (options_.suppress_ragged_eofs) return 0;
   throw engine_.truncated();
+}
+
+std::optional<bool> Connection::try_receive() {
+  if (has_ended_) return false;
+  const std::optional<std::size_t> count = transport_->try_read_some(engine_.input_room());
+  if (!count) return std::nullopt;
+  engine_.received(*count);
+  has_ended_ = *count == 0;
+  return !has_ended_;
+}
+
+std::optional<std::size_t> Connection::try_read_some(std::span<std::byte> buffer) {
+  if (buffer.empty()) return 0;
+  check_open("TLS read");
+  const std::unique_lock guard(read_lock_, std::try_to_lock);
+  if (!guard.owns_lock()) return std::nullopt;
+  if (!engine_.is_drained()) {
+    if (const std::optional<std::size_t> count = try_read(buffer)) return count;
+  }
+  for (;;) {
+    const std::optional<bool> came = try_receive();
+    if (!came) return std::nullopt;
+    if (!*came) return end_of_transport();
+    if (const std::optional<std::size_t> count = try_read(buffer)) return count;
+  }
+}
+
+bool Connection::has_buffered_input() const {
+  return !engine_.is_drained() || transport_->has_buffered_input();
 }
 
 std::optional<std::size_t> Connection::try_read(std::span<std::byte> buffer) {

@@ -45,6 +45,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // Closes the transport if it fails.
   void handshake();
   [[nodiscard]] std::size_t read_some(std::span<std::byte> buffer);
+  [[nodiscard]] std::optional<std::size_t> try_read_some(std::span<std::byte> buffer);
+  [[nodiscard]] bool has_buffered_input() const;
   [[nodiscard]] std::size_t write_some(std::span<const std::byte> data);
   [[nodiscard]] std::size_t try_write_some(std::span<const std::byte> data);
   void write_all(std::span<const std::byte> first, std::span<const std::byte> second);
@@ -69,6 +71,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   [[nodiscard]] bool mark_closed() noexcept;
   // Gets more input; false at the end of the transport.
   [[nodiscard]] bool receive();
+  // The same without a wait; nothing: none is there.
+  [[nodiscard]] std::optional<bool> try_receive();
+  // What a read has at the end of the transport.
+  [[nodiscard]] std::size_t end_of_transport() const;
   // Nothing: more input is needed.
   [[nodiscard]] std::optional<std::size_t> try_read(std::span<std::byte> buffer);
   // Until the peer ends, or has sent so much: false.

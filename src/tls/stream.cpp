@@ -35,6 +35,10 @@ Stream::Stream(std::shared_ptr<Connection> connection) noexcept : connection_(st
 Stream::~Stream() { connection_->close(); }
 
 std::size_t Stream::read_some(std::span<std::byte> buffer) { return connection_->read_some(buffer); }
+std::optional<std::size_t> Stream::try_read_some(std::span<std::byte> buffer) {
+  return connection_->try_read_some(buffer);
+}
+bool Stream::has_buffered_input() const { return connection_->has_buffered_input(); }
 std::size_t Stream::write_some(std::span<const std::byte> data) { return connection_->write_some(data); }
 std::size_t Stream::try_write_some(std::span<const std::byte> data) {
   return connection_->try_write_some(data);
