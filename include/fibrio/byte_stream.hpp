@@ -15,6 +15,7 @@
 #include <span>
 #include <utility>
 
+#include "fibrio/clock.hpp"
 #include "fibrio/sockets.hpp"
 
 namespace fibrio {
@@ -69,6 +70,9 @@ class ByteStream {
   }
   // Whether something that a write took is not on its way yet, as TLS's last record may be.
   [[nodiscard]] virtual bool has_unsent() const noexcept { return false; }
+  // How long a StreamWriter that was closed goes on sending what was written before; after that the connection is
+  // reset. Negative: as long as it takes.
+  [[nodiscard]] virtual Duration close_limit() const noexcept { return Duration(-1); }
   // Closes; idempotent; waits for nothing. A task inside an operation gets std::system_error(ECANCELED).
   virtual void close() noexcept = 0;
   // Closes with a reset, where there is such a thing: what was not sent yet is dropped.

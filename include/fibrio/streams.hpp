@@ -153,7 +153,9 @@ class StreamWriter {
   void write_eof();
   [[nodiscard]] bool can_write_eof() const;
 
-  // Sends what is buffered in the background, then closes the stream. Idempotent. Waits: no.
+  // Sends what is buffered in the background, then closes the stream. A stream with a close_limit (TLS: its
+  // shutdown_timeout) is reset if that is over before; wait_closed then throws TimeoutError. Others wait for their
+  // peer as long as it takes, as asyncio's do: abort() ends that. Idempotent. Waits: no.
   void close() noexcept;
   // Closes at once, with a reset where there is such a thing: what is buffered is dropped.
   void abort() noexcept;

@@ -96,9 +96,11 @@ struct ClientOptions {
   std::size_t kept_sessions = 256;     // of how many peers the latest one is kept; 0: always full handshakes
   Version min_version = Version::kTls12;
   Version max_version = Version::kTls13;
-  std::string ciphers = {};        // of TLS 1.2, as in openssl-ciphers(1); empty: OpenSSL's choice
-  std::string cipher_suites = {};  // of TLS 1.3
-  std::string groups = {};         // for the key exchange: "X25519:P-256"
+  // Of TLS 1.2, as in openssl-ciphers(1); empty: AES-GCM and ChaCha20 with ECDHE, all others (CBC, static RSA,
+  // DHE) are off.
+  std::string ciphers = {};
+  std::string cipher_suites = {};  // of TLS 1.3; empty: OpenSSL's
+  std::string groups = {};         // for the key exchange; empty: "X25519:P-256:P-384"
 };
 
 struct ServerOptions {
@@ -112,7 +114,7 @@ struct ServerOptions {
   bool tickets = true;        // clients may resume sessions; the keys change every hour
   Version min_version = Version::kTls12;
   Version max_version = Version::kTls13;
-  std::string ciphers = {};
+  std::string ciphers = {};  // these three as above
   std::string cipher_suites = {};
   std::string groups = {};
 };
@@ -178,6 +180,7 @@ class Stream final : public ByteStream {
   void shutdown_write() override;  // throws ENOTSUP
   void end_output() override;
   [[nodiscard]] bool has_unsent() const noexcept override;
+  [[nodiscard]] Duration close_limit() const noexcept override;  // shutdown_timeout
   // Says that we end (close_notify), waits for the peer's word, dropping what it still sends, and closes.
   // Waits: for shutdown_timeout at most. Cancel: CancelledError; the stream is closed with a reset.
   // Throws: TimeoutError, and the stream is closed with a reset; std::system_error. asyncio: what a TLS

@@ -62,6 +62,7 @@ class UpgradedStream final : public ByteStream {
     watch([&] { stream_.end_output(); });
   }
   [[nodiscard]] bool has_unsent() const noexcept override { return stream_.has_unsent(); }
+  [[nodiscard]] Duration close_limit() const noexcept override { return stream_.close_limit(); }
   void close() noexcept override { stream_.close(); }
   void abort() noexcept override { stream_.abort(); }
   [[nodiscard]] bool is_open() const noexcept override { return stream_.is_open(); }

@@ -12,7 +12,7 @@
 //  3. A flusher that is cancelled (the loop shuts down) puts back what it had, and wakes the drains, which start
 //     another one if they are still there. If the writer is closing nobody else would: the connection is lost.
 //  4. lose() is the end, once: closes the stream, drops what is to be sent, gives the reader its end or the error
-//     and wakes everybody. close() leads there, after the flusher if there is one.
+//     and wakes everybody. close() leads there, after the flusher if there is one, or after the stream's close_limit.
 //  5. stream_ changes in replace_stream only, when nobody is inside, under the lock. It is null from then to the
 //     new one; what is written meanwhile waits in pending_.
 //  Nobody is waked and no user code called under the lock; the stream's calls that do not wait may be.
@@ -35,6 +35,7 @@
 
 #include "fibrio/byte_stream.hpp"
 #include "fibrio/detail/unique_function.hpp"
+#include "fibrio/event_loop.hpp"
 #include "fibrio/futures.hpp"
 #include "fibrio/locks.hpp"
 #include "fibrio/streams.hpp"
@@ -119,6 +120,7 @@ class StreamCore : public std::enable_shared_from_this<StreamCore> {
   [[nodiscard]] std::exception_ptr read_failed();
 
   void send_now_locked(std::span<const std::byte>& data);
+  void limit_close();
   void start_flusher();
   void flush();
   [[nodiscard]] bool take_chunk(std::string& chunk);
@@ -154,6 +156,7 @@ class StreamCore : public std::enable_shared_from_this<StreamCore> {
   StreamWriter::BufferLimits limits_{16 * 1024, 64 * 1024};
   std::vector<Future<>> drain_waiters_;
   std::vector<Future<>> close_waiters_;
+  TimerHandle close_limit_;
   UniqueFunction<void()> on_lost_;
   mutable std::unique_ptr<Address> addresses_[2];  // as far as they were asked for
 };

@@ -250,9 +250,32 @@ void StreamCore::close() noexcept {
     return;
   }
   try {
+    limit_close();
     start_flusher();
   } catch (...) {  // outside of a loop there is nobody to send the rest: the flusher has said so
   }
+}
+
+// A peer that takes nothing more would hold the connection for ever.
+void StreamCore::limit_close() {
+  Duration limit(-1);
+  {
+    const std::lock_guard guard(lock_);
+    if (stream_ != nullptr) limit = stream_->close_limit();
+  }
+  if (limit < Duration::zero()) return;
+  TimerHandle timer = get_running_loop().call_later(limit, [core = weak_from_this()] {
+    if (const std::shared_ptr<StreamCore> self = core.lock()) {
+      self->lose(
+          std::make_exception_ptr(TimeoutError("closing a stream: the peer took too long to read the rest")),
+          true);
+    }
+  });
+  {
+    const std::lock_guard guard(lock_);
+    if (!is_lost_) std::swap(close_limit_, timer);
+  }
+  timer.cancel();  // the one before, or of no use
 }
 
 void StreamCore::wait_closed() {
@@ -275,6 +298,7 @@ void StreamCore::lose(const std::exception_ptr& error, bool reset) noexcept {
   std::vector<Future<>> closes;
   UniqueFunction<void()> on_lost;
   ByteStream* stream = nullptr;
+  TimerHandle limit;
   {
     const std::lock_guard guard(lock_);
     if (is_lost_) return;
@@ -286,10 +310,12 @@ void StreamCore::lose(const std::exception_ptr& error, bool reset) noexcept {
     drains.swap(drain_waiters_);
     on_lost = std::move(on_lost_);
     stream = stream_.get();  // it stays: replace_stream looks whether the connection is lost
+    limit = std::move(close_limit_);
     if (error != nullptr) news_.error = error;
     news_.eof = true;
     has_news_.store(true, std::memory_order_release);
   }
+  limit.cancel();
   if (stream != nullptr) reset ? stream->abort() : stream->close();
   {
     const std::lock_guard guard(lock_);
@@ -329,11 +355,14 @@ void StreamCore::replace_stream(const StreamUpgrade& upgrade) {
   try {
     std::unique_ptr<ByteStream> fresh = upgrade(std::move(old), buffer_.take(buffer_.size()));
     if (fresh == nullptr) throw RuntimeError("replace_stream: there is no new stream");
+    bool closes = false;
     {
       const std::lock_guard guard(lock_);
       if (is_lost_) fresh->close();
       stream_ = std::move(fresh);
+      closes = is_closing_;
     }
+    if (closes) limit_close();
     start_flusher();
   } catch (const CancelledError&) {
     lose(cancelled_error("replacing a stream"), true);

@@ -54,6 +54,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void end_output();
   // Whatever is left unsent has its sender.
   [[nodiscard]] bool has_unsent() const noexcept;
+  [[nodiscard]] Duration close_limit() const noexcept { return options_.shutdown_timeout; }
   void close() noexcept;
   void abort() noexcept;
 

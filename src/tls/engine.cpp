@@ -79,7 +79,9 @@ void Engine::set_peer(const std::string& server_hostname, std::uint16_t port) {
     name_ = checked_name(server_hostname);
     done = SSL_set_tlsext_host_name(ssl, name_.c_str()) == 1;
     if (done && context.checks_hostname()) {
-      X509_VERIFY_PARAM_set_hostflags(verification, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+      // By the alternative names alone: without any, OpenSSL would take the subject's CN (RFC 9525, 2).
+      X509_VERIFY_PARAM_set_hostflags(
+          verification, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
       done = X509_VERIFY_PARAM_set1_host(verification, name_.c_str(), name_.size()) == 1;
     }
   }

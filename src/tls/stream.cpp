@@ -54,6 +54,7 @@ void Stream::shutdown_write() {
 void Stream::shutdown() { connection_->shutdown(); }
 void Stream::end_output() { connection_->end_output(); }
 bool Stream::has_unsent() const noexcept { return connection_->has_unsent(); }
+Duration Stream::close_limit() const noexcept { return connection_->close_limit(); }
 void Stream::close() noexcept { connection_->close(); }
 void Stream::abort() noexcept { connection_->abort(); }
 bool Stream::is_open() const noexcept { return connection_->is_open(); }
