@@ -1,16 +1,26 @@
 #include "http/connection_pool.hpp"
 
+#include <algorithm>
+#include <chrono>
 #include <iterator>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include "http/in_time.hpp"
 
 namespace fibrio::http::detail {
 
 namespace {
+
+// A connection that is used again before this has passed is never watched.
+constexpr Duration kWatchAfter = std::chrono::milliseconds(50);
+
+TimePoint later(TimePoint from, Duration delay) {
+  return delay < TimePoint::max() - from ? from + delay : TimePoint::max();
+}
 
 // Whether nothing has come that no request asked for, through every layer: not in the socket, not in what TLS has
 // decrypted, not as a part of something. What TLS has for itself (tickets) is no such thing. May wait.
@@ -56,13 +66,15 @@ struct ConnectionPool::Waiter {
   Origin& origin;  // gone once the pool is closed
   bool has_place = false;
   std::shared_ptr<ByteStream> stream;  // a kept one; none: there is just the place
+  std::shared_ptr<Watch> watch;        // of the kept one
   Event turn;
 };
 
 ConnectionPool::Lease ConnectionPool::lease(const Url& url, bool may_reuse) {
   Lease lease = wait_for_place(url.origin());
   while (lease.stream != nullptr) {
-    if (may_reuse && is_quiet(*lease.stream)) return lease;
+    const bool is_silent = lease.end_watch();
+    if (is_silent && may_reuse && is_quiet(*lease.stream)) return lease;
     replace_by_idle(lease);
   }
   lease.stream = connect(url);
@@ -79,9 +91,11 @@ ConnectionPool::Lease ConnectionPool::wait_for_place(const std::string& name) {
     expire_locked(closing);
     Origin& origin = origin_locked(name);
     if (!origin.idle.empty()) {
-      lease.adopt(shared_from_this(), origin, take_idle_locked(origin.idle.back(), closing));
+      Idle kept = take_idle_locked(origin.idle.back());
+      lease.adopt(shared_from_this(), origin);
+      lease.adopt_kept(std::move(kept.stream), std::move(kept.watch));
     } else if (take_place_locked(origin, closing)) {
-      lease.adopt(shared_from_this(), origin, nullptr);
+      lease.adopt(shared_from_this(), origin);
     } else {
       waiter.emplace(next_number_++, origin);
       origin.waiting.emplace(waiter->number, &*waiter);
@@ -101,8 +115,8 @@ void ConnectionPool::replace_by_idle(Lease& lease) {
   const std::lock_guard lock(mutex_);
   Origin& origin = *lease.origin_;
   if (origin.idle.empty()) return;
-  lease.stream = take_idle_locked(origin.idle.back(), closing);
-  lease.is_reused = true;
+  Idle kept = take_idle_locked(origin.idle.back());
+  lease.adopt_kept(std::move(kept.stream), std::move(kept.watch));
   --origin.count;
   --count_;
   choose_next_locked(origin);
@@ -114,7 +128,8 @@ void ConnectionPool::wait_for_turn(Waiter& waiter, Lease& lease) {
   const auto take = [&] {
     const std::lock_guard lock(mutex_);  // also: who sets `turn` has done so
     if (waiter.has_place) {
-      lease.adopt(shared_from_this(), waiter.origin, std::move(waiter.stream));
+      lease.adopt(shared_from_this(), waiter.origin);
+      lease.adopt_kept(std::move(waiter.stream), std::move(waiter.watch));
     } else {
       leave_locked(waiter);
     }
@@ -123,7 +138,7 @@ void ConnectionPool::wait_for_turn(Waiter& waiter, Lease& lease) {
   try {
     waiter.turn.wait();
   } catch (...) {
-    if (take() && lease.stream != nullptr) lease.keep();
+    if (take() && lease.stream != nullptr && lease.end_watch()) lease.keep();
     throw;
   }
   if (!take()) throw RuntimeError("http::Session: it is closed");
@@ -145,20 +160,136 @@ std::unique_ptr<ByteStream> ConnectionPool::connect(const Url& url) const {
 
 void ConnectionPool::give_back(Origin& origin, std::shared_ptr<ByteStream> stream) {
   Idles closing;
-  const TimePoint now = stream != nullptr ? get_running_loop().time() : TimePoint();
   Idles idle;
-  if (stream != nullptr) idle.push_back({std::move(stream), now + options_->keep_alive, &origin});
-  const std::lock_guard lock(mutex_);
-  if (!idle.empty() && !is_closed_ && options_->keep_alive > Duration::zero()) {
-    origin.idle.push_back(idle.begin());
-    idle_.splice(idle_.end(), idle);
-  } else {
-    --origin.count;
-    --count_;
+  const Duration delay = std::min<Duration>(kWatchAfter, options_->keep_alive);
+  TimePoint due = TimePoint::max();
+  if (stream != nullptr) {
+    const TimePoint now = get_running_loop().time();
+    idle.emplace_back(std::move(stream), now, later(now, options_->keep_alive), &origin);
+    due = later(now, delay);
   }
+  bool arms = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!idle.empty() && !is_closed_ && options_->keep_alive > Duration::zero()) {
+      origin.idle.push_back(idle.begin());
+      idle_.splice(idle_.end(), idle);
+    } else {
+      --origin.count;
+      --count_;
+    }
+    choose_next_locked(origin);
+    forget_if_unused_locked(origin);
+    serve_waiting_locked(closing);
+    arms = !idle_.empty() && due < due_;
+    if (arms) due_ = due;
+  }
+  if (arms) arm(delay, due);
+}
+
+// --- what becomes of idle connections ----------------------------------------------------------------------
+
+void ConnectionPool::arm(Duration delay, TimePoint due) {
+  try {
+    // Nobody's context: the timer goes on for as long as there are idle connections, whoever made them.
+    TimerHandle timer = Context().run([&] {
+      return get_running_loop().call_later(delay, [pool = weak_from_this()] {
+        if (const std::shared_ptr<ConnectionPool> self = pool.lock()) self->on_timer();
+      });
+    });
+    {
+      const std::lock_guard lock(mutex_);
+      if (!is_closed_ && due_ == due) std::swap(timer_, timer);
+    }
+    timer.cancel();                  // the one before, or of no use
+  } catch (const std::exception&) {  // no memory, or the loop closes: the next call tries again
+    const std::lock_guard lock(mutex_);
+    due_ = TimePoint::max();
+  }
+}
+
+void ConnectionPool::on_timer() {
+  Idles closing;
+  std::vector<std::pair<std::shared_ptr<ByteStream>, std::shared_ptr<Watch>>> starting;
+  std::optional<Duration> next;
+  TimePoint due;
+  {
+    const std::lock_guard lock(mutex_);
+    due_ = TimePoint::max();
+    expire_locked(closing);
+    if (idle_.empty() || is_closed_) return;
+    const TimePoint now = get_running_loop().time();
+    next = idle_.front().until - now;
+    for (Idle& idle : idle_) {
+      if (idle.watch != nullptr) continue;
+      const TimePoint when = later(idle.since, kWatchAfter);
+      if (when > now) {
+        next = std::min(*next, when - now);
+      } else {
+        idle.watch = std::make_shared<Watch>();
+        starting.emplace_back(idle.stream, idle.watch);
+      }
+    }
+    due_ = due = later(now, *next);
+  }
+  for (auto& [stream, its_watch] : starting) {
+    try {
+      spawn(TaskOptions{.name = "idle HTTP connection", .context = Context()},
+            [pool = weak_from_this(), its_stream = std::move(stream),
+             its_watch = std::move(its_watch)]() mutable { watch(pool, std::move(its_stream), its_watch); });
+    } catch (const std::exception&) {  // it is looked at when it is used, and closed in time
+    }
+  }
+  arm(*next, due);
+}
+
+void ConnectionPool::watch(const std::weak_ptr<ConnectionPool>& pool, std::shared_ptr<ByteStream> stream,
+                           const std::shared_ptr<Watch>& watch) {
+  if (const std::shared_ptr<ConnectionPool> self = pool.lock()) {
+    const std::lock_guard lock(self->mutex_);
+    if (watch->is_taken) return;
+    watch->task = current_task();
+  } else {
+    return;
+  }
+  std::byte unasked;
+  try {
+    static_cast<void>(stream->read_some({&unasked, 1}));
+    watch->has_heard = true;
+  } catch (const std::exception&) {
+    watch->has_heard = true;
+  } catch (const CancelledError&) {  // it is taken; or the loop ends, and with it the connection
+  }
+  if (const std::shared_ptr<ConnectionPool> self = pool.lock()) self->remove(watch);
+}
+
+// Closes the connection, unless somebody has taken it.
+void ConnectionPool::remove(const std::shared_ptr<Watch>& watch) {
+  Idles closing;
+  const std::lock_guard lock(mutex_);
+  if (watch->is_taken) return;
+  const auto is_its = [&](const Idle& idle) { return idle.watch == watch; };
+  const auto idle = std::find_if(idle_.begin(), idle_.end(), is_its);
+  if (idle == idle_.end()) return;
+  idle->watch.reset();  // its task ends by itself
+  Origin& origin = *idle->origin;
+  close_idle_locked(idle, closing);
   choose_next_locked(origin);
   forget_if_unused_locked(origin);
   serve_waiting_locked(closing);
+}
+
+bool ConnectionPool::Lease::end_watch() noexcept {
+  const std::shared_ptr<Watch> watch = std::exchange(watch_, nullptr);
+  if (watch == nullptr || !watch->task) return true;
+  const CancelMask mask;
+  watch->task->cancel();
+  watch->task->wait();
+  return !watch->has_heard;
+}
+
+ConnectionPool::Idle::~Idle() {
+  if (watch != nullptr && watch->task) watch->task->cancel();
 }
 
 ConnectionPool::Origin& ConnectionPool::origin_locked(const std::string& name) {
@@ -174,16 +305,19 @@ void ConnectionPool::forget_if_unused_locked(Origin& origin) {
 }
 
 // Its place goes to the caller.
-std::shared_ptr<ByteStream> ConnectionPool::take_idle_locked(Idles::iterator idle, Idles& closing) {
-  std::deque<Idles::iterator>& same = idle->origin->idle;
-  idle == same.front() ? same.pop_front() : same.pop_back();
-  closing.splice(closing.end(), idle_, idle);
-  return idle->stream;
+ConnectionPool::Idle ConnectionPool::take_idle_locked(Idles::iterator idle) {
+  std::erase(idle->origin->idle, idle);
+  if (idle->watch != nullptr) idle->watch->is_taken = true;
+  Idle taken = std::move(*idle);
+  idle_.erase(idle);
+  return taken;
 }
 
 void ConnectionPool::close_idle_locked(Idles::iterator idle, Idles& closing) {
   Origin& origin = *idle->origin;
-  take_idle_locked(idle, closing);
+  std::erase(origin.idle, idle);
+  if (idle->watch != nullptr) idle->watch->is_taken = true;
+  closing.splice(closing.end(), idle_, idle);
   --origin.count;
   --count_;
 }
@@ -227,7 +361,9 @@ void ConnectionPool::serve_waiting_locked(Idles& closing) {
     Waiter& waiter = *next_.begin()->second;
     Origin& origin = waiter.origin;
     if (!origin.idle.empty()) {
-      waiter.stream = take_idle_locked(origin.idle.back(), closing);
+      Idle kept = take_idle_locked(origin.idle.back());
+      waiter.stream = std::move(kept.stream);
+      waiter.watch = std::move(kept.watch);
     } else if (!take_place_locked(origin, closing)) {
       return;
     }
@@ -258,18 +394,31 @@ std::size_t ConnectionPool::idle() const {
 
 void ConnectionPool::close() {
   Idles closing;
-  const std::lock_guard lock(mutex_);
-  is_closed_ = true;
-  while (!idle_.empty()) close_idle_locked(idle_.begin(), closing);
-  for (const auto& [number, waiter] : next_) waiter->turn.set();
-  next_.clear();
-  for (auto entry = origins_.begin(); entry != origins_.end();) {
-    Origin& origin = (entry++)->second;
-    for (const auto& [number, waiter] : origin.waiting) waiter->turn.set();
-    origin.waiting.clear();
-    origin.is_next = false;
-    forget_if_unused_locked(origin);
+  TimerHandle timer;
+  std::vector<AnyTask> watching;
+  {
+    const std::lock_guard lock(mutex_);
+    is_closed_ = true;
+    std::swap(timer_, timer);
+    while (!idle_.empty()) close_idle_locked(idle_.begin(), closing);
+    for (const auto& [number, waiter] : next_) waiter->turn.set();
+    next_.clear();
+    for (auto entry = origins_.begin(); entry != origins_.end();) {
+      Origin& origin = (entry++)->second;
+      for (const auto& [number, waiter] : origin.waiting) waiter->turn.set();
+      origin.waiting.clear();
+      origin.is_next = false;
+      forget_if_unused_locked(origin);
+    }
   }
+  timer.cancel();
+  for (const Idle& idle : closing) {
+    if (idle.watch != nullptr && idle.watch->task) watching.push_back(*idle.watch->task);
+  }
+  closing.clear();
+  if (!is_in_task()) return;
+  const CancelMask mask;
+  for (const AnyTask& task : watching) task.wait();
 }
 
 }  // namespace fibrio::http::detail

@@ -5,7 +5,12 @@
 // Invariant: 1. count = idle + leased, in total and for each origin; a Lease is one that is counted. 2.
 //   Nobody waits who could go: a place or a connection that comes free is given to the first one who may have
 //   it, before the mutex is left, and only that one is woken; a waiter that is cancelled then passes it on.
-// Rejected: waking all who wait, to look again: quadratic, and who came last could be first.
+//   3. An idle connection is watched: a timer, armed while there are any, starts a task for each that has been idle
+//   for kWatchAfter, which reads. It ends with what the server sends or with its end, and takes the connection out.
+//   Only the one that takes a connection out of idle_ may use it: it sets Watch::is_taken under the mutex, and then
+//   ends the task and waits for that, unless the task has not begun: such a one sees is_taken and reads nothing.
+//   Neither timer nor task keeps the pool alive.
+// Rejected: a task from the first moment on (two switches per request more); waking all who wait, to look again: quadratic, and who came last could be first.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +20,10 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "fibrio/fibrio.hpp"
 #include "fibrio/http/session.hpp"
@@ -38,10 +45,23 @@ class ConnectionPool : public std::enable_shared_from_this<ConnectionPool> {
  private:
   struct Waiter;
   struct Origin;
+  struct Watch {
+    bool is_taken = false;             // under the mutex
+    std::optional<AnyTask> task = {};  // that reads; under the mutex until is_taken, then for good
+    bool has_heard = false;            // by the task, before it is done
+  };
   struct Idle {
     std::shared_ptr<ByteStream> stream;
+    TimePoint since;
     TimePoint until;
     Origin* origin;
+    std::shared_ptr<Watch> watch = {};  // cancelled by the destructor
+
+    Idle(std::shared_ptr<ByteStream> its_stream, TimePoint now, TimePoint its_end, Origin* its_origin)
+        : stream(std::move(its_stream)), since(now), until(its_end), origin(its_origin) {}
+    Idle(Idle&&) noexcept = default;
+    Idle& operator=(Idle&&) = delete;
+    ~Idle();
   };
   using Idles = std::list<Idle>;
   // Who waits, by number: first come, first served. Nodes move between these maps without an allocation.
@@ -59,11 +79,18 @@ class ConnectionPool : public std::enable_shared_from_this<ConnectionPool> {
   void replace_by_idle(Lease& lease);
   std::unique_ptr<ByteStream> connect(const Url& url) const;
   void give_back(Origin& origin, std::shared_ptr<ByteStream> stream);
+  // Calls on_timer after `delay`, unless `due_` is not `due` any more: then somebody else has armed it anew.
+  void arm(Duration delay, TimePoint due);
+  void on_timer();
+  static void watch(const std::weak_ptr<ConnectionPool>& pool, std::shared_ptr<ByteStream> stream,
+                    const std::shared_ptr<Watch>& watch);
+  void remove(const std::shared_ptr<Watch>& watch);
 
   // Those with `closing` move connections there, which are closed without the lock.
   Origin& origin_locked(const std::string& name);
   void forget_if_unused_locked(Origin& origin);
-  std::shared_ptr<ByteStream> take_idle_locked(Idles::iterator idle, Idles& closing);
+  // The watch is the caller's to end.
+  Idle take_idle_locked(Idles::iterator idle);
   void close_idle_locked(Idles::iterator idle, Idles& closing);
   void expire_locked(Idles& closing);
   [[nodiscard]] bool is_full_locked(const Origin& origin) const;
@@ -78,6 +105,8 @@ class ConnectionPool : public std::enable_shared_from_this<ConnectionPool> {
   Idles idle_;  // the one idle for the longest time first
   std::size_t count_ = 0;
   bool is_closed_ = false;
+  TimePoint due_ = TimePoint::max();  // of timer_
+  TimerHandle timer_;
   std::uint64_t next_number_ = 0;
   Waiting next_;  // the first waiter of each origin whose own limit lets it go
 };
@@ -89,6 +118,7 @@ class ConnectionPool::Lease {
   Lease(Lease&& other) noexcept
       : stream(std::move(other.stream)),
         is_reused(other.is_reused),
+        watch_(std::move(other.watch_)),
         pool_(std::move(other.pool_)),
         origin_(other.origin_) {}
   Lease& operator=(Lease&&) = delete;
@@ -108,13 +138,19 @@ class ConnectionPool::Lease {
 
  private:
   friend class ConnectionPool;
-  void adopt(std::shared_ptr<ConnectionPool> pool, Origin& origin, std::shared_ptr<ByteStream> kept) {
+  void adopt(std::shared_ptr<ConnectionPool> pool, Origin& origin) {
     pool_ = std::move(pool);
     origin_ = &origin;
+  }
+  void adopt_kept(std::shared_ptr<ByteStream> kept, std::shared_ptr<Watch> watch) {
     stream = std::move(kept);
+    watch_ = std::move(watch);
     is_reused = stream != nullptr;
   }
+  // Ends the task that watches the stream. False: it has heard of the server.
+  bool end_watch() noexcept;
 
+  std::shared_ptr<Watch> watch_;
   std::shared_ptr<ConnectionPool> pool_;
   Origin* origin_ = nullptr;  // lives while it is counted
 };

@@ -1,7 +1,8 @@
-// What: timeouts of the client that say which one they are.
+// What: timeouts of the client that say which one they are; and whether it may wait at all.
 // Threads: tasks.
 #pragma once
 
+#include <exception>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -9,6 +10,16 @@
 #include "fibrio/fibrio.hpp"
 
 namespace fibrio::http::detail {
+
+// Whether the caller may wait: it is no callback, and no plain thread.
+[[nodiscard]] inline bool is_in_task() noexcept {
+  try {
+    static_cast<void>(current_task());
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
 
 // Calls `body` with a limit, a Duration or a TimePoint. Throws: TimeoutError with `which` if it is this one
 // that is over; those of the body as they are.

@@ -47,14 +47,7 @@ Url resolve(const Url& base, std::string_view location) {
   try {
     return base.resolve(location);
   } catch (const std::invalid_argument& error) {
-    throw HttpError(502, base.to_string() + ": a redirect to nowhere: " + error.what());
-  }
-}
-
-// So that its connection can be used again; a body of some length is not worth it.
-void drain(detail::Exchange& exchange) {
-  std::array<std::byte, 2048> dropped;
-  for (int i = 0; i < 8 && exchange.read_body(dropped) > 0; ++i) {
+    throw ClientError("http: " + base.to_string() + ": a redirect to nowhere: " + error.what());
   }
 }
 
@@ -70,6 +63,9 @@ auto with_name(const Url& url, Body&& body) {
 
 }  // namespace
 
+ClientError::ClientError(const std::string& text, unsigned status)
+    : std::runtime_error(text), status_(status) {}
+
 ClientResponse::ClientResponse(std::unique_ptr<detail::Exchange> exchange) noexcept
     : exchange_(std::move(exchange)) {}
 ClientResponse::ClientResponse(ClientResponse&&) noexcept = default;
@@ -82,9 +78,9 @@ const Url& ClientResponse::url() const noexcept { return exchange_->url(); }
 int ClientResponse::redirects() const noexcept { return exchange_->redirects; }
 void ClientResponse::raise_for_status() const {
   if (status() < 400) return;
-  const bool is_known = status() <= 599;
-  throw HttpError(is_known ? status() : 502,
-                  url().to_string() + (is_known ? "" : ": status " + std::to_string(status())));
+  std::string text = "http: " + url().to_string() + ": status " + std::to_string(status());
+  if (const std::string_view reason = reason_of(status()); !reason.empty()) text.append(" ").append(reason);
+  throw ClientError(text, status());
 }
 std::size_t ClientResponse::read_some(std::span<std::byte> buffer) {
   return with_name(exchange_->url(), [&] { return exchange_->read_body(buffer); });
@@ -94,14 +90,17 @@ std::unique_ptr<ByteStream> ClientResponse::take_stream() { return exchange_->ta
 std::string ClientResponse::read_all(std::size_t max_bytes) {
   std::string text;
   std::size_t used = 0;
-  for (;;) {
-    if (used == text.size()) text.resize(used + std::max(kBodyStep, used));
-    const std::size_t count = read_some(std::as_writable_bytes(std::span(text).subspan(used)));
-    if (count == 0) break;
-    used += count;
-    if (used > max_bytes)
-      throw HttpError(502, url().to_string() + ": the answer's body is longer than " +
-                               std::to_string(max_bytes) + " bytes");
+  try {
+    for (;;) {
+      if (used == text.size()) text.resize(used + std::max(kBodyStep, used));
+      const std::size_t count = read_some(std::as_writable_bytes(std::span(text).subspan(used)));
+      if (count == 0) break;
+      used += count;
+      if (used > max_bytes) exchange_->fail("'s body is longer than " + std::to_string(max_bytes) + " bytes");
+    }
+  } catch (...) {
+    exchange_->break_off();  // what was read is lost: nothing may be taken for the whole
+    throw;
   }
   text.resize(used);
   return text;
@@ -129,15 +128,18 @@ void Session::close() { pool_->close(); }
 
 std::size_t Session::idle_connections() const { return pool_->idle(); }
 
-ClientResponse Session::send_once(std::string_view method, const Url& url,
+ClientResponse Session::send_once(const std::shared_ptr<detail::ConnectionPool>& pool,
+                                  const std::shared_ptr<const SessionOptions>& session,
+                                  std::string_view method, const Url& url,
                                   const std::shared_ptr<RequestOptions>& options,
                                   std::optional<TimePoint> deadline, bool with_credentials) {
   const bool may_repeat = is_idempotent(method) && !options->stream;
   for (bool may_reuse = true;; may_reuse = false) {
-    auto exchange = std::make_unique<detail::Exchange>(pool_->lease(url, may_reuse), options_, url, deadline);
+    auto exchange = std::make_unique<detail::Exchange>(pool->lease(url, may_reuse), session, url, deadline);
     try {
       exchange->send(method, options, with_credentials);
       exchange->receive_header();
+      if (!options->full_duplex) exchange->await_stream();
       return ClientResponse(std::move(exchange));
     } catch (const std::system_error&) {
       if (!exchange->is_reused() || exchange->has_answer() || !may_repeat) throw;
@@ -155,29 +157,40 @@ ClientResponse Session::request(std::string_view method, std::string_view url, R
     options.body = encode_form(options.form);
     if (!options.fields.contains("Content-Type")) options.fields.set_content_type(kFormType);
   }
-  const Duration limit = options.timeout.value_or(options_->timeout);
+  // The session may be gone before its requests.
+  const std::shared_ptr<const SessionOptions> session = options_;
+  const std::shared_ptr<detail::ConnectionPool> pool = pool_;
+  const Duration limit = options.timeout.value_or(session->timeout);
   std::optional<TimePoint> deadline;
-  if (limit >= Duration::zero()) deadline = get_running_loop().time() + limit;
+  const TimePoint now = get_running_loop().time();
+  if (limit >= Duration::zero() && limit < TimePoint::max() - now)
+    deadline = now + limit;  // beyond: for ever
 
   const auto run = [&] {
     std::string verb(method);
     auto request = std::make_shared<RequestOptions>(std::move(options));
     bool with_credentials = true;
     for (int redirects = 0;; ++redirects) {
-      if (target.is_secure() && !options_->make_secure) {
+      if (target.is_secure() && !session->make_secure) {
         throw std::invalid_argument("http: " + target.to_string() +
                                     " needs SessionOptions::make_secure (TLS)");
       }
-      ClientResponse response = send_once(verb, target, request, deadline, with_credentials);
+      ClientResponse response = send_once(pool, session, verb, target, request, deadline, with_credentials);
       response.exchange_->redirects = redirects;
       const std::string_view location = response.field("Location");
       const unsigned status = response.status();
       if (!request->follow_redirects || !is_redirect(status) || location.empty()) return response;
       const bool is_see_other = status == 303 || (status < 303 && verb == "POST");
       if (!is_see_other && request->stream) return response;  // it cannot be sent again
-      if (redirects >= options_->max_redirects)
-        throw HttpError(502, target.to_string() + ": more than " + std::to_string(redirects) + " redirects");
+      if (redirects >= session->max_redirects) {
+        throw ClientError("http: " + target.to_string() + ": more than " + std::to_string(redirects) +
+                          " redirects");
+      }
       Url next = resolve(target, location);
+      if (target.scheme() == "wss" && !next.is_secure()) {
+        throw ClientError("http: " + target.to_string() + ": a redirect to " + next.to_string() +
+                          " is not followed: the WebSocket would go on without TLS");
+      }
       request = std::make_shared<RequestOptions>(*request);  // the old one may still be in use by a sender
       if (is_see_other && verb != "HEAD" && verb != "GET") {
         verb = "GET";
@@ -187,7 +200,7 @@ ClientResponse Session::request(std::string_view method, std::string_view url, R
         drop_credentials(*request);
         with_credentials = false;
       }
-      drain(*response.exchange_);  // before `target` changes, which a timeout names
+      response.exchange_->drop_body();
       target = std::move(next);
     }
   };

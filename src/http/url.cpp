@@ -51,13 +51,47 @@ std::string remove_dots(std::string_view path) {
   return is_folder || clean.empty() ? clean + "/" : clean;
 }
 
+// What must be percent-encoded; also bytes above 0x7f.
+bool is_bad(char c) {
+  return c <= ' ' || c >= '\x7f' || c == '"' || c == '<' || c == '>' || c == '\\' || c == '^' || c == '`' ||
+         c == '{' || c == '|' || c == '}';
+}
+
+// A reference as servers write it, as browsers read it (WHATWG): blanks around it and tabs within are nothing, a
+// backslash before the query is a slash, a user's name and password are left out, and behind the authority what must
+// be percent-encoded is.
+std::string as_browsers_read(std::string_view reference) {
+  reference = trim(reference.substr(0, reference.find('#')));
+  std::string text;
+  for (const char c : reference) {
+    if (c != '\t') text += c;
+  }
+  std::replace(text.begin(),
+               text.begin() + static_cast<std::ptrdiff_t>(std::min(text.find('?'), text.size())), '\\', '/');
+  std::size_t begin = 0;  // of the path, behind the authority
+  const std::size_t slashes = text.find("//");
+  if (slashes == 0 || (slashes != std::string::npos && has_scheme(text) && text[slashes - 1] == ':')) {
+    begin = std::min(text.find_first_of("/?", slashes + 2), text.size());
+    const std::size_t at = text.rfind('@', begin);
+    if (at != std::string::npos && at > slashes && at < begin) {
+      text.erase(slashes + 2, at - slashes - 1);
+      begin -= at - slashes - 1;
+    }
+  }
+  std::string clean = text.substr(0, begin);
+  for (const char c : std::string_view(text).substr(begin)) {
+    if (is_bad(c)) {
+      clean += percent_encode({&c, 1});
+    } else {
+      clean += c;
+    }
+  }
+  return clean;
+}
+
 }  // namespace
 
 Url Url::parse(std::string_view text) {
-  const auto is_bad = [](char c) {
-    return c <= ' ' || c >= '\x7f' || c == '"' || c == '<' || c == '>' || c == '\\' || c == '^' || c == '`' ||
-           c == '{' || c == '|' || c == '}';
-  };
   if (std::any_of(text.begin(), text.end(), is_bad)) refuse(text, "a character that must be percent-encoded");
   if (!has_scheme(text)) refuse(text, "it must begin with a scheme and \"://\"");
   const std::size_t colon = text.find(':');
@@ -83,6 +117,10 @@ Url Url::parse(std::string_view text) {
   }
   if (bracket != std::string_view::npos) authority = authority.substr(1, bracket - 1);
   url.host_ = lower(authority);
+  // The zone of an IPv6 address, whose '%' is encoded as RFC 6874 has it, or is not.
+  if (const std::size_t zone = url.host_.find("%25");
+      bracket != std::string_view::npos && zone != url.host_.npos)
+    url.host_.erase(zone + 1, 2);
   if (url.host_.empty()) refuse(text, "there is no host");
   if (url.port_ == 0) refuse(text, "port 0");
   if (!rest.substr(end).starts_with('/')) url.target_ = "/";
@@ -91,7 +129,8 @@ Url Url::parse(std::string_view text) {
 }
 
 Url Url::resolve(std::string_view reference) const {
-  reference = reference.substr(0, reference.find('#'));
+  const std::string readable = as_browsers_read(reference);
+  reference = readable;
   if (has_scheme(reference)) return parse(reference);
   if (reference.starts_with("//")) return parse(scheme_ + ":" + std::string(reference));
   const std::string_view path = std::string_view(target_).substr(0, target_.find('?'));
@@ -110,7 +149,11 @@ Url Url::resolve(std::string_view reference) const {
 }
 
 std::string Url::authority() const {
-  std::string text = host_.find(':') == std::string::npos ? host_ : "[" + host_ + "]";
+  std::string text = host_;
+  if (host_.find(':') != std::string::npos) {
+    if (const std::size_t zone = text.find('%'); zone != std::string::npos) text.insert(zone + 1, "25");
+    text = "[" + text + "]";
+  }
   if (port_ != default_port(scheme_)) text += ":" + std::to_string(port_);
   return text;
 }

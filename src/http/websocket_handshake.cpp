@@ -137,15 +137,16 @@ std::unique_ptr<WebSocket> connect_websocket(Session& session, std::string_view 
   ClientResponse response = session.request("GET", url, std::move(request));
   const Fields& fields = response.fields();
   if (response.status() != 101)
-    throw HttpError(
-        502, response.url().to_string() + ": no WebSocket: status " + std::to_string(response.status()));
+    throw ClientError("http: " + response.url().to_string() + ": no WebSocket: status " +
+                      std::to_string(response.status()));
   const std::string protocol(fields.get("Sec-WebSocket-Protocol"));
   const bool is_offered = protocol.empty() || std::find(options.protocols.begin(), options.protocols.end(),
                                                         protocol) != options.protocols.end();
   if (!fields.has_token("Upgrade", "websocket") || !fields.has_token("Connection", "Upgrade") ||
       !is_offered || fields.get("Sec-WebSocket-Accept") != accept_of(key) ||
       fields.contains("Sec-WebSocket-Extensions")) {
-    throw HttpError(502, response.url().to_string() + ": no WebSocket: the handshake's answer is wrong");
+    throw ClientError("http: " + response.url().to_string() +
+                      ": no WebSocket: the handshake's answer is wrong");
   }
   return std::make_unique<WebSocket>(response.take_stream(), WebSocket::Role::kClient, std::move(options),
                                      protocol);

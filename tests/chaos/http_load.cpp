@@ -207,8 +207,7 @@ class Run {
       const bool may_be_short = work.answer == Answer::kUntilClose && !load_.connect;
       if (may_be_short && wanted.starts_with(body)) return Outcome::kTruncated;
       ledger_.violation(name + " has " + std::to_string(body.size()) + " wrong bytes in its answer");
-    } catch (const http::HttpError& error) {
-      if (error.status() != 502) ledger_.violation(name + ": " + error.what());
+    } catch (const http::ClientError&) {
       return Outcome::kCut;
     } catch (const TimeoutError&) {
       if (work.gives_up_after_ms < 0 && !load_.pauses_are_long) ledger_.violation(name + " got stuck");

@@ -36,7 +36,7 @@ bool is_broken_by(Call&& call) {
     call();
     return false;
   } catch (const http::WebSocketError&) {
-  } catch (const http::HttpError&) {  // the handshake
+  } catch (const http::ClientError&) {  // the handshake
   } catch (const std::system_error&) {
   }
   return true;

@@ -43,7 +43,7 @@ struct Work {
 enum class Outcome : std::uint8_t {
   kAnswered,
   kRefused,    // with a status of its own: 400, 408
-  kCut,        // HttpError(502): an answer that ends early
+  kCut,        // ClientError: an answer that ends early
   kLost,       // an error of the connection
   kTimedOut,   // TimeoutError
   kTruncated,  // a part of an answer that only the end of the connection ends, and nobody could know

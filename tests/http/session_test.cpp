@@ -10,8 +10,8 @@
 
 using namespace fibrio;
 using namespace fibrio::net_test;
+using http::ClientError;
 using http::ClientResponse;
-using http::HttpError;
 using http::Request;
 using http::RequestOptions;
 using http::Response;
@@ -231,8 +231,8 @@ TEST_CASE("Redirects are followed by the rules, and credentials stay with their 
     expect(away.url().to_string() == far && away.redirects() == 1, "where it ended");
     expect(away.read_all() == "||p|" + away.url().authority(), "no credentials for another origin");
     expect(session.get(site.url("/to_near"), secret).read_all() == "secret", "but for the same one");
-    expect_throws<HttpError>([&] { (void)session.get(site.url("/loop")); }, "a loop ends");
-    expect_throws<HttpError>([&] { (void)session.get(site.url("/bad")); }, "a redirect to nowhere");
+    expect_throws<ClientError>([&] { (void)session.get(site.url("/loop")); }, "a loop ends");
+    expect_throws<ClientError>([&] { (void)session.get(site.url("/bad")); }, "a redirect to nowhere");
     expect(session.get(site.url("/no_location")).read_all() == "choose", "without Location it is an answer");
     ClientResponse kept = session.get(site.url("/302"), {.follow_redirects = false});
     expect(kept.status() == 302 && kept.read_all() == "elsewhere", "not followed on request");
@@ -353,7 +353,7 @@ TEST_CASE("Timeouts end a request in the header and in the body, and a cancellat
 
 TEST_CASE("Answers that are malformed, or end early, are refused", "[http]") {
   on_loops([] {
-    Session session;
+    Session session({.lenient_reading = false});
     const std::string ok = "HTTP/1.1 200 OK\r\n";
     for (const std::string& answer :
          {std::string("nonsense\r\n\r\n"), std::string("HTTP/2.0 200 OK\r\n\r\n"),
@@ -365,7 +365,7 @@ TEST_CASE("Answers that are malformed, or end early, are refused", "[http]") {
           ok + "Content-Length: 10\r\n\r\nshort", ok + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
           ok + "Transfer-Encoding: chunked\r\n\r\nx\r\nhello\r\n0\r\n\r\n", ok + "Content-Le"}) {
       Canned server(answer);
-      expect_throws<HttpError>([&] { (void)session.get(server.url()).read_all(); }, answer.substr(0, 60));
+      expect_throws<ClientError>([&] { (void)session.get(server.url()).read_all(); }, answer.substr(0, 60));
       expect_equal(server.connections(), 1, "connections");
     }
     {
@@ -385,7 +385,8 @@ TEST_CASE("Answers that are malformed, or end early, are refused", "[http]") {
     }
     {
       Canned server(ok + "Content-Length: 1000\r\n\r\n" + std::string(100, 'x'));
-      expect_throws<HttpError>([&] { (void)session.get(server.url()).read_all(99); }, "longer than allowed");
+      expect_throws<ClientError>([&] { (void)session.get(server.url()).read_all(99); },
+                                 "longer than allowed");
     }
     expect_equal(session.idle_connections(), 0, "connections kept");
   });
@@ -403,7 +404,7 @@ TEST_CASE("A server that leaves at any byte of its answer leaves an error or a w
         std::string body;
         try {
           body = session.get(server.url()).read_all();
-        } catch (const HttpError&) {
+        } catch (const ClientError&) {
           expect(length > 0 && length < whole.size(), "a part is an error");
           continue;
         } catch (const std::system_error&) {

@@ -357,7 +357,7 @@ TEST_CASE("Requests that ask for no WebSocket are refused by name, and bad answe
       try {
         (void)http::connect_websocket(session, "ws://" + liar.addresses()[0].to_string() + target);
         throw ExpectationFailed("a wrong answer is refused");
-      } catch (const http::HttpError&) {
+      } catch (const http::ClientError&) {
       }
     }
     session.close();

@@ -14,8 +14,9 @@ class Url {
   // Throws: std::invalid_argument, which says what is wrong.
   static Url parse(std::string_view text);
   // The URL that `reference`, as in a Location field, means on the page of this one: absolute, "//host/path",
-  // "/path", "path" or "?query". Throws: std::invalid_argument, also for one with another scheme
-  // ("mailto:x").
+  // "/path", "path" or "?query". It is read as browsers do: what must be percent-encoded (blanks, UTF-8, '|', '"',
+  // '{') is, a backslash is a slash, a user's name and password are left out. Throws: std::invalid_argument, also for
+  // one with another scheme ("mailto:x").
   [[nodiscard]] Url resolve(std::string_view reference) const;
 
   [[nodiscard]] const std::string& scheme() const noexcept { return scheme_; }  // lower case
@@ -25,7 +26,8 @@ class Url {
   [[nodiscard]] std::uint16_t port() const noexcept { return port_; }  // the scheme's if none was given
   [[nodiscard]] const std::string& target() const noexcept { return target_; }  // "/path?query"
   [[nodiscard]] bool is_secure() const noexcept { return scheme_ == "https" || scheme_ == "wss"; }
-  // "host" or "host:port", as in a Host field: without the port if it is the scheme's.
+  // "host" or "host:port": without the port if it is the scheme's; the zone of an IPv6 address behind "%25". A Host
+  // field has it without the zone.
   [[nodiscard]] std::string authority() const;
   // "scheme://authority": what connections and credentials belong to.
   [[nodiscard]] std::string origin() const { return scheme_ + "://" + authority(); }

@@ -133,7 +133,7 @@ class WebSocket {
                                           WebSocketOptions options = {});
 
 // Connects to a ws or wss URL. Waits: yes. Cancel: as Session::request. Throws: as Session::request;
-// HttpError(502) if the server does not answer as it must.
+// ClientError if the server does not answer as it must.
 [[nodiscard]] std::unique_ptr<WebSocket> connect_websocket(Session& session, std::string_view url,
                                                            WebSocketOptions options = {},
                                                            RequestOptions request = {});
