@@ -99,7 +99,8 @@ class EventLoop {
   void run_forever();
   // Ends run_forever. What is ready now still runs, as in asyncio, and what that schedules stays for the next
   // run. (With one worker "now" is this pass; with several each worker ends its present item and then runs
-  // what lies ready with it, once.) Before a run: that run ends after one pass. Threads: any.
+  // what lies ready with it, once.) Before a run: that run ends after one pass. On a loop that is
+  // closed, or closing, it does nothing. Threads: any.
   void stop();
   // Cancels and unwinds what is left, drops callbacks and timers unrun, stops the executor without waiting
   // for running calls, releases threads, stacks and fds. Idempotent. Tasks that ignore their cancellation
@@ -223,13 +224,13 @@ class EventLoop {
     }
   }
 
-  void require_runnable() const;
+  void require_runnable();
   void run_until_done(const AnyFuture& future, bool owned);
   [[nodiscard]] Handle schedule(detail::UniqueFunction<void()> callback);
   [[nodiscard]] TimerHandle schedule_at(TimePoint when, detail::UniqueFunction<void()> callback);
   [[nodiscard]] TimePoint deadline_after(Duration delay) const;
 
-  std::unique_ptr<detail::LoopImpl> impl_;
+  detail::LoopImpl* impl_ = nullptr;  // owned, but see the destructor
 };
 
 // Returns the loop that runs the calling task or callback. Throws: RuntimeError outside of one.

@@ -11,7 +11,8 @@
 //  2. Without membarrier both sides change one word: in its order one of them is second, and has acquired what the
 //     first had stored. ThreadSanitizer sees that, and nothing of membarrier, so its builds have it always.
 //  3. If membarrier is refused later (a seccomp filter), all go over to rule 2 for good. Who has just passed
-//     light() by rule 1 has its store in the CPU's buffer for far less than the millisecond that heavy() waits.
+//     light() by rule 1 has its store in the CPU's buffer for far less than the millisecond that heavy() waits; so does
+//     every other heavy() that finds rule 2 in force before the first one's wait is over.
 //
 // Rejected: seq_cst on the four operations (a locked instruction for each task made, and for each that ends).
 #pragma once
@@ -36,7 +37,10 @@ class AsymmetricFence {
   static void meet() noexcept { word_.fetch_add(1, std::memory_order_acq_rel); }
 
   static const bool is_registered;
+  static void let_stores_arrive() noexcept;
+
   static std::atomic<bool> is_free_;
+  static std::atomic<bool> is_settled_;  // nobody can be on the way out of light() by rule 1 any more
   static std::atomic<unsigned> word_;
 };
 

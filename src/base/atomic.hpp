@@ -3,6 +3,8 @@
 // in tests/model puts its own Atomic there and runs the real code under every interleaving.
 #pragma once
 
+#include <sched.h>
+
 #include <atomic>
 #include <cstddef>
 
@@ -27,5 +29,21 @@ template <template <class> class Atomic>
 inline void spin_pause() noexcept {
   relax();
 }
+
+// One wait by looking again and again, for what another thread is about to do. It may have been preempted in the middle
+// of that, perhaps by this one: so now and then the CPU is given to others.
+template <template <class> class Atomic>
+class SpinWait {
+ public:
+  void pause() noexcept {
+    spin_pause<Atomic>();
+    if (++looks_ % kLooksBeforeYield == 0) ::sched_yield();
+  }
+
+ private:
+  static constexpr unsigned kLooksBeforeYield =
+      64;  // some microseconds: longer than what is waited for takes
+  unsigned looks_ = 0;
+};
 
 }  // namespace fibrio::detail

@@ -41,6 +41,11 @@ template <auto kCall, class Result, class... Args>
   return -::pthread_sigmask(how, set, old);  // returns its error
 }
 
+[[gnu::noinline]] int real_create_thread(pthread_t* thread, const pthread_attr_t* attributes,
+                                         void* (*main)(void*), void* argument) {
+  return -::pthread_create(thread, attributes, main, argument);  // returns its error
+}
+
 [[gnu::noinline]] int real_pidfd_send_signal(int pidfd, int signal, siginfo_t* info, unsigned flags) {
   const long result = ::syscall(SYS_pidfd_send_signal, pidfd, signal, info, flags);
   return result < 0 ? -errno : 0;
@@ -110,6 +115,8 @@ constexpr Syscalls kReal = {
     .sigpending = real<::sigpending>,
     .sigtimedwait = real<::sigtimedwait>,
     .gettid = real<::gettid>,
+    .tgkill = real<::tgkill>,
+    .create_thread = real_create_thread,
     .prctl = real<::prctl>,
     .sched_setaffinity = real<::sched_setaffinity>,
     .sched_getaffinity = real<::sched_getaffinity>,

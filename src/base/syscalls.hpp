@@ -95,6 +95,9 @@ struct Syscalls {
   int (*sigpending)(sigset_t* set);
   int (*sigtimedwait)(const sigset_t* set, siginfo_t* info, const timespec* timeout);
   int (*gettid)();
+  int (*tgkill)(pid_t process, pid_t thread, int signal);
+  int (*create_thread)(pthread_t* thread, const pthread_attr_t* attributes, void* (*main)(void*),
+                       void* argument);
   int (*prctl)(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
   int (*sched_setaffinity)(pid_t thread, std::size_t bytes, const cpu_set_t* cpus);
   int (*sched_getaffinity)(pid_t thread, std::size_t bytes, cpu_set_t* cpus);
@@ -252,6 +255,14 @@ inline int sigtimedwait(const sigset_t* set, siginfo_t* info, const timespec* ti
   return syscalls.sigtimedwait(set, info, timeout);
 }
 [[nodiscard]] inline int gettid() noexcept { return syscalls.gettid(); }
+[[nodiscard]] inline int tgkill(pid_t process, pid_t thread, int signal) noexcept {
+  return syscalls.tgkill(process, thread, signal);
+}
+// pthread_create.
+[[nodiscard]] inline int create_thread(pthread_t* thread, const pthread_attr_t* attributes,
+                                       void* (*main)(void*), void* argument) noexcept {
+  return syscalls.create_thread(thread, attributes, main, argument);
+}
 inline int prctl(int option, unsigned long a = 0, unsigned long b = 0, unsigned long c = 0,
                  unsigned long d = 0) noexcept {
   return syscalls.prctl(option, a, b, c, d);

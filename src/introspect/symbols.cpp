@@ -16,6 +16,7 @@
 #include <mutex>
 #include <vector>
 
+#include "base/fork_hold.hpp"
 #include "sched/worker.hpp"
 
 namespace fibrio::detail {
@@ -79,13 +80,15 @@ class SymbolTable {
   std::string names_;                // each with its terminating zero
 };
 
+std::mutex tables_lock;
+
 const SymbolTable& table_of(const std::string& path) {
   struct Tables {
-    std::mutex lock;
     std::map<std::string, std::unique_ptr<SymbolTable>> by_path;
   };
   static Tables& tables = *new Tables;  // reports may come from destructors of static objects
-  std::lock_guard guard(tables.lock);
+  hold_over_forks<tables_lock>();
+  std::lock_guard guard(tables_lock);
   std::unique_ptr<SymbolTable>& table = tables.by_path[path];
   if (table == nullptr) table = std::make_unique<SymbolTable>(path);
   return *table;

@@ -16,6 +16,7 @@
 namespace fibrio {
 
 using detail::CallbackState;
+using detail::LoopHold;
 using detail::LoopImpl;
 
 namespace {
@@ -35,19 +36,23 @@ TimePoint TimerHandle::when() const { return TimePoint(Duration(state_->deadline
 EventLoop::EventLoop(Config config) {
   config.validate();
   if (config.workers == 0) config.workers = detail::usable_cpus();
-  impl_ = std::make_unique<LoopImpl>(*this, config);
+  impl_ = new LoopImpl(*this, config);
 }
 
 EventLoop::~EventLoop() {
   try {
     close();
   } catch (...) {
-    call_exception_handler({"closing the event loop failed", std::current_exception(), AnyFuture()});
+    // A loop that runs is left as it is, and `impl_` with it: its workers go on. So does the process, to its end,
+    // if a task calls exit() and the loop is a static object; that is no error.
+    if (!impl_->runs_here())
+      call_exception_handler({"closing the event loop failed", std::current_exception(), AnyFuture()});
+    return;
   }
-  if (impl_->is_of_parent()) static_cast<void>(impl_.release());  // see sched/fork.hpp
+  if (!impl_->is_of_parent()) delete impl_;  // else: see sched/fork.hpp
 }
 
-void EventLoop::require_runnable() const { impl_->require_runnable(); }
+void EventLoop::require_runnable() { impl_->require_runnable(); }
 
 void EventLoop::run_until_done(const AnyFuture& future, bool owned) {
   impl_->require_runnable();
@@ -57,7 +62,7 @@ void EventLoop::run_until_done(const AnyFuture& future, bool owned) {
   auto is_over = std::make_shared<std::atomic<bool>>(false);
   const CallbackId id = future.state()->add_done_callback(
       [this, is_over](const AnyFuture&) {
-        if (!is_over->load(std::memory_order_relaxed)) stop();
+        if (!is_over->load(std::memory_order_relaxed)) impl_->scheduler.stop();
       },
       impl_->scheduler);
   try {
@@ -87,16 +92,19 @@ void EventLoop::run_forever() {
   }
 }
 
-void EventLoop::stop() { impl_->scheduler.stop(); }
+void EventLoop::stop() {
+  const LoopHold hold(*impl_);
+  if (hold.is_inside()) impl_->stop();
+}
 void EventLoop::close() { impl_->close(); }
-bool EventLoop::is_running() const { return impl_->is_running.load(std::memory_order_acquire); }
-bool EventLoop::is_closed() const { return impl_->is_closed.load(std::memory_order_acquire); }
+bool EventLoop::is_running() const { return impl_->scheduler.is_running(); }
+bool EventLoop::is_closed() const { return impl_->scheduler.is_closed(); }
 
 // --- callbacks ---------------------------------------------------------------------------------------------
 
 Handle EventLoop::schedule(detail::UniqueFunction<void()> callback) {
-  impl_->require_open("call_soon");
   auto state = std::make_shared<CallbackState>(impl_->scheduler, std::move(callback));
+  const LoopHold hold(*impl_, "call_soon");
   Handle handle;
   detail::LoopAccess::state(handle) = state;
   state->schedule();
@@ -104,8 +112,8 @@ Handle EventLoop::schedule(detail::UniqueFunction<void()> callback) {
 }
 
 TimerHandle EventLoop::schedule_at(TimePoint when, detail::UniqueFunction<void()> callback) {
-  impl_->require_open("call_at");
   auto state = std::make_shared<CallbackState>(impl_->scheduler, std::move(callback));
+  const LoopHold hold(*impl_, "call_at");
   TimerHandle handle;
   detail::LoopAccess::state(handle) = state;
   state->schedule_at(when.time_since_epoch().count());
@@ -131,8 +139,9 @@ TimePoint EventLoop::deadline_after(Duration delay) const {
 
 void EventLoop::set_default_executor(std::shared_ptr<ThreadPool> pool) {
   if (pool == nullptr) throw std::invalid_argument("set_default_executor: the pool is null");
+  const LoopHold hold(*impl_, "set_default_executor");
   std::lock_guard guard(impl_->lock);
-  std::swap(impl_->executor, pool);
+  std::swap(impl_->executor, pool);  // the old one goes after both
 }
 
 std::shared_ptr<ThreadPool> EventLoop::default_executor() { return impl_->default_executor(); }
@@ -159,26 +168,35 @@ void EventLoop::shutdown_default_executor(AnyDuration timeout) {
 
 void EventLoop::add_reader(int fd, std::function<void()> callback) {
   require_callback(callback, "add_reader");
-  impl_->require_open("add_reader");
-  impl_->fd_watch.set_callback(fd, detail::Direction::read, std::move(callback));
+  std::shared_ptr<void> replaced;  // dropped after the hold: it is the user's code
+  const LoopHold hold(*impl_, "add_reader");
+  replaced = impl_->fd_watch.set_callback(fd, detail::Direction::read, std::move(callback));
 }
 void EventLoop::add_writer(int fd, std::function<void()> callback) {
   require_callback(callback, "add_writer");
-  impl_->require_open("add_writer");
-  impl_->fd_watch.set_callback(fd, detail::Direction::write, std::move(callback));
+  std::shared_ptr<void> replaced;
+  const LoopHold hold(*impl_, "add_writer");
+  replaced = impl_->fd_watch.set_callback(fd, detail::Direction::write, std::move(callback));
 }
 // Not in a forked child: it would disarm the parent's.
 bool EventLoop::remove_reader(int fd) {
-  return !impl_->is_of_parent() && impl_->fd_watch.remove_callback(fd, detail::Direction::read);
+  std::shared_ptr<void> removed;
+  const LoopHold hold(*impl_);
+  if (hold.is_inside()) removed = impl_->fd_watch.remove_callback(fd, detail::Direction::read);
+  return removed != nullptr;
 }
 bool EventLoop::remove_writer(int fd) {
-  return !impl_->is_of_parent() && impl_->fd_watch.remove_callback(fd, detail::Direction::write);
+  std::shared_ptr<void> removed;
+  const LoopHold hold(*impl_);
+  if (hold.is_inside()) removed = impl_->fd_watch.remove_callback(fd, detail::Direction::write);
+  return removed != nullptr;
 }
 
 void EventLoop::add_signal_handler(int signal, std::function<void()> callback) {
   require_callback(callback, "add_signal_handler");
-  impl_->require_open("add_signal_handler");
-  detail::install_signal_handler(*impl_, signal, std::move(callback));
+  std::shared_ptr<void> replaced;
+  const LoopHold hold(*impl_, "add_signal_handler");
+  replaced = detail::install_signal_handler(*impl_, signal, std::move(callback));
 }
 bool EventLoop::remove_signal_handler(int signal) { return detail::uninstall_signal_handler(*impl_, signal); }
 
@@ -202,6 +220,7 @@ void EventLoop::default_exception_handler(const ExceptionContext& context) { det
 
 bool EventLoop::get_debug() const { return impl_->scheduler.is_debugging(); }
 void EventLoop::set_debug(bool enabled) {
+  const LoopHold hold(*impl_, "set_debug");
   std::lock_guard guard(impl_->lock);
   impl_->scheduler.set_debug(enabled);
 }

@@ -39,6 +39,14 @@ constexpr int kShutdownRounds = 100;
 // A round that lasts longer is reported, and the tasks that are left are cancelled again.
 constexpr Duration kShutdownRound = std::chrono::seconds(10);
 
+// How long close waits for look-ups that nobody waits for any more, which cannot be interrupted: their threads
+// are the loop's own. As long as glibc waits for one answer of a name server.
+constexpr Duration kLookUpDrain = std::chrono::seconds(5);
+constexpr Duration kNoWait = Duration::zero();
+
+constexpr const char* kRunsAlready = "the event loop is running already";
+constexpr const char* kIsClosed = ": the event loop is closed";
+
 std::string names_of(const std::vector<AnyTask>& tasks) {
   constexpr std::size_t kAtMost = 10;
   std::string names;
@@ -65,34 +73,59 @@ LoopImpl::LoopImpl(EventLoop& its_loop, const Config& its_config)
 
 LoopImpl::~LoopImpl() = default;
 
-void LoopImpl::require_open(const char* what) const {
-  if (is_closed.load(std::memory_order_acquire)) {
-    throw RuntimeError(std::string(what) + ": the event loop is closed");
+LoopHold::LoopHold(LoopImpl& impl) noexcept {
+  if (impl.runs_here()) return;
+  is_inside_ = !impl.is_of_parent() && impl.scheduler.gate.enter();
+  if (is_inside_) gate_ = &impl.scheduler.gate;
+}
+
+void LoopHold::refuse(const LoopImpl& impl, const char* what) {
+  impl.require_open(what);
+  throw RuntimeError(std::string(what) + kIsClosed);  // it was closed, and is: never reached
+}
+
+class LoopImpl::Claim {
+ public:
+  Claim(LoopImpl& impl, const char* refusal) : impl_(impl) {
+    // acquire: partner of the release below: what the last run, or close, left.
+    if (impl.is_claimed_.exchange(true, std::memory_order_acquire)) throw RuntimeError(refusal);
   }
+  Claim(const Claim&) = delete;
+  Claim& operator=(const Claim&) = delete;
+  ~Claim() { impl_.is_claimed_.store(false, std::memory_order_release); }
+
+ private:
+  LoopImpl& impl_;
+};
+
+bool LoopImpl::runs_here() const noexcept {
+  const Worker* const worker = this_worker();
+  return worker != nullptr && &worker->scheduler == &scheduler;
+}
+
+void LoopImpl::require_open(const char* what) const {
+  if (scheduler.is_closed()) throw RuntimeError(std::string(what) + kIsClosed);
   if (is_of_parent()) throw RuntimeError(std::string(what) + kOfParent);
 }
 
-void LoopImpl::require_runnable() const {
+void LoopImpl::require_runnable() {
   require_open("run");
-  if (is_running.load(std::memory_order_acquire)) throw RuntimeError("the event loop is running already");
+  if (is_claimed_.load(std::memory_order_relaxed)) throw RuntimeError(kRunsAlready);
   if (this_worker() != nullptr) {
     throw RuntimeError(
         "an event loop runs on this thread already: inside it, await or create a task instead of run");
   }
+  scheduler.make_threads();
 }
 
 void LoopImpl::run() {
-  bool expected = false;
-  if (!is_running.compare_exchange_strong(expected, true, std::memory_order_acq_rel)) {
-    throw RuntimeError("the event loop is running already");
-  }
-  try {
-    scheduler.run();
-  } catch (...) {
-    is_running.store(false, std::memory_order_release);
-    throw;
-  }
-  is_running.store(false, std::memory_order_release);
+  const Claim claim(*this, kRunsAlready);
+  require_open("run");
+  run(claim, false);
+}
+
+void LoopImpl::run(const Claim&, bool closes) {
+  scheduler.run(closes);
   std::exception_ptr exception;
   {
     std::lock_guard guard(lock);
@@ -109,8 +142,21 @@ void LoopImpl::exit(std::exception_ptr exception) noexcept {
   scheduler.stop();
 }
 
-void LoopImpl::cancel_all_tasks() {
+void LoopImpl::cancel_all_tasks() { cancel_all_tasks(Claim(*this, kRunsAlready)); }
+
+void LoopImpl::stop() noexcept {
+  if (!is_ending_tasks_.load(std::memory_order_relaxed)) scheduler.stop();
+}
+
+void LoopImpl::cancel_all_tasks(const Claim& claim) {
   registry.refuse_elsewhere(true);
+  struct EndingTasks {
+    explicit EndingTasks(std::atomic<bool>& its_flag) noexcept : flag(its_flag) {
+      flag.store(true, std::memory_order_relaxed);
+    }
+    ~EndingTasks() { flag.store(false, std::memory_order_relaxed); }
+    std::atomic<bool>& flag;
+  } const ending(is_ending_tasks_);
   for (int round = 0; round < kShutdownRounds; ++round) {
     std::vector<AnyTask> tasks = registry.snapshot();
     while (tasks.empty()) {
@@ -127,7 +173,7 @@ void LoopImpl::cancel_all_tasks() {
             report({"unhandled exception during shutdown", exception, ended});
           }
         }
-        if (left->fetch_sub(1) == 1) loop.stop();
+        if (left->fetch_sub(1) == 1) scheduler.stop();
       });
     }
     for (const AnyTask& task : tasks) {
@@ -142,10 +188,10 @@ void LoopImpl::cancel_all_tasks() {
       report({"the loop is shutting down and waits for tasks that ignore their cancellation: " +
                   names_of(registry.snapshot()),
               nullptr, AnyFuture()});
-      loop.stop();
+      scheduler.stop();
     });
     try {
-      run();
+      run(claim, true);
     } catch (const KeyboardInterrupt&) {  // of a task: reported above; the others still have to end
     }
     limit.cancel();
@@ -164,25 +210,25 @@ void LoopImpl::cancel_all_tasks() {
 }
 
 void LoopImpl::close() {
-  if (is_closed.load(std::memory_order_acquire)) return;
-  if (is_running.load(std::memory_order_acquire))
-    throw RuntimeError("close: the event loop is running; stop it first");
+  if (scheduler.is_closed()) return;
   if (is_of_parent()) {  // nothing here can be run or joined; ~EventLoop leaks it
-    is_closed.store(true, std::memory_order_release);
+    scheduler.gate.refuse();
     return;
   }
+  const Claim claim(*this, "close: the event loop is running; stop it first");
+  if (scheduler.is_closed()) return;  // by another thread, just now
   // Without tasks there is nothing to run: another loop, made in a task, may go there too.
   if (this_worker() != nullptr && registry.counts().alive != 0) {
     throw RuntimeError(
         "close: an event loop runs on this thread, and this one has tasks left; close it from outside");
   }
+  registry.refuse_elsewhere(true);  // before the look at what is left: others may create tasks for ever
   // A Runner has cancelled them before, as asyncio.run does; whoever closes by himself is told of them.
   for (const AnyTask& task : registry.snapshot()) {
     report_exception(scheduler, "Task was destroyed but it is pending", nullptr, task);
   }
-  cancel_all_tasks();
-  is_closed.store(true, std::memory_order_release);
-  scheduler.mark_closed();
+  cancel_all_tasks(claim);
+  scheduler.gate.close();
   uninstall_all_signal_handlers(*this);
   fd_watch.close();
   std::shared_ptr<ThreadPool> pool;
@@ -193,8 +239,9 @@ void LoopImpl::close() {
     pool = std::move(executor);
     resolver_threads = std::move(resolver);
   }
-  if (pool != nullptr) pool->shutdown(false, Duration::zero(), true);
-  if (resolver_threads != nullptr) resolver_threads->shutdown(false, Duration::zero(), true);
+  // Calls that run go on, unseen; threads that have none are gone when this returns: a fork may follow.
+  if (pool != nullptr) ThreadPoolAccess::impl(*pool).end(kNoWait);
+  if (resolver_threads != nullptr) ThreadPoolAccess::impl(*resolver_threads).end(kLookUpDrain);
   scheduler.end();
 }
 
@@ -233,8 +280,8 @@ std::shared_ptr<ThreadPool> LoopImpl::default_executor() {
 }
 
 ThreadPool& LoopImpl::resolver_pool() {
+  require_open("getaddrinfo");
   std::lock_guard guard(lock);
-  if (is_closed.load(std::memory_order_acquire)) throw RuntimeError("getaddrinfo: the event loop is closed");
   if (resolver == nullptr) resolver = make_resolver_pool();
   return *resolver;
 }

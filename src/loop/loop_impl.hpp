@@ -28,18 +28,26 @@ class LoopImpl {
   ~LoopImpl();
 
   // Throws RuntimeError, saying which, if the loop is closed, runs, or this thread runs a loop, or was
-  // forked.
-  void require_runnable() const;
+  // forked; std::system_error if a worker gets no thread. So what is created next can run.
+  void require_runnable();
   void require_open(const char* what) const;
+
+  // One thread at a time runs the loop, or closes it: the one that has it.
+  class Claim;
 
   // Runs the scheduler until it stops. Throws what exit() was given.
   void run();
+  // Ends the run; not one in which the tasks are cancelled: others could stop it again and again.
+  void stop() noexcept;
   // Ends the run, which throws `exception` (the first one, if there are several).
   void exit(std::exception_ptr exception) noexcept;
   // Cancels what is left and waits for it; again for what that created, for some rounds. Reports what is left
   // then. Other threads cannot create tasks from then on: they could go on for ever.
   void cancel_all_tasks();
+  // Waits for nothing but its tasks, calls from outside that are under way, and threads that have nothing to do.
   void close();
+  // The calling task or callback is of this loop.
+  [[nodiscard]] bool runs_here() const noexcept;
 
   void report(const ExceptionContext& context) noexcept;
 
@@ -54,8 +62,6 @@ class LoopImpl {
   TaskRegistry registry;
   Scheduler scheduler;
   FdWatch fd_watch;
-  std::atomic<bool> is_running{false};
-  std::atomic<bool> is_closed{false};
 
   mutable std::mutex lock;  // guards what follows
   std::exception_ptr exit_exception;
@@ -66,6 +72,37 @@ class LoopImpl {
   std::map<int, std::shared_ptr<StandingCallback>> signal_handlers;
   std::vector<std::shared_ptr<SignalQueue>> signal_queues;
   SignalPipeOwner signal_pipe;
+
+ private:
+  void run(const Claim& claim, bool closes);
+  void cancel_all_tasks(const Claim& claim);
+
+  std::atomic<bool> is_claimed_{false};
+  std::atomic<bool> is_ending_tasks_{false};
+};
+
+// A call that is promised for any thread, while it is inside of the loop: that does not end meanwhile. On the loop's
+// own workers it costs nothing: it runs, so nobody can close it.
+class LoopHold {
+ public:
+  // Throws RuntimeError if the loop is closed, or of the parent process.
+  LoopHold(LoopImpl& impl, const char* what) : LoopHold(impl) {
+    if (!is_inside()) refuse(impl, what);
+  }
+  // For what has an answer for a closed loop.
+  explicit LoopHold(LoopImpl& impl) noexcept;
+  LoopHold(const LoopHold&) = delete;
+  LoopHold& operator=(const LoopHold&) = delete;
+  ~LoopHold() {
+    if (gate_ != nullptr) gate_->leave();
+  }
+  [[nodiscard]] bool is_inside() const noexcept { return is_inside_; }
+
+ private:
+  [[noreturn]] static void refuse(const LoopImpl& impl, const char* what);
+
+  bool is_inside_ = true;
+  Gate<>* gate_ = nullptr;  // to be left
 };
 
 struct LoopAccess {

@@ -262,7 +262,8 @@ void leave_signal_locked(LoopImpl& impl, int signal) noexcept {
 
 }  // namespace
 
-void install_signal_handler(LoopImpl& impl, int signal, std::function<void()> callback, bool dies_at_second) {
+std::shared_ptr<void> install_signal_handler(LoopImpl& impl, int signal, std::function<void()> callback,
+                                             bool dies_at_second) {
   require_catchable(signal, "add_signal_handler");
   auto handler = std::make_shared<StandingCallback>(impl.scheduler, std::move(callback));
   hold_over_forks<table_lock>();
@@ -272,7 +273,8 @@ void install_signal_handler(LoopImpl& impl, int signal, std::function<void()> ca
   slot.dies_at_second.store(dies_at_second, std::memory_order_relaxed);
   slot.count.store(0, std::memory_order_relaxed);
   std::lock_guard guard(impl.lock);
-  impl.signal_handlers[signal].swap(handler);  // a replaced one is dropped after the locks
+  impl.signal_handlers[signal].swap(handler);
+  return handler;
 }
 
 bool uninstall_signal_handler(LoopImpl& impl, int signal) {

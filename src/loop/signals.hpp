@@ -17,9 +17,10 @@ struct SignalPipeOwner {
   std::unique_ptr<SignalPipe> pipe;
 };
 
-// `dies_at_second`: a second signal gets the default action at once.
-void install_signal_handler(LoopImpl& impl, int signal, std::function<void()> callback,
-                            bool dies_at_second = false);
+// `dies_at_second`: a second signal gets the default action at once. Returns the handler that it replaced, to be
+// dropped by the caller: it is the user's code.
+std::shared_ptr<void> install_signal_handler(LoopImpl& impl, int signal, std::function<void()> callback,
+                                             bool dies_at_second = false);
 bool uninstall_signal_handler(LoopImpl& impl, int signal);
 void uninstall_all_signal_handlers(LoopImpl& impl) noexcept;
 // From now on the queue gets its signals, until the second. Throws as SignalStream; then nothing is

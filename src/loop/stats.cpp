@@ -7,7 +7,9 @@ namespace fibrio {
 LoopStats EventLoop::stats() const {
   detail::Scheduler& scheduler = impl_->scheduler;
   LoopStats stats;
-  for (std::size_t i = 0; i < scheduler.live_workers(); ++i) {
+  const detail::LoopHold hold(*impl_);
+  const std::size_t workers = hold.is_inside() ? scheduler.live_workers() : 0;
+  for (std::size_t i = 0; i < workers; ++i) {
     const detail::Worker& worker = scheduler.worker(i);
     WorkerStats one;
     one.queue_length = worker.queue_length();

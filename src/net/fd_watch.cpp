@@ -200,8 +200,8 @@ void FdWatch::run_callback(int fd, Direction direction, const std::shared_ptr<Wa
   (*watcher)();
 }
 
-void FdWatch::set_callback(int fd, Direction direction, std::function<void()> callback) {
-  // In the end the replaced one: dropped after the lock, it is user code.
+std::shared_ptr<void> FdWatch::set_callback(int fd, Direction direction, std::function<void()> callback) {
+  // In the end the replaced one: dropped by the caller, it is user code.
   auto watcher = std::make_shared<Watcher>(scheduler_, std::move(callback));
   std::lock_guard guard(lock_);
   start_locked();
@@ -213,17 +213,17 @@ void FdWatch::set_callback(int fd, Direction direction, std::function<void()> ca
     side.watcher.swap(watcher);
     fail_to_watch(error, fd);
   }
+  return watcher;
 }
 
-bool FdWatch::remove_callback(int fd, Direction direction) {
-  std::shared_ptr<Watcher> removed;  // dropped after the lock
+std::shared_ptr<void> FdWatch::remove_callback(int fd, Direction direction) {
   std::lock_guard guard(lock_);
   const auto found = entries_.find(fd);
-  if (closed_ || found == entries_.end()) return false;
-  removed = std::exchange(found->second.sides[static_cast<std::size_t>(direction)].watcher, nullptr);
-  if (removed == nullptr) return false;
-  static_cast<void>(arm_locked(fd, found->second));
-  return true;
+  if (closed_ || found == entries_.end()) return nullptr;
+  std::shared_ptr<Watcher> removed =
+      std::exchange(found->second.sides[static_cast<std::size_t>(direction)].watcher, nullptr);
+  if (removed != nullptr) static_cast<void>(arm_locked(fd, found->second));
+  return removed;
 }
 
 std::size_t FdWatch::size() const {

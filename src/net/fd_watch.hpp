@@ -35,9 +35,9 @@ class FdWatch {
   // Suspends the calling task until `fd` is ready. Throws as wait_readable.
   void wait(int fd, Direction direction);
 
-  // add_reader, add_writer. Throws std::system_error.
-  void set_callback(int fd, Direction direction, std::function<void()> callback);
-  bool remove_callback(int fd, Direction direction);
+  // add_reader, add_writer. Throws std::system_error. Return the callback that is out; null: there was none.
+  std::shared_ptr<void> set_callback(int fd, Direction direction, std::function<void()> callback);
+  std::shared_ptr<void> remove_callback(int fd, Direction direction);
 
   // Drops all callbacks; no task waits any more.
   void close() noexcept;

@@ -15,6 +15,8 @@
 #include "base/atomic.hpp"
 #include "base/check.hpp"
 #include "base/machine.hpp"
+#include "base/syscalls.hpp"
+#include "base/thread_end.hpp"
 #include "fibrio/errors.hpp"
 #include "fibrio/event_loop.hpp"
 #include "fibrio/tasks.hpp"
@@ -51,6 +53,11 @@ sigset_t blocked_signals() noexcept {
   for (const int fault : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT})
     ::sigdelset(&set, fault);
   return set;
+}
+
+// As pthread_create.
+int create_thread(pthread_t* thread, const pthread_attr_t* attributes, void* (*main)(void*), void* argument) {
+  return -sys::create_thread(thread, attributes, main, argument);
 }
 
 }  // namespace
@@ -98,18 +105,23 @@ ThreadPoolImpl::ThreadPoolImpl(std::size_t max_threads, Duration keep_alive, std
     : max_threads_(max_threads),
       keep_alive_(keep_alive),
       name_(std::move(name)),
-      create_thread_(&::pthread_create),
+      create_thread_(&create_thread),
       may_spin_(usable_cpus() > 1) {}
 
 ThreadPoolImpl::~ThreadPoolImpl() {
   // No thread is alive: each holds a reference while it is. The last that left may be the one that runs this.
   FIBRIO_CHECK(alive_ == 0 && queue_.empty(), "a thread pool was freed under its threads");
-  if (!has_left_) return;
-  if (::pthread_equal(last_left_, ::pthread_self()) != 0) {
-    ::pthread_detach(last_left_);
+  if (!last_left_) return;
+  if (::pthread_equal(last_left_->id, ::pthread_self()) != 0) {
+    ::pthread_detach(last_left_->id);
   } else {
-    ::pthread_join(last_left_, nullptr);
+    join(*last_left_);
   }
+}
+
+void ThreadPoolImpl::join(const Leaver& leaver) noexcept {
+  ::pthread_join(leaver.id, nullptr);
+  await_thread_exit(leaver.number);
 }
 
 void ThreadPoolImpl::enqueue(const AnyFuture& future, UniqueFunction<void()> function) {
@@ -192,15 +204,12 @@ void ThreadPoolImpl::run_thread(std::size_t number) noexcept {
   run_calls(lock);
   threads_.remove(&self);
   --alive_;
-  const bool join_previous = std::exchange(has_left_, true);
-  const pthread_t previous = std::exchange(last_left_, self.id);
+  const std::optional<Leaver> previous = std::exchange(last_left_, Leaver{self.id, sys::gettid()});
   std::vector<Future<>> tasks;
-  if (alive_ == 0) {
-    tasks.swap(waiting_tasks_);
-    all_left_.notify_all();
-  }
+  if (alive_ == 0) tasks.swap(waiting_tasks_);
+  if (stopping_) some_left_.notify_all();
   lock.unlock();
-  if (join_previous) ::pthread_join(previous, nullptr);
+  if (previous) join(*previous);
   for (Future<>& task : tasks) task.try_set_result();
 }
 
@@ -381,15 +390,33 @@ void ThreadPoolImpl::close() noexcept {
   wait_in_thread(Duration(-1));
 }
 
+void ThreadPoolImpl::end(Duration timeout) noexcept {
+  stop(true);
+  {
+    std::unique_lock lock(mutex_);
+    // Those that run no call leave by themselves: they are awake, or about to be.
+    some_left_.wait(lock, [this] { return alive_ <= running_; });
+    // One of them may be the caller.
+    if (this_worker() == nullptr && !is_own_thread_locked()) wait_until_locked(lock, 0, timeout);
+  }
+  join_last_left();
+}
+
+// Waits, at most `timeout` (negative: without a limit), until no more than so many threads are alive.
+void ThreadPoolImpl::wait_until_locked(std::unique_lock<std::mutex>& lock, std::size_t alive,
+                                       Duration timeout) {
+  const auto have_left = [this, alive] { return alive_ <= alive; };
+  if (timeout < Duration::zero()) {
+    some_left_.wait(lock, have_left);
+  } else {
+    some_left_.wait_until(lock, deadline_after(timeout), have_left);
+  }
+}
+
 void ThreadPoolImpl::wait_in_thread(Duration timeout) {
   {
     std::unique_lock lock(mutex_);
-    const auto all_left = [this] { return alive_ == 0; };
-    if (timeout < Duration::zero()) {
-      all_left_.wait(lock, all_left);
-    } else {
-      all_left_.wait_until(lock, deadline_after(timeout), all_left);
-    }
+    wait_until_locked(lock, 0, timeout);
   }
   join_last_left();
 }
@@ -426,15 +453,14 @@ void ThreadPoolImpl::wait_in_task(Duration timeout) {
   join_last_left();
 }
 
-// Makes sure that the last thread is gone from the system, and not only about to go.
+// Makes sure that the threads that have left are gone from the system, and not only about to go.
 void ThreadPoolImpl::join_last_left() noexcept {
-  pthread_t last;
+  std::optional<Leaver> last;
   {
     const std::lock_guard lock(mutex_);
-    if (alive_ > 0 || !std::exchange(has_left_, false)) return;
-    last = last_left_;
+    last.swap(last_left_);
   }
-  ::pthread_join(last, nullptr);
+  if (last) join(*last);
 }
 
 std::size_t ThreadPoolImpl::threads() const {

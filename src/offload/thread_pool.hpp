@@ -12,7 +12,8 @@
 //   4. Idle threads are a stack: the latest is woken first, so that the ones a burst left over stay idle and
 //      leave after keep_alive. Only what is off the stack has been woken.
 //   5. A thread that leaves joins the one that left before it; the last is joined by shutdown (or detaches
-//      itself when it frees the pool). After a shutdown that waited, the threads are really gone.
+//      itself when it frees the pool). After a shutdown that waited, the threads are really gone; after end, those
+//      that ran no call.
 //   6. Order at the end of a call: its callable is destroyed, its future done, the pool's handle on the
 //      future dropped, its hold on a virtual clock released: time never jumps before the result is there.
 //   7. Calls that come right after one another: a thread whose last wait was shorter than kSpinNs looks for the next
@@ -37,6 +38,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -61,6 +63,9 @@ class ThreadPoolImpl : public std::enable_shared_from_this<ThreadPoolImpl> {
 
   void enqueue(const AnyFuture& future, UniqueFunction<void()> call);
   std::size_t shutdown(bool wait, Duration timeout, bool cancel_queued);
+  // The end of the loop whose pool it is: refuses new calls, cancels those that wait, and returns when every thread
+  // that runs no call is gone from the system. For the calls it waits at most so long, and not at all on a worker.
+  void end(Duration timeout) noexcept;
   // The destructor's shutdown: waits without a limit, but not after an explicit one, and never throws.
   void close() noexcept;
 
@@ -80,6 +85,11 @@ class ThreadPoolImpl : public std::enable_shared_from_this<ThreadPoolImpl> {
   struct Spinner;
   struct Thread;
   struct Birth;
+  // A thread that has left, or is about to end.
+  struct Leaver {
+    pthread_t id;
+    pid_t number;  // the system's
+  };
 
   static void* thread_main(void* birth) noexcept;
   static void on_future_done(FutureWaiter& waiter, FutureState& future) noexcept;
@@ -95,9 +105,11 @@ class ThreadPoolImpl : public std::enable_shared_from_this<ThreadPoolImpl> {
 
   void stop(bool cancel_queued) noexcept;
   [[nodiscard]] bool is_own_thread_locked() noexcept;
+  void wait_until_locked(std::unique_lock<std::mutex>& lock, std::size_t alive, Duration timeout);
   void wait_in_thread(Duration timeout);
   void wait_in_task(Duration timeout);
   void join_last_left() noexcept;
+  static void join(const Leaver& leaver) noexcept;
 
   const std::size_t max_threads_;
   const Duration keep_alive_;
@@ -114,9 +126,8 @@ class ThreadPoolImpl : public std::enable_shared_from_this<ThreadPoolImpl> {
   Spinner* spinner_ = nullptr;      // looks for a call without sleeping; on its thread's stack
   std::size_t next_number_ = 0;
   bool stopping_ = false;
-  pthread_t last_left_{};  // to be joined, if has_left_
-  bool has_left_ = false;
-  std::condition_variable all_left_;     // alive_ is 0
+  std::optional<Leaver> last_left_;      // to be joined
+  std::condition_variable some_left_;    // for who waits for that, once stopping_
   std::vector<Future<>> waiting_tasks_;  // done when alive_ is 0; only once stopping_
   CreateThread create_thread_;
 

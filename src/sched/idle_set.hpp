@@ -46,17 +46,18 @@ class IdleSet {
   // All workers awake, none searching.
   explicit IdleSet(std::size_t workers) : workers_(workers), asleep_(workers, false) {
     sleepers_.reserve(workers);
-    reset();
+    reset(workers);
   }
   IdleSet(const IdleSet&) = delete;
   IdleSet& operator=(const IdleSet&) = delete;
 
-  // Only while no worker runs. A late waker from outside may still be about: the lock.
-  void reset() noexcept {
+  // Only while no worker runs. A late waker from outside may still be about: the lock. Only the first `running`
+  // workers take part: the others neither wake nor can be woken.
+  void reset(std::size_t running) noexcept {
     std::lock_guard guard(lock_);
     sleepers_.clear();
     for (std::size_t i = 0; i < workers_; ++i) asleep_[i] = false;
-    word_.store(static_cast<std::uint64_t>(workers_) << kAwakeShift, std::memory_order_seq_cst);
+    word_.store(static_cast<std::uint64_t>(running) << kAwakeShift, std::memory_order_seq_cst);
   }
 
   static constexpr int kNobody = -1;

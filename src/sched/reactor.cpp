@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <mutex>
+#include <system_error>
 
 #include "sched/fd_wait.hpp"
 #include "sched/fork.hpp"
@@ -83,7 +84,9 @@ Registration* Reactor::take_slot() {
   }
   std::unique_ptr<Registration[]> chunk(new Registration[kChunkSlots]);
   std::lock_guard guard(lock_);
-  FIBRIO_CHECK(slots_made_ < kChunks * kChunkSlots, "more than 4 million fds on one worker");
+  if (slots_made_ >= kChunks * kChunkSlots) {
+    throw std::system_error(EMFILE, std::system_category(), "more than 4 million fds on one worker");
+  }
   for (std::uint32_t i = 0; i < kChunkSlots; ++i) {
     chunk[i].slot_ = slots_made_ + i;
     chunk[i].reactor_ = this;

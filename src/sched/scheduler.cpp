@@ -124,9 +124,12 @@ void Scheduler::set_debug(bool enabled) noexcept {
 
 void Scheduler::end() noexcept {
   if (workers_.empty()) return;
-  mark_closed();
+  gate.close();
   live_.end();
-  close_gate();
+  {
+    std::lock_guard guard(threads_lock_);
+    end_threads_locked();
+  }
   // Somebody may still be between making the last task ready and leaving.
   while (external_.load(std::memory_order_acquire) != 0) std::this_thread::yield();
   drop_callbacks();
@@ -163,23 +166,27 @@ void Scheduler::drop_callbacks() noexcept {
 
 // --- running -----------------------------------------------------------------------------------------------
 
-void Scheduler::run() {
-  idle_.reset();
+void Scheduler::run(bool closes) {
+  works_alone_ = solo_;
+  try {
+    make_threads();
+  } catch (const std::system_error&) {
+    if (!closes) throw;
+    works_alone_ = true;
+  }
+  // Without threads nothing was ever put into the other workers' queues.
+  if (works_alone_) forced_migration = false;
+  idle_.reset(works_alone_ ? 1 : worker_count_);
   deadlock_ = false;
   ++runs_;
   running_.store(true, std::memory_order_release);
-  try {
-    open_gate();
-  } catch (...) {
-    running_.store(false, std::memory_order_release);
-    throw;
-  }
+  if (!works_alone_) begin_round();
   run_worker(0);
   std::exception_ptr failure;
   {
     // Nothing of the loop runs when this returns.
-    std::unique_lock guard(gate_lock_);
-    gate_.wait(guard, [this] { return gate_working_ == 0; });
+    std::unique_lock guard(round_lock_);
+    round_changed_.wait(guard, [this] { return working_ == 0; });
     failure = std::exchange(failure_, nullptr);
   }
   stopping_.store(false, std::memory_order_seq_cst);
@@ -192,7 +199,7 @@ void Scheduler::run_worker(std::size_t index) noexcept {
     workers_[index]->run();
   } catch (...) {  // a thread that cannot be set up (its signal stack): the run ends with that
     {
-      std::lock_guard guard(gate_lock_);
+      std::lock_guard guard(round_lock_);
       failure_ = std::current_exception();
     }
     stop();
@@ -207,57 +214,6 @@ void Scheduler::stop() noexcept {
     worker->unpark();
   }
   leave_external();
-}
-
-void Scheduler::close_gate() noexcept {
-  {
-    std::lock_guard guard(gate_lock_);
-    gate_closed_ = true;
-  }
-  gate_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
-  threads_.clear();
-}
-
-void Scheduler::open_gate() {
-  if (solo_) return;
-  if (threads_.empty()) {
-    try {
-      for (std::size_t i = 1; i < workers_.size(); ++i) {
-        threads_.emplace_back([this, i] { run_thread(i); });
-      }
-    } catch (...) {
-      close_gate();  // all or none: a worker without a thread would be waited for
-      gate_closed_ = false;
-      throw;
-    }
-  }
-  {
-    std::lock_guard guard(gate_lock_);
-    ++gate_round_;
-    gate_working_ = threads_.size();
-  }
-  gate_.notify_all();
-}
-
-void Scheduler::run_thread(std::size_t index) noexcept {
-  const std::string name = "fibrio-" + std::to_string(index);
-  sys::prctl(PR_SET_NAME, reinterpret_cast<unsigned long>(name.c_str()));
-  std::uint64_t round = 0;
-  for (;;) {
-    {
-      std::unique_lock guard(gate_lock_);
-      gate_.wait(guard, [&] { return gate_closed_ || gate_round_ != round; });
-      if (gate_closed_) return;
-      round = gate_round_;
-    }
-    run_worker(index);
-    {
-      std::lock_guard guard(gate_lock_);
-      --gate_working_;
-    }
-    gate_.notify_all();
-  }
 }
 
 void Worker::run() {

@@ -2,15 +2,20 @@
 //
 // Threads: any, unless said otherwise.
 //
-// Protocol of a run: the calling thread is worker 0. run() opens the gate; the other workers' threads
-// (started by the first run) leave it and work. stop() sets the flag and unparks all; each worker runs what
-// is ready with it once more, leaves its loop and arrives at the gate; run() returns when all have arrived.
-// Between runs nothing of the loop runs.
+// Protocol of a run: the calling thread is worker 0. run() opens a round; the other workers' threads
+// (made before the first task can run) take part in it. stop() sets the flag and unparks all; each worker runs
+// what is ready with it once more, leaves its loop and arrives; run() returns when all have arrived. Between
+// runs nothing of the loop runs. If the threads cannot be had a run throws, and the loop is as before; only the
+// run of a loop that closes goes on with worker 0 alone, where all that was ever queued is.
 //
-// External calls (from threads that are not workers of this loop) hold the scheduler by entering: ~Scheduler
-// waits until they have left. They only enter when something else keeps the loop alive at that moment: a
-// suspended task that the call is about to make ready, or the user's promise that the loop lives.
+// Calls from threads that are not workers of this loop:
+//  1. What the user calls goes through the gate (sched/gate.hpp), which the closer closes and waits for.
+//  2. What makes a suspended task ready, or found the loop in the table of those that live, counts itself in
+//     (enter_external): end() takes the loop out of the table, and waits until they have left. The task cannot
+//     end before the call has made it ready, nor the loop before its tasks.
 #pragma once
+
+#include <pthread.h>
 
 #include <atomic>
 #include <condition_variable>
@@ -20,13 +25,13 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "fiber/overflow.hpp"
 #include "fiber/stack_pool.hpp"
 #include "fibrio/config.hpp"
 #include "queue/inject_queue.hpp"
+#include "sched/gate.hpp"
 #include "sched/idle_set.hpp"
 #include "sched/tuning.hpp"
 #include "sched/watch_switch.hpp"
@@ -71,6 +76,16 @@ class LiveLoop {
 // The loop was made by a process that this one was forked from: nothing of it runs here (see sched/fork.hpp).
 [[nodiscard]] bool is_loop_of_parent(std::uint64_t id) noexcept;
 
+// A worker's thread.
+struct WorkerThread {
+  WorkerThread(Scheduler& its_scheduler, std::size_t its_index) noexcept
+      : scheduler(its_scheduler), index(its_index) {}
+  Scheduler& scheduler;
+  const std::size_t index;
+  pthread_t handle{};
+  std::atomic<int> id{0};  // the system's; 0 until it runs
+};
+
 class Scheduler {
  public:
   Scheduler(const Config& config, std::size_t workers, const SchedulerHooks& hooks);
@@ -81,10 +96,16 @@ class Scheduler {
   // ended. Idempotent; afterwards nothing can be scheduled.
   void end() noexcept;
 
-  // Works until stop(); returns with nothing running. The calling thread is worker 0 meanwhile.
-  void run();
+  // Makes the threads of the other workers, unless there are some. Throws std::system_error, naming the limits of
+  // threads, if one cannot be had; then there are none. Threads: any.
+  void make_threads();
+  // Works until stop(); returns with nothing running. The calling thread is worker 0 meanwhile. Throws as
+  // make_threads, but not if the loop `closes`: then worker 0 works alone.
+  void run(bool closes = false);
   void stop() noexcept;
   [[nodiscard]] bool is_running() const noexcept { return running_.load(std::memory_order_acquire); }
+  // Worker 0 is the only one that runs. For workers.
+  [[nodiscard]] bool works_alone() const noexcept { return works_alone_; }
   // How many runs began. For workers and between runs.
   [[nodiscard]] std::uint64_t run_number() const noexcept { return runs_; }
   // With virtual time: the last run ended because nothing could ever run again.
@@ -130,8 +151,7 @@ class Scheduler {
   const bool pin_workers;
   const std::int64_t slow_ns;  // what debug mode calls slow
   [[nodiscard]] bool is_of_parent() const noexcept { return is_loop_of_parent(id); }
-  [[nodiscard]] bool is_closed() const noexcept { return closed_.load(std::memory_order_acquire); }
-  void mark_closed() noexcept { closed_.store(true, std::memory_order_release); }
+  [[nodiscard]] bool is_closed() const noexcept { return gate.is_closed(); }
 
   // For tests (FIBRIO_FORCE_MIGRATION=1): with several workers a task goes on with another worker after every
   // wait.
@@ -139,6 +159,7 @@ class Scheduler {
 
   TaskRegistry* registry = nullptr;  // set and owned by the room above
   EventLoop* event_loop = nullptr;   // the same
+  Gate<> gate;
 
  private:
   friend class Worker;
@@ -146,8 +167,9 @@ class Scheduler {
   void push_outside(Runnable& item) noexcept;
   void push_strand_outside(StrandState& strand) noexcept;
   void run_thread(std::size_t index) noexcept;
-  void open_gate();            // throws if there is no thread to be had; then there are none
-  void close_gate() noexcept;  // ends the threads
+  void begin_round() noexcept;
+  void end_threads_locked() noexcept;
+  static void* thread_main(void* worker_thread) noexcept;
   void run_worker(std::size_t index) noexcept;
   void wake_one_for_work(Worker* caller) noexcept;
   [[nodiscard]] bool is_stopping() const noexcept { return stopping_.load(std::memory_order_seq_cst); }
@@ -187,8 +209,8 @@ class Scheduler {
 
   std::atomic<bool> stopping_{false};
   std::atomic<bool> running_{false};
-  std::atomic<bool> closed_{false};
   bool deadlock_ = false;
+  bool works_alone_ = false;                          // worker 0; written before a run
   std::uint64_t runs_ = 0;                            // written before the gate opens
   alignas(kCacheLine) std::atomic<int> external_{0};  // apart from what every worker reads for every item
 
@@ -199,13 +221,16 @@ class Scheduler {
   // Writers: who got an expiry, who goes to sleep; relaxed: late, it costs a period.
   std::atomic<bool> watch_waits_longer_{false};  // armed by a busy worker for more than the period
 
-  std::mutex gate_lock_;
-  std::condition_variable gate_;
-  std::uint64_t gate_round_ = 0;  // rounds opened
-  std::size_t gate_working_ = 0;  // threads that have not arrived yet
-  bool gate_closed_ = false;      // threads leave
-  std::exception_ptr failure_;    // of a worker that could not be set up; guarded by gate_lock_
-  std::vector<std::thread> threads_;
+  // Taken before round_lock_. Guards the threads: runs, and whoever is about to create a task, make them.
+  std::mutex threads_lock_;
+  std::vector<std::unique_ptr<WorkerThread>> threads_;
+
+  std::mutex round_lock_;  // guards what follows
+  std::condition_variable round_changed_;
+  std::uint64_t round_ = 0;  // rounds begun
+  std::size_t working_ = 0;  // threads that have not arrived yet
+  bool threads_leave_ = false;
+  std::exception_ptr failure_;  // of a worker that could not be set up
 };
 
 // The loops that live, by id: for what may outlive its loop (a late report, a completion from another

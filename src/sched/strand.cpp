@@ -50,10 +50,8 @@ void StrandState::bind(Scheduler& scheduler) {
   constexpr std::uint64_t kBinding = UINT64_MAX;
   std::uint64_t id = loop_id_.load(std::memory_order_acquire);
   do {
-    while (id == kBinding) {
-      spin_pause<std::atomic>();
-      id = loop_id_.load(std::memory_order_acquire);
-    }
+    for (SpinWait<std::atomic> wait; id == kBinding; id = loop_id_.load(std::memory_order_acquire))
+      wait.pause();
     if (id == scheduler.id) return;
     if (with_live_loop(
             scheduler_.load(std::memory_order_relaxed), id, [](Scheduler&, void*) {}, nullptr)) {

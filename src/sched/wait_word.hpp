@@ -257,9 +257,10 @@ class WaitWord {
   }
   // Locked for a reference count's time, or that of a look at a stack: look again.
   [[nodiscard]] bool wait_if_locked(std::uint64_t& old) noexcept {
-    if ((old & kLocked) == 0) return false;
-    spin_pause<Atomic>();
-    old = word_.load(std::memory_order_relaxed);
+    if ((old & kLocked) == 0) [[likely]]
+      return false;
+    for (SpinWait<Atomic> wait; (old & kLocked) != 0; old = word_.load(std::memory_order_relaxed))
+      wait.pause();
     return true;
   }
 

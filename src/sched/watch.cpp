@@ -5,7 +5,10 @@
 // Protocol. One timerfd is in every worker's epoll (exclusive, edge-triggered: an expiry wakes one sleeper,
 // or is seen by a worker that polls).
 //  1. A worker that begins to run items after a sleep says so (running_) and arms it, unless it is armed.
-//  2. Whoever gets the expiry claims what is stalled, takes ready tasks from there even if it has work of its
+//  2. An expiry is an event in the epoll of every busy worker, and of one that sleeps; it is had by the one worker
+//     whose read of the timerfd finds it (a claim of a neighbour's reactor may, too), so it is handled once. A
+//     worker that has one handles it before it sleeps: else nothing would be armed any more.
+//     Whoever gets the expiry claims what is stalled, takes ready tasks from there even if it has work of its
 //     own (or nobody would, as long as everybody else is busy), and arms it again if any worker runs; if none
 //     does, it clears the switch and then looks once more. Both sides store (running_, the switch) seq_cst
 //     before they load the other's word seq_cst: one of the two sees the other (WatchSwitch).
@@ -59,9 +62,13 @@ void Scheduler::start_watch() noexcept {
 }
 
 void Scheduler::on_watch_event(void* context, RunnableChain&) noexcept {
-  // Not from here: the poller is in the middle of its events.
-  static_cast<void>(context);
-  if (Worker* worker = this_worker()) worker->watch_expired_ = true;
+  Worker* const worker = this_worker();
+  if (worker == nullptr) return;
+  // Every epoll may report it: whose read finds it has it. (Armed anew meanwhile it has not expired.)
+  std::uint64_t expiries = 0;
+  const int fd = static_cast<Scheduler*>(context)->watch_fd_.get();
+  if (sys::read(fd, &expiries, sizeof expiries) != static_cast<ssize_t>(sizeof expiries)) return;
+  worker->watch_expired_ = true;  // not from here: the poller is in the middle of its events
 }
 
 void Worker::on_watch(bool is_idle) noexcept {

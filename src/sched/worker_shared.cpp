@@ -197,7 +197,7 @@ Reactor& Worker::reactor_for_new_fd() noexcept {
   // Guesses: a few connections gain more from staying than from company; more of a difference than a sixteenth, and
   // the one worker that accepts them all keeps a third more than the others on a large machine (simulated).
   constexpr std::size_t kMore = 4;
-  if (solo) return reactor;
+  if (scheduler.works_alone()) return reactor;
   Reactor& other = scheduler.worker(random_below(static_cast<std::uint32_t>(scheduler.size()))).reactor;
   return reactor.size() > other.size() + other.size() / 16 + kMore ? other : reactor;
 }
@@ -240,6 +240,7 @@ void Worker::relieve(Worker& neighbour) noexcept {
 }
 
 void Worker::sleep_shared() {
+  if (watch_expired_) return on_watch(true);  // from the claim of a neighbour's reactor
   if (expects_completion_ && spin_for_completion()) return;
   std::int64_t timeout_ns = sleep_time(timers.park());
   running_.store(false, std::memory_order_seq_cst);
@@ -256,7 +257,10 @@ void Worker::sleep_shared() {
     counters.parks.add();
     scheduler.hasten_watch();
   }
-  poll_now(timeout_ns);
+  RunnableChain ready;
+  reactor.poll(timeout_ns, ready);
+  counters.polls.add();
+  ticks_ = 0;
   searching_ = !scheduler.idle_.wake_self(index);
   signalled_.store(false, std::memory_order_seq_cst);
   // After that store, and both seq_cst: a jump sets held_for_jump_ and then unparks. If its unpark found the
@@ -264,6 +268,8 @@ void Worker::sleep_shared() {
   // and that sees it.
   if (held_for_jump_.exchange(false, std::memory_order_seq_cst)) scheduler.end_jump();
   timers.unpark();
+  // Not before wake_self: this worker would be the sleeper that is woken for the second event.
+  make_ready(ready);
   read_clock();
   measured_ns_ = now_ns;
   last_look_ns_.store(now_ns, std::memory_order_relaxed);

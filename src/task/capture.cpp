@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "base/fork_hold.hpp"
 #include "fiber/walk.hpp"
 #include "sched/scheduler.hpp"
 #include "task/loop_services.hpp"
@@ -45,10 +46,12 @@ std::vector<StackFrame> frames_from(const void* const* return_addresses, std::si
   return frames;
 }
 
+std::mutex table_lock;
+
 struct Table {
-  std::mutex lock;
   std::unordered_map<const FutureState*, std::unique_ptr<CreationSite>> sites;
   static Table& instance() {
+    hold_over_forks<table_lock>();
     static Table& table = *new Table;  // a handle may outlive static objects
     return table;
   }
@@ -82,7 +85,7 @@ bool CreationSite::remember(const FutureState& future) noexcept {
   try {
     std::unique_ptr<CreationSite> site(new CreationSite);
     Table& table = Table::instance();
-    std::lock_guard guard(table.lock);
+    std::lock_guard guard(table_lock);
     table.sites[&future] = std::move(site);
     return true;
   } catch (const std::bad_alloc&) {
@@ -92,13 +95,13 @@ bool CreationSite::remember(const FutureState& future) noexcept {
 
 const CreationSite* CreationSite::of(const FutureState& future) noexcept {
   Table& table = Table::instance();
-  std::lock_guard guard(table.lock);
+  std::lock_guard guard(table_lock);
   return table.sites.find(&future)->second.get();
 }
 
 void CreationSite::forget(const FutureState& future) noexcept {
   Table& table = Table::instance();
-  std::lock_guard guard(table.lock);
+  std::lock_guard guard(table_lock);
   table.sites.erase(&future);
 }
 

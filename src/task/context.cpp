@@ -192,9 +192,10 @@ void ContextState::set_map(ContextMapRef map) noexcept {
 
 namespace {
 ContextSlot& context_of_thread() {
-  std::shared_ptr<void>& value = value_of_thread();
-  if (value == nullptr) value = std::make_shared<ContextSlot>();
-  return *static_cast<ContextSlot*>(value.get());
+  if (void* const value = value_of_thread()) return *static_cast<ContextSlot*>(value);
+  auto* const made = new ContextSlot;
+  set_value_of_thread(made, [](void* value) { delete static_cast<ContextSlot*>(value); });
+  return *made;
 }
 }  // namespace
 

@@ -6,7 +6,6 @@
 #include <string>
 #include <utility>
 
-#include "base/check.hpp"
 #include "fibrio/errors.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
@@ -31,6 +30,11 @@ constexpr const char* kClosed = "create_task: the event loop is closed";
 }
 [[noreturn, gnu::noinline]] void throw_of_parent() {
   throw RuntimeError(std::string("create_task") + kOfParent);
+}
+[[noreturn, gnu::noinline]] void throw_overaligned(std::size_t align) {
+  throw std::invalid_argument("create_task: the callable, an argument or the result is aligned to " +
+                              std::to_string(align) + " bytes, more than memory is (" +
+                              std::to_string(alignof(std::max_align_t)) + "): hold it by a pointer");
 }
 [[noreturn, gnu::noinline]] void throw_closed() { throw RuntimeError(kClosed); }
 // The registry has refused it.
@@ -130,8 +134,8 @@ NewTask finished(TaskControl& task) noexcept {
 
 NewTask allocate_task(LoopIdentity loop, std::size_t payload_bytes, std::size_t payload_align,
                       const TaskOps& ops, TaskOptions* options, bool free) {
-  FIBRIO_CHECK(payload_align <= alignof(std::max_align_t),
-               "callables with extended alignment are not supported");
+  if (payload_align > alignof(std::max_align_t)) [[unlikely]]
+    throw_overaligned(payload_align);
   Worker* const worker = this_worker();
   if (loop.scheduler == nullptr) {
     if (worker == nullptr) throw_without_loop();

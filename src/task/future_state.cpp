@@ -338,7 +338,7 @@ TaskControl* awaiting_task(FutureWaiter& waiter) noexcept {
 
 bool TaskControl::break_await(FutureState& awaited_future) noexcept {
   // The commit that lists the waiter may still be on its way on another worker.
-  while (word.phase() == WaitPhase::awaiting && !awaited_future.done()) {
+  for (SpinWait<std::atomic> wait; word.phase() == WaitPhase::awaiting && !awaited_future.done();) {
     const FutureWaiter* found = Word::remove(awaited_future.word_, [this](FutureWaiter& listed) {
       return listed.on_done == &AwaitWaiter::told && &static_cast<AwaitWaiter&>(listed).task == this;
     });
@@ -346,7 +346,7 @@ bool TaskControl::break_await(FutureState& awaited_future) noexcept {
       if (awaited_future.kind() == Kind::kTask) awaited_future.add_ref();  // for the waiter
       return word.resolve_as_cancelled();
     }
-    spin_pause<ElidingAtomic>();
+    wait.pause();
   }
   return false;
 }

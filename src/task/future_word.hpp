@@ -35,10 +35,10 @@ struct FutureWord {
   [[nodiscard]] static bool add(Word& word, Waiter& waiter) noexcept {
     // acquire: partner of finish, for who learns "done" here.
     std::uintptr_t old = word.load(std::memory_order_acquire);
-    for (;;) {
+    for (SpinWait<Atomic> wait;;) {
       if ((old & kDone) != 0) return false;
       if ((old & kLocked) != 0) {
-        spin_pause<Atomic>();
+        wait.pause();
         old = word.load(std::memory_order_acquire);
         continue;
       }
@@ -54,10 +54,10 @@ struct FutureWord {
   // Locks a pending future; false if it is done.
   [[nodiscard]] static bool lock(Word& word) noexcept {
     std::uintptr_t old = word.load(std::memory_order_relaxed);
-    for (;;) {
+    for (SpinWait<Atomic> wait;;) {
       if ((old & kDone) != 0) return false;
       if ((old & kLocked) != 0) {
-        spin_pause<Atomic>();
+        wait.pause();
         old = word.load(std::memory_order_relaxed);
         continue;
       }

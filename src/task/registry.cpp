@@ -51,6 +51,9 @@ bool TaskRegistry::refuses_elsewhere() const noexcept {
 std::vector<AnyTask> TaskRegistry::snapshot() const {
   std::vector<AnyTask> tasks;
   std::lock_guard guard(look_lock_);
+  // Those that are numbered later do not count: other threads could create tasks faster than they are found. What
+  // counts is bounded, so the second or third look, with more room, is the last.
+  const std::uint64_t end_of_ids = ids_.load(std::memory_order_relaxed);
   // Nothing is allocated while workers may wait for the look to end: room first, and again if there are more.
   for (std::size_t found = counts().alive; tasks.empty() && found > 0;) {
     tasks.reserve(found);
@@ -58,7 +61,7 @@ std::vector<AnyTask> TaskRegistry::snapshot() const {
     looks_.look([&] {
       for (std::size_t i = 0; i <= workers_; ++i) {
         shards_[i].slots.for_each([&](TaskControl& task) {
-          if (++found > tasks.capacity()) return;
+          if (task.id >= end_of_ids || ++found > tasks.capacity()) return;
           task.add_ref();  // it has the loop's reference
           tasks.emplace_back(AnyTask(static_cast<FutureState*>(&task)));
         });

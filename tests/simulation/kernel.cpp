@@ -27,6 +27,7 @@ Kernel::Kernel(Machine& machine) : machine_(machine), before_(sys::syscalls) {
   table.eventfd = &Kernel::eventfd;
   table.timerfd_create = &Kernel::timerfd_create;
   table.timerfd_settime = &Kernel::timerfd_settime;
+  table.read = &Kernel::read;
   table.write = &Kernel::write;
   table.recv = &Kernel::recv;
   table.send = &Kernel::send;
@@ -156,10 +157,24 @@ int Kernel::timerfd_settime(int fd, int, const itimerspec* time, itimerspec*) {
   machine.spend(machine.costs.set_timer);
   File& file = *file_of(fd);
   const std::uint64_t round = ++file.timer_round;
+  file.expiries = 0;
   machine.at(machine.now() + time->it_value.tv_nsec, [&file, round] {
-    if (file.is_open && file.timer_round == round) active_kernel->raise(file, EPOLLIN);
+    if (!file.is_open || file.timer_round != round) return;
+    ++file.expiries;
+    active_kernel->raise(file, EPOLLIN);
   });
   return 0;
+}
+
+ssize_t Kernel::read(int fd, void* data, std::size_t bytes) {
+  File* const file = file_of(fd);
+  if (file == nullptr) return sys::real_syscalls.read(fd, data, bytes);
+  Machine& machine = active_kernel->machine_;
+  machine.spend(machine.costs.read_timer);
+  if (file->expiries == 0) return -EAGAIN;
+  std::memcpy(data, &file->expiries, sizeof file->expiries);
+  file->expiries = 0;
+  return sizeof file->expiries;
 }
 
 ssize_t Kernel::write(int fd, const void* data, std::size_t bytes) {

@@ -53,6 +53,7 @@ class Kernel {
     std::deque<Watch*> ready;       // of an epoll instance
     Cpu* sleeper = nullptr;         // of an epoll instance
     std::uint64_t timer_round = 0;  // of a timer: how often it was set
+    std::uint64_t expiries = 0;     // of a timer: not read yet
     std::deque<Message> messages;   // of a socket
     bool ended = false;
     std::function<void()> on_answer;
@@ -72,6 +73,7 @@ class Kernel {
   static int eventfd(unsigned initial, int flags);
   static int timerfd_create(int clock, int flags);
   static int timerfd_settime(int fd, int flags, const itimerspec* time, itimerspec* old);
+  static ssize_t read(int fd, void* data, std::size_t bytes);
   static ssize_t write(int fd, const void* data, std::size_t bytes);
   static ssize_t recv(int fd, void* data, std::size_t bytes, int flags);
   static ssize_t send(int fd, const void* data, std::size_t bytes, int flags);

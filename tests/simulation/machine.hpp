@@ -36,6 +36,7 @@ struct Costs {
   Nanos wake = 570;            // a write to an eventfd, for the writer
   Nanos wake_latency = 5'000;  // from there, or from an expiry, until the sleeper runs
   Nanos set_timer = 300;       // timerfd_settime
+  Nanos read_timer = 200;      // read of a timerfd
   Nanos receive = 700;
   Nanos send = 1'500;
   Nanos probe = 60;   // a look into a queue that another CPU has written to
