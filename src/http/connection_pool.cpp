@@ -18,10 +18,6 @@ namespace {
 // A connection that is used again before this has passed is never watched.
 constexpr Duration kWatchAfter = std::chrono::milliseconds(50);
 
-TimePoint later(TimePoint from, Duration delay) {
-  return delay < TimePoint::max() - from ? from + delay : TimePoint::max();
-}
-
 // Whether nothing has come that no request asked for, through every layer: not in the socket, not in what TLS has
 // decrypted, not as a part of something. What TLS has for itself (tickets) is no such thing. May wait.
 bool is_quiet(ByteStream& stream) {
@@ -165,8 +161,8 @@ void ConnectionPool::give_back(Origin& origin, std::shared_ptr<ByteStream> strea
   TimePoint due = TimePoint::max();
   if (stream != nullptr) {
     const TimePoint now = get_running_loop().time();
-    idle.emplace_back(std::move(stream), now, later(now, options_->keep_alive), &origin);
-    due = later(now, delay);
+    idle.emplace_back(std::move(stream), now, now + options_->keep_alive, &origin);
+    due = now + delay;
   }
   bool arms = false;
   {
@@ -222,7 +218,7 @@ void ConnectionPool::on_timer() {
     next = idle_.front().until - now;
     for (Idle& idle : idle_) {
       if (idle.watch != nullptr) continue;
-      const TimePoint when = later(idle.since, kWatchAfter);
+      const TimePoint when = idle.since + kWatchAfter;
       if (when > now) {
         next = std::min(*next, when - now);
       } else {
@@ -230,7 +226,7 @@ void ConnectionPool::on_timer() {
         starting.emplace_back(idle.stream, idle.watch);
       }
     }
-    due_ = due = later(now, *next);
+    due_ = due = now + *next;
   }
   for (auto& [stream, its_watch] : starting) {
     try {

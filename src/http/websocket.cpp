@@ -31,10 +31,7 @@ constexpr Duration kLeaveWait = 1s;
 // For peers of a client, and of streams without a server.
 constexpr Duration kTimeLimit = 30s;
 
-// `delay` after `time`, or never.
-TimePoint later(TimePoint time, Duration delay) { return delay > kNoEnd - time ? kNoEnd : time + delay; }
-
-[[noreturn]] void fail(std::uint16_t code, const char* what) {
+[[noreturn]] void throw_error(std::uint16_t code, const char* what) {
   throw WebSocketError(code, std::string("websocket: ") + what);
 }
 
@@ -271,12 +268,12 @@ bool WebSocketImpl::begin_frame() {
   if (used == 0) return false;
   input_.consume(used);
   if (frame.mask.has_value() != (role_ == WebSocket::Role::kServer))
-    fail(1002, "frames of clients, and no others, are masked");
+    throw_error(1002, "frames of clients, and no others, are masked");
   if (!frame.is_control()) {
     if ((frame.opcode == Opcode::kContinuation) != is_in_message_)
-      fail(1002, "a message inside another, or a piece of none");
+      throw_error(1002, "a message inside another, or a piece of none");
     if (frame.length > options_.max_message_bytes - message_.data.size())
-      fail(1009, "a message that is too large");
+      throw_error(1009, "a message that is too large");
     if (!is_in_message_) message_.is_text = frame.opcode == Opcode::kText;
     is_in_message_ = true;
     is_alive_ = true;
@@ -302,7 +299,7 @@ WebSocketMessage WebSocketImpl::finish_message() {
   WebSocketMessage message = std::exchange(message_, {});
   is_in_message_ = false;
   message_since_.reset();
-  if (message.is_text && !is_utf8(message.data)) fail(1007, "a text that is no UTF-8");
+  if (message.is_text && !is_utf8(message.data)) throw_error(1007, "a text that is no UTF-8");
   return message;
 }
 
@@ -314,11 +311,11 @@ bool WebSocketImpl::finish_control(Opcode opcode) {
   if (opcode != Opcode::kClose) return true;
   std::uint16_t code = 1005;
   if (!payload.empty()) {
-    if (payload.size() < 2) fail(1002, "a close with half a code");
+    if (payload.size() < 2) throw_error(1002, "a close with half a code");
     code = static_cast<std::uint16_t>(static_cast<std::uint8_t>(payload[0]) << 8 |
                                       static_cast<std::uint8_t>(payload[1]));
-    if (!is_close_code(code)) fail(1002, "a close with a code that means nothing");
-    if (!is_utf8(std::string_view(payload).substr(2))) fail(1007, "a reason that is no UTF-8");
+    if (!is_close_code(code)) throw_error(1002, "a close with a code that means nothing");
+    if (!is_utf8(std::string_view(payload).substr(2))) throw_error(1007, "a reason that is no UTF-8");
     close_reason = payload.substr(2);
   }
   close_code.store(code, std::memory_order_relaxed);
@@ -409,7 +406,7 @@ TimePoint WebSocketImpl::next_look(TimePoint now, std::optional<WebSocketError>&
   if (is_in_message_ && limit >= Duration::zero()) {
     if (!message_since_) message_since_ = now;
     const std::chrono::seconds extra(message_.data.size() / kBytesPerSecond);
-    const TimePoint end = later(*message_since_ + extra, limit);
+    const TimePoint end = *message_since_ + extra + limit;
     if (now >= end) overdue.emplace(1008, "websocket: a message took too long (message_timeout)");
     look = std::min(look, end);
   }
@@ -422,7 +419,7 @@ TimePoint WebSocketImpl::beat(TimePoint now, std::optional<WebSocketError>& over
     ping_tried_at_.reset();
     has_pinged_ = false;
   }
-  const TimePoint ping_at = later(*quiet_since_, options_.heartbeat);
+  const TimePoint ping_at = *quiet_since_ + options_.heartbeat;
   if (now < ping_at) return ping_at;
   // A long frame of ours that moves on shows as well that the peer is there, and is what keeps the ping from going.
   if (!has_pinged_) {
@@ -430,7 +427,7 @@ TimePoint WebSocketImpl::beat(TimePoint now, std::optional<WebSocketError>& over
     const std::uint64_t before = std::exchange(sent_seen_, output_.sent_bytes());
     if (has_pinged_ || before != sent_seen_ || !ping_tried_at_) ping_tried_at_ = now;
   }
-  const TimePoint end = later(*ping_tried_at_, options_.heartbeat / 2);
+  const TimePoint end = *ping_tried_at_ + options_.heartbeat / 2;
   if (now >= end) overdue.emplace(1006, "websocket: the peer answers no ping (heartbeat)");
   return has_pinged_ ? end : std::min(end, now + options_.heartbeat / 8);
 }
