@@ -142,7 +142,7 @@ TEST_CASE("accept passes over connections that died in the queue, and interrupti
   const ScopedSyscalls table;
   Fault<&sys::Syscalls::accept4> fault;
   for (const std::size_t workers : {1U, 2U, 4U}) {
-    for (const int error : {ECONNABORTED, EPROTO, ENETDOWN, EPERM, EINTR}) {
+    for (const int error : {ECONNABORTED, EPROTO, ENETDOWN, EINTR}) {
       CAPTURE(workers, error);
       ServerThread server(add_routes, {}, workers);
       fault.arm(-error, {.times = 5});
@@ -151,6 +151,23 @@ TEST_CASE("accept passes over connections that died in the queue, and interrupti
       CHECK(fault.hits() == 5);
       fault.disarm();
     }
+  }
+}
+
+TEST_CASE("accept takes the place of an accept4 that is refused", "[http][fault]") {
+  const ScopedSyscalls table;
+  Fault<&sys::Syscalls::accept4> fault;
+  for (const std::size_t workers : {1U, 2U, 4U}) {
+    CAPTURE(workers);
+    ServerThread server(add_routes, {}, workers);
+    fault.arm(-EPERM, {.times = kAlways});
+    for (int i = 0; i < 3; ++i) {
+      Client client(server.port());
+      CHECK(converse(client));
+    }
+    CHECK(fault.hits() > 0);
+    fault.disarm();
+    CHECK(server.take_reports().empty());
   }
 }
 
