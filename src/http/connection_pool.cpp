@@ -36,7 +36,7 @@ std::string attempt(const Url& url) {
 }
 
 // The same error; its text names host and port also where none but the call knew itself ("socket").
-[[noreturn]] void fail(const Url& url, const std::system_error& error) {
+[[noreturn]] void fail_to_connect(const Url& url, const std::system_error& error) {
   std::string text = error.what();
   if (const std::string end = ": " + error.code().message(); text.ends_with(end)) {
     text.resize(text.size() - end.size());
@@ -48,7 +48,7 @@ TcpStream connect_plain(const Url& url) {
   try {
     return TcpStream::connect(url.host(), url.port());
   } catch (const std::system_error& error) {
-    fail(url, error);
+    fail_to_connect(url, error);
   }
 }
 

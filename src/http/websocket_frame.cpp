@@ -21,7 +21,7 @@ constexpr std::uint8_t kFinal = 0x80;
 constexpr std::uint8_t kReserved = 0x70;
 constexpr std::uint8_t kMasked = 0x80;
 
-[[noreturn]] void fail(const char* what) { throw WebSocketError(1002, std::string("websocket: ") + what); }
+[[noreturn]] void fail_frame(const char* what) { throw WebSocketError(1002, std::string("websocket: ") + what); }
 
 std::string base64(std::span<const char> bytes) {
   std::string text(beast::base64::encoded_size(bytes.size()), '\0');
@@ -36,7 +36,7 @@ FrameHeader parse_frame_header(std::span<const char> input, std::size_t& used) {
   FrameHeader header;
   if (input.size() < 2) return header;
   const auto byte = [&input](std::size_t i) { return static_cast<std::uint8_t>(input[i]); };
-  if ((byte(0) & kReserved) != 0) fail("a reserved bit is set");
+  if ((byte(0) & kReserved) != 0) fail_frame("a reserved bit is set");
   header.is_final = (byte(0) & kFinal) != 0;
   header.opcode = static_cast<Opcode>(byte(0) & 0x0f);
   switch (header.opcode) {
@@ -48,20 +48,20 @@ FrameHeader parse_frame_header(std::span<const char> input, std::size_t& used) {
     case Opcode::kPong:
       break;
     default:
-      fail("an unknown opcode");
+      fail_frame("an unknown opcode");
   }
   header.length = byte(1) & 0x7f;
   const std::size_t extra = header.length == 126 ? 2 : header.length == 127 ? 8 : 0;
   const bool is_masked = (byte(1) & kMasked) != 0;
   if (header.is_control() && (extra > 0 || !header.is_final))
-    fail("a control frame that is long or in pieces");
+    fail_frame("a control frame that is long or in pieces");
   const std::size_t size = 2 + extra + (is_masked ? 4 : 0);
   if (input.size() < size) return header;
   if (extra > 0) {
     header.length = 0;
     for (std::size_t i = 0; i < extra; ++i) header.length = header.length << 8 | byte(2 + i);
     if (header.length < (extra == 2 ? 126U : 65'536U) || header.length >> 63 != 0)
-      fail("a length that is not minimal");
+      fail_frame("a length that is not minimal");
   }
   if (is_masked) {
     header.mask.emplace();
