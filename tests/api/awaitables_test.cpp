@@ -68,13 +68,15 @@ struct Throwing {
 };
 
 // A lazy coroutine with a value: started by who awaits it, and by symmetric transfer back to him at its end.
-class Lazy {
+class LazyAnswer {
  public:
   struct promise_type {
     int value = 0;
     std::exception_ptr error;
     std::coroutine_handle<> awaiting;
-    Lazy get_return_object() { return Lazy(std::coroutine_handle<promise_type>::from_promise(*this)); }
+    LazyAnswer get_return_object() {
+      return LazyAnswer(std::coroutine_handle<promise_type>::from_promise(*this));
+    }
     std::suspend_always initial_suspend() noexcept { return {}; }
     struct Back {
       bool await_ready() noexcept { return false; }
@@ -87,10 +89,10 @@ class Lazy {
     void return_value(int result) { value = result; }
     void unhandled_exception() { error = std::current_exception(); }
   };
-  explicit Lazy(std::coroutine_handle<promise_type> coroutine) : coroutine_(coroutine) {}
-  Lazy(Lazy&& other) noexcept : coroutine_(std::exchange(other.coroutine_, nullptr)) {}
-  Lazy& operator=(Lazy&&) = delete;
-  ~Lazy() {
+  explicit LazyAnswer(std::coroutine_handle<promise_type> coroutine) : coroutine_(coroutine) {}
+  LazyAnswer(LazyAnswer&& other) noexcept : coroutine_(std::exchange(other.coroutine_, nullptr)) {}
+  LazyAnswer& operator=(LazyAnswer&&) = delete;
+  ~LazyAnswer() {
     if (coroutine_) coroutine_.destroy();
   }
   bool await_ready() const { return false; }
@@ -111,7 +113,7 @@ class Lazy {
 static_assert(Awaitable<Ready>);
 static_assert(Awaitable<WithMember>);
 static_assert(Awaitable<const WithFree&>);
-static_assert(Awaitable<Lazy>);
+static_assert(Awaitable<LazyAnswer>);
 static_assert(Awaitable<Future<int>>);
 static_assert(Awaitable<Task<>&>);
 static_assert(Awaitable<std::suspend_never>);
@@ -199,17 +201,17 @@ TEST_CASE("A task may wait inside await_suspend, and its handle be resumed meanw
 TEST_CASE("await runs the coroutine that await_suspend returns, which hands back at its end",
           "[awaitables]") {
   in_tasks([](EventLoop&) {
-    auto two = []() -> Lazy { co_return 2; };
-    auto sum = [&]() -> Lazy { co_return co_await two() + co_await two(); };
+    auto two = []() -> LazyAnswer { co_return 2; };
+    auto sum = [&]() -> LazyAnswer { co_return co_await two() + co_await two(); };
     TASK_CHECK(await(sum()) == 4);
-    auto fails = [&]() -> Lazy {
+    auto fails = [&]() -> LazyAnswer {
       co_await two();
       throw std::runtime_error("from the coroutine");
     };
     TASK_CHECK(throws<std::runtime_error>([&] { await(fails()); }));
-    auto waits = []() -> Lazy { co_return await(create_task([] { return sleep(1s), 5; })); };
+    auto waits = []() -> LazyAnswer { co_return await(create_task([] { return sleep(1s), 5; })); };
     TASK_CHECK(await(waits()) == 5);  // it runs on the task, so it may wait as tasks do
-    auto suspends = []() -> Lazy { co_return co_await create_task([] { return sleep(1s), 6; }); };
+    auto suspends = []() -> LazyAnswer { co_return co_await create_task([] { return sleep(1s), 6; }); };
     TASK_CHECK(await(suspends()) == 6);  // resumed as a callback; its end makes the task ready
   });
 }
@@ -447,16 +449,16 @@ TEST_CASE("A coroutine that is destroyed while it waits is never resumed", "[awa
     Future<int> listed = loop.create_future<int>();
     Future<int> queued = loop.create_future<int>();
     bool resumed = false;
-    auto coroutine = [&](Future<int> future) -> Lazy {
+    auto coroutine = [&](Future<int> future) -> LazyAnswer {
       co_await future;
       resumed = true;
       co_return 0;
     };
     loop.run_until_complete([&] {
       {
-        const Lazy first = coroutine(listed);
+        const LazyAnswer first = coroutine(listed);
         first.handle().resume();
-        const Lazy second = coroutine(queued);
+        const LazyAnswer second = coroutine(queued);
         second.handle().resume();
         queued.set_result(1);  // its turn comes in the next pass
       }
@@ -472,12 +474,12 @@ TEST_CASE("A coroutine whose loop is closed first stays suspended", "[awaitables
   std::optional<EventLoop> loop(std::in_place, test_config(1));
   Future<int> future = loop->create_future<int>();
   bool resumed = false;
-  auto coroutine = [&]() -> Lazy {
+  auto coroutine = [&]() -> LazyAnswer {
     co_await future;
     resumed = true;
     co_return 0;
   };
-  const Lazy waiting = coroutine();
+  const LazyAnswer waiting = coroutine();
   waiting.handle().resume();
   loop.reset();
   future.set_result(1);
@@ -488,8 +490,10 @@ TEST_CASE("Tasks and coroutines await each other in a chain", "[awaitables]") {
   in_tasks([](EventLoop&) {
     // task -> coroutine -> task -> coroutine -> future
     Future<int> first = get_running_loop().create_future<int>();
-    auto inner = [&]() -> Lazy { co_return co_await first + 1; };
-    auto outer = [&]() -> Lazy { co_return co_await create_task([&] { return await(inner()) + 1; }) + 1; };
+    auto inner = [&]() -> LazyAnswer { co_return co_await first + 1; };
+    auto outer = [&]() -> LazyAnswer {
+      co_return co_await create_task([&] { return await(inner()) + 1; }) + 1;
+    };
     Task<int> last = create_task([&] { return await(outer()) + 1; });
     sleep(1s);
     first.set_result(1);
