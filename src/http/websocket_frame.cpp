@@ -21,7 +21,9 @@ constexpr std::uint8_t kFinal = 0x80;
 constexpr std::uint8_t kReserved = 0x70;
 constexpr std::uint8_t kMasked = 0x80;
 
-[[noreturn]] void fail_frame(const char* what) { throw WebSocketError(1002, std::string("websocket: ") + what); }
+[[noreturn]] void fail_frame(const char* what) {
+  throw WebSocketError(1002, std::string("websocket: ") + what);
+}
 
 std::string base64(std::span<const char> bytes) {
   std::string text(beast::base64::encoded_size(bytes.size()), '\0');
