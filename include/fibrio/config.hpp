@@ -33,7 +33,8 @@ struct Config {
   // A deterministic clock that starts at zero and jumps to the next deadline when nothing is ready; passes
   // are exact: a snapshot of what is ready, then the timers that are due. With several workers it jumps when
   // all of them are idle. It stands still while a call that was offloaded from this loop runs, on whatever
-  // pool, and while a task or a callback waits for an fd that is not fibrio's: who knows when that comes.
+  // pool, and while a child process runs; and, until a second of real time has passed in silence, while a task
+  // or a callback waits for a signal or an fd that is not fibrio's (fibrio/testing.hpp).
   bool virtual_time = false;
   // Seed of every random choice; 0 = from the system.
   std::uint64_t seed = 0;

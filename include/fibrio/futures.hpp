@@ -157,7 +157,8 @@ template <class T>
 
 // Waits for a future or task and returns its value, or throws what it ended with.
 // Waits: only if it is pending; then resumes one pass after its completion. A plain thread blocks.
-// Cancel: is passed on to the awaited future; CancelledError when that ends as cancelled.
+// Cancel: is passed on to the awaited future; CancelledError when that ends as cancelled. Of futures that are done one
+// in 32 delivers a cancel that is pending.
 // Throws: what the future holds; RuntimeError if it is pending inside a callback, if a task awaits itself, or if the
 // handle was given another future meanwhile (the value is its future's: await a copy of a handle that may change).
 // asyncio: `await future`.

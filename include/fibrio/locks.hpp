@@ -49,6 +49,7 @@ class Lock {
   // Takes the lock.
   // Waits: if it is locked, or others are in line; then the turn is handed on in order, and nobody overtakes.
   // Cancel: CancelledError, the lock is not taken; a turn that had come already goes to the next in line.
+  // A lock that is always free delivers it too, now and then, as do Semaphore and Event.
   // Throws: RuntimeError if it would have to wait inside a callback. Threads: any. asyncio: Lock.acquire.
   void lock();
   // Takes it if it is free and nobody is in line for it. Waits: no. Threads: any, callbacks too.

@@ -11,7 +11,8 @@
 // order in which it was put (Queue). With one worker everything happens in the pass in which it would with
 // asyncio. As there, who is woken for an item or for room may find that another one, who did not wait, was
 // faster: then it waits again, at the end. What was done before a put is seen after the get of that item.
-// With several workers a task that has put or got many items without ever waiting lets others run.
+// With several workers a task that has put or got many items without ever waiting lets others run. A cancel is delivered,
+// now and then, also where put, get or join would not have to wait: then nothing was put in or taken.
 //
 // T need not be copyable or default-constructible. Its move constructor, its destructor (of what was moved
 // from) and Compare run inside the queue's own lock: they must neither wait nor touch the queue. A queue
@@ -51,7 +52,6 @@ class BasicQueue {
   void put(T item) {
     core_.begin_put();
     push(std::move(item));
-    QueueCore::spend_budget();
   }
   // Puts an item in without waiting. Throws: QueueFull, QueueShutDown; the item is lost then (see try_put).
   // Threads: any, callbacks too.
@@ -80,9 +80,7 @@ class BasicQueue {
   // wait inside a callback; what moving a T throws; the item stays then. Threads: any. asyncio: Queue.get.
   [[nodiscard]] T get() {
     core_.begin_get();
-    T item = take();
-    QueueCore::spend_budget();
-    return item;
+    return take();
   }
   // Takes an item out without waiting. Throws: QueueEmpty; QueueShutDown if it is shut down and empty.
   // Threads: any, callbacks too.

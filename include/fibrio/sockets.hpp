@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -63,6 +64,21 @@ class Address {
 std::vector<Address> getaddrinfo(const std::string& host, const std::string& service, int family = AF_UNSPEC);
 std::vector<Address> getaddrinfo(const std::string& host, std::uint16_t port, int family = AF_UNSPEC);
 
+// How a loop resolves names. Each name that is asked has a thread of its own, up to 256 at once, so that a slow or
+// dead one holds up no other; further names wait for a thread. "localhost" and numbers never do. Equal questions share
+// one call. A look-up that is cancelled before it has begun gives up its place.
+struct ResolverOptions {
+  // How long an answer serves for equal questions; errors are not kept. Zero: not at all.
+  AnyDuration cache_time = std::chrono::seconds(5);
+  // Instead of the system's look-up: called in the task that asks, may wait, and is cancelled with it. Its answers are
+  // not kept, and equal questions are not joined. Not called for literals with a numeric port, nor for an empty host.
+  // No addresses: the error EAI_NODATA. Empty: the system's.
+  std::function<std::vector<Address>(const std::string& host, const std::string& service, int family)>
+      look_up = {};
+};
+// For the running loop, from now on; what was kept is dropped. Waits: no. Throws: RuntimeError outside a task.
+void set_resolver(ResolverOptions options);
+
 // The error category of getaddrinfo's EAI_ codes.
 [[nodiscard]] const std::error_category& resolver_category() noexcept;
 
@@ -100,7 +116,8 @@ struct KeepAlive {
 inline constexpr std::uint64_t kToEndOfFile = ~std::uint64_t{0};
 
 // A TCP connection. Movable. The destructor closes it. Reads and writes of one direction are for one task at
-// a time. Do not move or destroy a stream while a task is inside one of its operations; close() from
+// a time. A cancel is also delivered, now and then, before an operation that would not have to wait.
+// Do not move or destroy a stream while a task is inside one of its operations; close() from
 // elsewhere is fine.
 class TcpStream {
  public:

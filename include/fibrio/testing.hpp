@@ -1,4 +1,10 @@
 // Helpers for tests of programs that use fibrio: a clock that the test moves, and connections in memory.
+//
+// What holds the virtual clock. For as long as it lasts: a ready task, a call on a thread pool, a child process. For
+// one second of real time in which nothing comes from outside, and then not again until something has come: a wait for
+// a signal, wait_readable and add_reader. Not at all: sockets, but for the 0.1 ms of real time that loopback data may
+// take. If no timer is armed, and something could come on an fd, the run goes on for such a second; then it ends in a
+// DeadlockError that names the tasks and what they wait for.
 #pragma once
 
 #include <cstddef>

@@ -56,7 +56,7 @@ void admit_or_throw(const StatePtr& state, TcpStream stream) {
     return;
   }
   state->accepted.fetch_add(1, std::memory_order_relaxed);
-  (void)spawn([state, stream = std::move(stream), place = std::move(place)]() mutable {
+  (void)create_task([state, stream = std::move(stream), place = std::move(place)]() mutable {
     serve_connection(std::move(stream), *state);
   });
 }
@@ -220,7 +220,8 @@ void Server::serve() {
   if (state->is_serving.exchange(true, std::memory_order_relaxed))
     throw RuntimeError("http::Server::serve: once per server");
   state->finish_routes();
-  Task<> sweeper = spawn([state] {
+  // On the strand that serve() is called on, if it is one; else they are free.
+  Task<> sweeper = create_task([state] {
     for (;;) {
       sleep(state->connections.tick());
       state->connections.sweep();
@@ -232,7 +233,7 @@ void Server::serve() {
   const std::size_t each = std::max<std::size_t>(1, workers / state->listeners.size());
   for (TcpListener& listener : state->listeners) {
     for (std::size_t i = 0; i < each; ++i) {
-      acceptors.push_back(spawn([state, &listener] { accept_connections(state, listener); }));
+      acceptors.push_back(create_task([state, &listener] { accept_connections(state, listener); }));
     }
   }
 

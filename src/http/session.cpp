@@ -6,6 +6,7 @@
 #include <system_error>
 #include <utility>
 
+#include "fibrio/detail/budget.hpp"
 #include "fibrio/fibrio.hpp"
 #include "http/connection_pool.hpp"
 #include "http/exchange.hpp"
@@ -83,6 +84,7 @@ void ClientResponse::raise_for_status() const {
   throw ClientError(text, status());
 }
 std::size_t ClientResponse::read_some(std::span<std::byte> buffer) {
+  fibrio::detail::spend_turn();  // what is buffered is read without a wait
   return with_name(exchange_->url(), [&] { return exchange_->read_body(buffer); });
 }
 std::unique_ptr<ByteStream> ClientResponse::take_stream() { return exchange_->take_stream(); }

@@ -6,6 +6,7 @@
 #include <system_error>
 #include <utility>
 
+#include "fibrio/detail/budget.hpp"
 #include "http/websocket_impl.hpp"
 
 namespace fibrio::http {
@@ -168,6 +169,7 @@ std::optional<WebSocketMessage> WebSocketImpl::until_woken(TimePoint end, Body&&
 
 // For receive().
 std::optional<WebSocketMessage> WebSocketImpl::next_message(TimePoint end) {
+  fibrio::detail::spend_turn();  // messages that are buffered are received without a wait
   const Reading reading(*this, false);
   if (!kept_.empty()) {
     WebSocketMessage message = std::move(kept_.front());

@@ -76,10 +76,11 @@ void EventLoop::run_until_done(const AnyFuture& future, bool owned) {
   }
   if (future.done()) return;
   future.remove_done_callback(id);
+  const std::string waits = impl_->scheduler.ended_in_deadlock() ? impl_->waits_in_words() : std::string();
   if (owned && impl_->scheduler.ended_in_deadlock()) future.cancel("the loop ended in a deadlock");
   if (impl_->scheduler.ended_in_deadlock()) {
     throw DeadlockError(
-        "nothing is ready and no timer is armed: what run_until_complete waits for can never come");
+        "nothing is ready and no timer is armed: what run_until_complete waits for can never come" + waits);
   }
   throw RuntimeError("the event loop was stopped before the future was done");
 }
@@ -88,7 +89,8 @@ void EventLoop::run_forever() {
   impl_->require_runnable();
   impl_->run();
   if (impl_->scheduler.ended_in_deadlock()) {
-    throw DeadlockError("nothing is ready and no timer is armed: the loop can never do anything again");
+    throw DeadlockError("nothing is ready and no timer is armed: the loop can never do anything again" +
+                        impl_->waits_in_words());
   }
 }
 

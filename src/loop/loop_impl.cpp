@@ -60,6 +60,30 @@ std::string names_of(const std::vector<AnyTask>& tasks) {
 
 }  // namespace
 
+void LoopImpl::report_left_tasks() noexcept {
+  try {
+    const std::vector<AnyTask> tasks = registry.snapshot();
+    if (tasks.empty()) return;
+    report({"tasks were alive when main had returned, and are cancelled now: " + names_of(tasks) +
+                "; await them, or create them in a task_group, if they refer to what belongs to main",
+            nullptr, AnyFuture()});
+  } catch (const std::bad_alloc&) {  // a hint less
+  }
+}
+
+std::string LoopImpl::waits_in_words() const {
+  constexpr std::size_t kAtMost = 10;
+  const std::vector<AnyTask> tasks = registry.snapshot();
+  std::string words = tasks.empty() ? "" : "; tasks that wait: ";
+  for (std::size_t i = 0; i < tasks.size() && i < kAtMost; ++i) {
+    words.append(i == 0 ? "'" : ", '").append(printable(tasks[i].get_name())).append("' for ");
+    words.append(to_string(TaskControl::of(*tasks[i].state()).reason));
+  }
+  if (tasks.size() > kAtMost)
+    words.append(" and ").append(std::to_string(tasks.size() - kAtMost)).append(" more");
+  return words;
+}
+
 LoopImpl::LoopImpl(EventLoop& its_loop, const Config& its_config)
     : loop(its_loop),
       config(its_config),
@@ -279,11 +303,14 @@ std::shared_ptr<ThreadPool> LoopImpl::default_executor() {
   return executor;
 }
 
-ThreadPool& LoopImpl::resolver_pool() {
+NameLookups& LoopImpl::names() {
   require_open("getaddrinfo");
   std::lock_guard guard(lock);
-  if (resolver == nullptr) resolver = make_resolver_pool();
-  return *resolver;
+  if (name_lookups == nullptr) {
+    if (resolver == nullptr) resolver = make_resolver_pool();
+    name_lookups = std::make_unique<NameLookups>(*resolver);
+  }
+  return *name_lookups;
 }
 
 bool LoopImpl::has_executor() const {
@@ -292,6 +319,6 @@ bool LoopImpl::has_executor() const {
 }
 
 FdWatch& fd_watch_of_running_loop() { return LoopAccess::impl(get_running_loop()).fd_watch; }
-ThreadPool& resolver_pool_of_running_loop() { return LoopAccess::impl(get_running_loop()).resolver_pool(); }
+NameLookups& names_of_running_loop() { return LoopAccess::impl(get_running_loop()).names(); }
 
 }  // namespace fibrio::detail

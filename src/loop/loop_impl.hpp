@@ -16,6 +16,7 @@
 #include "fibrio/threads.hpp"
 #include "loop/signals.hpp"
 #include "net/fd_watch.hpp"
+#include "net/name_lookups.hpp"
 #include "sched/scheduler.hpp"
 #include "task/callback.hpp"
 #include "task/registry.hpp"
@@ -35,6 +36,11 @@ class LoopImpl {
   // One thread at a time runs the loop, or closes it: the one that has it.
   class Claim;
 
+  // Debug mode: names the tasks that are alive although what was run has returned.
+  void report_left_tasks() noexcept;
+  // For the text of an error: "; tasks that wait: 'a' (an event), …". Between runs.
+  [[nodiscard]] std::string waits_in_words() const;
+
   // Runs the scheduler until it stops. Throws what exit() was given.
   void run();
   // Ends the run; not one in which the tasks are cancelled: others could stop it again and again.
@@ -52,7 +58,7 @@ class LoopImpl {
   void report(const ExceptionContext& context) noexcept;
 
   [[nodiscard]] std::shared_ptr<ThreadPool> default_executor();
-  [[nodiscard]] ThreadPool& resolver_pool();
+  [[nodiscard]] NameLookups& names();
   [[nodiscard]] bool has_executor() const;
   // This process was forked since the loop was made.
   [[nodiscard]] bool is_of_parent() const noexcept { return scheduler.is_of_parent(); }
@@ -69,6 +75,7 @@ class LoopImpl {
   std::shared_ptr<ThreadPool> executor;
   bool executor_is_shut_down = false;
   std::unique_ptr<ThreadPool> resolver;
+  std::unique_ptr<NameLookups> name_lookups;  // on that
   std::map<int, std::shared_ptr<StandingCallback>> signal_handlers;
   std::vector<std::shared_ptr<SignalQueue>> signal_queues;
   SignalPipeOwner signal_pipe;

@@ -88,6 +88,7 @@ void Runner::close() {
   if (std::exchange(closed_, true) || loop_ == nullptr) return;
   detail::LoopImpl& impl = detail::LoopAccess::impl(*loop_);
   if (!loop_->is_closed() && !impl.is_of_parent()) {
+    if (loop_->get_debug()) impl.report_left_tasks();
     impl.cancel_all_tasks();
     if (impl.has_executor()) {
       impl.registry.refuse_elsewhere(false);  // the task that follows, and what the calls still do

@@ -12,15 +12,15 @@ namespace fibrio {
 
 namespace {
 
-// While a task waits, the outside world may send something: virtual time must not jump.
-class Activity {
+// A task waits: the outside world may send something.
+class WaitOutside {
  public:
-  explicit Activity(detail::Scheduler& scheduler) noexcept : scheduler_(scheduler) {
-    scheduler_.change_activity(1);
+  explicit WaitOutside(detail::Scheduler& scheduler) noexcept : scheduler_(scheduler) {
+    scheduler_.change_outside(1);
   }
-  Activity(const Activity&) = delete;
-  Activity& operator=(const Activity&) = delete;
-  ~Activity() { scheduler_.change_activity(-1); }
+  WaitOutside(const WaitOutside&) = delete;
+  WaitOutside& operator=(const WaitOutside&) = delete;
+  ~WaitOutside() { scheduler_.change_outside(-1); }
 
  private:
   detail::Scheduler& scheduler_;
@@ -53,7 +53,7 @@ SignalStream::~SignalStream() {
 
 int SignalStream::next() {
   detail::Worker& worker = detail::require_task("SignalStream::next");
-  const Activity activity(worker.scheduler);
+  const WaitOutside waits(worker.scheduler);
   for (;;) {
     if (const std::optional<int> signal = try_next()) return *signal;
     if (queue_->is_closed()) throw RuntimeError("SignalStream::next: the event loop is closed");

@@ -24,6 +24,7 @@
 #include "fibrio/testing.hpp"
 #include "fibrio/timeouts.hpp"
 #include "sched/worker.hpp"
+#include "task/budget.hpp"
 
 namespace fibrio {
 
@@ -45,6 +46,7 @@ class Pipe {
       : options_(options), until_cut_(cut_after) {}
 
   std::size_t read(std::span<std::byte> buffer) {
+    detail::spend_budget();
     for (;;) {
       std::unique_lock guard(mutex_);
       if (reader_closed_) fail(EBADF, "read");
@@ -54,7 +56,6 @@ class Pipe {
         const std::size_t count = take(buffer);
         guard.unlock();
         writable_.set();
-        detail::spend_budget();
         return count;
       }
       readable_.clear();
@@ -71,11 +72,11 @@ class Pipe {
   }
 
   std::size_t write(std::span<const std::byte> data) {
+    detail::spend_budget();
     for (;;) {
       std::unique_lock guard(mutex_);
       if (const std::size_t count = write_locked(data, guard); count > 0) {
         if (guard.owns_lock()) guard.unlock();
-        detail::spend_budget();
         return count;
       }
       writable_.clear();

@@ -79,14 +79,12 @@ void connect_to(int fd, const Address& peer) {
 void send_waiting(Socket& socket, std::span<const std::byte> data, const Address* to) {
   constexpr Duration kPeerIsFull = std::chrono::milliseconds(1);
   Socket::Operation operation(socket, "sendmsg");
+  operation.spend();
   for (;;) {
     const auto seen = operation.look(Direction::write);
     if (detail::Readiness<>::is_ready(seen)) {
       const ssize_t sent = send_datagram(operation.fd(), data, to);
-      if (sent >= 0) {
-        detail::spend_budget();
-        return;
-      }
+      if (sent >= 0) return;
       if (sent != kWouldBlock) fail_to_send(sent, to);
       if (to != nullptr && to->family() == AF_UNIX) {
         sleep(kPeerIsFull);
@@ -168,15 +166,13 @@ UdpSocket UdpSocket::adopt(int fd) {
 
 Datagram UdpSocket::recv_from(std::span<std::byte> buffer) {
   Socket::Operation operation(open_or_throw(socket_, "recvmsg"), "recvmsg");
+  operation.spend();
   Datagram datagram;
   for (;;) {
     const auto seen = operation.look(Direction::read);
     if (detail::Readiness<>::is_ready(seen)) {
       const ssize_t count = receive_datagram(operation.fd(), buffer, datagram);
-      if (count >= 0) {
-        detail::spend_budget();
-        return datagram;
-      }
+      if (count >= 0) return datagram;
       if (count != kWouldBlock) operation.fail(static_cast<int>(count));
       operation.would_block(Direction::read, seen);
     }

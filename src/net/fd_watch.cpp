@@ -100,8 +100,7 @@ int FdWatch::arm_locked(int fd, Entry& entry) noexcept {
       events != 0 || entry.sides[0].watcher != nullptr || entry.sides[1].watcher != nullptr;
   if (has_interest != entry.has_interest) {
     entry.has_interest = has_interest;
-    // The outside world may send something: time must not jump.
-    scheduler_.change_activity(has_interest ? 1 : -1);
+    scheduler_.change_outside(has_interest ? 1 : -1);
   }
   // It fired and nobody wants more: it stays disarmed. (To arm it for nothing would still be for EPOLLHUP: a
   // busy loop.)
@@ -117,7 +116,7 @@ int FdWatch::arm_locked(int fd, Entry& entry) noexcept {
   entry.is_armed = error == 0 && events != 0;
   if (error < 0 && entry.has_interest && events != 0) {
     entry.has_interest = false;
-    scheduler_.change_activity(-1);
+    scheduler_.change_outside(-1);
   }
   return error;
 }

@@ -2,15 +2,12 @@
 // running loop.
 #pragma once
 
-namespace fibrio {
-class ThreadPool;
-}
-
 namespace fibrio::detail {
 
 class FdWatch;
+class NameLookups;
 
-[[nodiscard]] ThreadPool& resolver_pool_of_running_loop();
+[[nodiscard]] NameLookups& names_of_running_loop();
 [[nodiscard]] FdWatch& fd_watch_of_running_loop();
 
 }  // namespace fibrio::detail

@@ -12,6 +12,7 @@
 #include "net/send_file.hpp"
 #include "net/socket_calls.hpp"
 #include "sched/worker.hpp"
+#include "task/budget.hpp"
 
 namespace fibrio {
 
@@ -39,12 +40,10 @@ void require(int fd, const char* call) {
 // Repeats `call` (a result, or -errno) until it would not block any more.
 template <class Wait, class Call>
 auto until_done(int fd, Wait&& wait, const char* name, Call&& call) {
+  detail::spend_budget();
   for (;;) {
     const auto result = call();
-    if (result >= 0) {
-      detail::spend_budget();
-      return result;
-    }
+    if (result >= 0) return result;
     if (result == -EINTR) continue;
     if (result != -EAGAIN) fail(static_cast<int>(result), name);
     wait(fd);
@@ -167,11 +166,11 @@ std::uint64_t sock_sendfile(int fd, int file, std::uint64_t offset, std::uint64_
   }
   detail::FilePart part(file, offset, count);
   while (!part.is_done()) {
+    detail::spend_budget();
     const ssize_t sent = part.send_to(fd);
     if (sent == 0) break;
-    if (sent > 0) {
-      detail::spend_budget();
-    } else if (part.is_refusal(sent)) {
+    if (sent > 0) continue;
+    if (part.is_refusal(sent)) {
       part.copy([&](std::span<const std::byte> data) { return send_some(fd, data, "send"); });
       break;
     } else if (sent == -EAGAIN) {

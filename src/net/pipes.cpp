@@ -72,14 +72,12 @@ class PipeStream final : public ByteStream {
   }
   template <class Call>
   static ssize_t until_done(Socket::Operation& operation, Direction direction, Call&& call) {
+    operation.spend();
     for (;;) {
       const auto seen = operation.look(direction);
       if (detail::Readiness<>::is_ready(seen)) {
         const ssize_t result = call();
-        if (result >= 0) {
-          detail::spend_budget();
-          return result;
-        }
+        if (result >= 0) return result;
         if (result == -EINTR) continue;
         if (result != -EAGAIN) operation.fail(static_cast<int>(result));
         operation.would_block(direction, seen);

@@ -14,6 +14,7 @@
 #include "net/fd_watch.hpp"
 #include "net/loop_access.hpp"
 #include "net/socket_calls.hpp"
+#include "sched/clock_hold.hpp"
 #include "sched/fork.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/this_worker.hpp"
@@ -75,11 +76,13 @@ ProcessState::~ProcessState() {
 void ProcessState::adopt(Child child) {
   pid_ = child.pid;
   pidfd_ = std::move(child.pidfd);
-  // Tells when the callback goes, be it with the loop.
-  const std::shared_ptr<ProcessState> watched(this, [self = shared_from_this()](ProcessState* state) {
-    state->is_watched_.store(false, std::memory_order_release);
-    if (!state->returncode()) state->ended_.set();  // else reap does, when all is done
-  });
+  // Tells when the callback goes, be it with the loop. A child is work under way: virtual time waits for its end.
+  const std::shared_ptr<ProcessState> watched(
+      this,
+      [self = shared_from_this(), hold = std::make_shared<ClockHold>(&scheduler_)](ProcessState* state) {
+        state->is_watched_.store(false, std::memory_order_release);
+        if (!state->returncode()) state->ended_.set();  // else reap does, when all is done
+      });
   is_watched_.store(true, std::memory_order_relaxed);
   fd_watch_of_running_loop().set_callback(pidfd_.get(), Direction::read, [watched] { watched->reap(); });
 }

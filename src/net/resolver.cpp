@@ -16,7 +16,6 @@
 namespace fibrio {
 namespace {
 
-constexpr std::size_t kResolverThreads = 4;  // a guess: as libuv's pool, but for names only
 constexpr std::chrono::seconds kResolverKeepAlive{10};
 constexpr std::string_view kDigits = "0123456789";
 
@@ -69,9 +68,15 @@ struct FreeAnswer {
   void operator()(addrinfo* answer) const noexcept { free(answer); }
 };
 
-// On a thread of the resolver's pool.
-std::vector<Address> look_up_now(const std::string& host, const std::string& service, int family, int flags,
-                                 detail::LookUp look_up) {
+}  // namespace
+
+const std::error_category& resolver_category() noexcept {
+  static const ResolverCategory category;
+  return category;
+}
+
+std::vector<Address> detail::look_up_now(const NameQuestion& question) {
+  const auto& [host, service, family, flags, look_up] = question;
   addrinfo hints{};
   hints.ai_family = family;
   hints.ai_socktype = SOCK_STREAM;  // else each address comes once per type
@@ -91,13 +96,6 @@ std::vector<Address> look_up_now(const std::string& host, const std::string& ser
   }
   if (addresses.empty()) fail_to_resolve(EAI_NODATA, 0, host, service);
   return addresses;
-}
-
-}  // namespace
-
-const std::error_category& resolver_category() noexcept {
-  static const ResolverCategory category;
-  return category;
 }
 
 std::optional<Address> detail::resolve_numeric(const std::string& host, const std::string& service,
@@ -121,14 +119,24 @@ std::optional<Address> detail::resolve_numeric(const std::string& host, const st
   return address;
 }
 
-std::vector<Address> detail::resolve(ThreadPool& pool, const std::string& host, const std::string& service,
+std::vector<Address> detail::resolve(NameLookups& names, const std::string& host, const std::string& service,
                                      int family, int flags, LookUp look_up) {
   if (const std::optional<Address> address = resolve_numeric(host, service, family)) return {*address};
-  return await(pool.submit(&look_up_now, host, service, family, flags, look_up));
+  const std::shared_ptr<const ResolverOptions> options = names.options();
+  if (!options->look_up || host.empty()) return names.look_up({host, service, family, flags, look_up});
+  std::vector<Address> addresses = options->look_up(host, service, family);
+  if (addresses.empty()) fail_to_resolve(EAI_NODATA, 0, host, service);
+  return addresses;
+}
+
+void set_resolver(ResolverOptions options) {
+  static_cast<void>(detail::require_task("set_resolver"));
+  detail::names_of_running_loop().set_options(std::move(options));
 }
 
 std::unique_ptr<ThreadPool> detail::make_resolver_pool() {
-  return std::make_unique<ThreadPool>(kResolverThreads, kResolverKeepAlive, "fibrio-dns");
+  return std::make_unique<ThreadPool>(NameLookups::kMaxNames + NameLookups::kLocalThreads, kResolverKeepAlive,
+                                      "fibrio-dns");
 }
 
 std::vector<Address> getaddrinfo(const std::string& host, const std::string& service, int family) {
@@ -136,7 +144,7 @@ std::vector<Address> getaddrinfo(const std::string& host, const std::string& ser
   if (const std::optional<Address> address = detail::resolve_numeric(host, service, family))
     return {*address};
   static_cast<void>(detail::require_task("looking up a name"));
-  return detail::resolve(detail::resolver_pool_of_running_loop(), host, service, family);
+  return detail::resolve(detail::names_of_running_loop(), host, service, family);
 }
 
 std::vector<Address> getaddrinfo(const std::string& host, std::uint16_t port, int family) {

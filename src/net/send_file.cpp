@@ -13,13 +13,11 @@ std::uint64_t TcpStream::send_file(int file, std::uint64_t offset, std::uint64_t
   Socket::Operation operation(detail::open_or_throw(socket_, "sendfile"), "sendfile");
   detail::FilePart part(file, offset, count);
   while (!part.is_done()) {
+    operation.spend();
     const auto seen = operation.look(Direction::write);
     if (detail::Readiness<>::is_ready(seen)) {
       const ssize_t sent = part.send_to(operation.fd());
-      if (sent > 0) {
-        detail::spend_budget();
-        continue;
-      }
+      if (sent > 0) continue;
       if (sent == 0) break;
       if (sent == -EINTR) continue;
       if (part.is_refusal(sent)) {

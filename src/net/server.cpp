@@ -1,24 +1,18 @@
 #include "net/server.hpp"
 
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <stdexcept>
-#include <string>
 #include <system_error>
 #include <utility>
 
 #include "fibrio/errors.hpp"
 #include "fibrio/event_loop.hpp"
 #include "fibrio/strand.hpp"
-#include "net/loop_access.hpp"
-#include "net/resolver.hpp"
+#include "fibrio/timeouts.hpp"
 #include "net/socket_calls.hpp"
 #include "net/socket_operation.hpp"
 #include "sched/scheduler.hpp"
+#include "sched/strand.hpp"
 #include "sched/worker.hpp"
 #include "task/loop_services.hpp"
 
@@ -99,8 +93,13 @@ class ServerCore::Place {
 // The callable of a connection's task. One that never ran closes the connection too.
 class ServerCore::Connection {
  public:
-  Connection(std::shared_ptr<ServerCore> server, Streams streams) noexcept
-      : server_(std::move(server)), reader_(std::move(streams.first)), writer_(std::move(streams.second)) {}
+  Connection(std::shared_ptr<ServerCore> server, std::shared_ptr<const Calls> calls,
+             ServerHandlers::Ticket ticket, Streams streams) noexcept
+      : ticket_(std::move(ticket)),
+        server_(std::move(server)),
+        calls_(std::move(calls)),
+        reader_(std::move(streams.first)),
+        writer_(std::move(streams.second)) {}
   Connection(Connection&&) noexcept = default;
   Connection& operator=(Connection&&) = delete;
   ~Connection() {
@@ -109,9 +108,10 @@ class ServerCore::Connection {
   }
 
   void operator()() {
+    ticket_.bind(current_task());
     try {
       if (!upgrade()) return;
-      server_->handler_(reader_, writer_);
+      calls_->handler(reader_, writer_);
     } catch (const CancelledError&) {
       throw;
     } catch (const KeyboardInterrupt&) {
@@ -127,9 +127,9 @@ class ServerCore::Connection {
   }
 
   bool upgrade() {
-    if (!server_->options_.upgrade) return true;
+    if (!calls_->upgrade) return true;
     try {
-      writer_.replace_stream(server_->options_.upgrade);
+      writer_.replace_stream(calls_->upgrade);
       return true;
     } catch (const std::system_error&) {  // a handshake that fails is the peer's business
       report_if_debugging();
@@ -139,19 +139,37 @@ class ServerCore::Connection {
     return false;
   }
 
+  ServerHandlers::Ticket ticket_;  // the last to go
   std::shared_ptr<ServerCore> server_;
+  std::shared_ptr<const Calls> calls_;
   StreamReader reader_;
   StreamWriter writer_;
 };
 
-ServerCore::ServerCore(ConnectionHandler handler, ServerOptions options)
-    : loop_(get_running_loop()), handler_(std::move(handler)), options_(std::move(options)) {
+ServerCore::ServerCore(Calls calls, ServerOptions options)
+    : loop_(get_running_loop()),
+      identity_(running_loop()),
+      options_(std::move(options)),
+      strand_(current_strand()),
+      calls_(std::make_shared<Calls>(std::move(calls))) {
+  if (strand_ != nullptr) strand_->add_ref();
   if (options_.max_connections > 0) slots_.emplace(static_cast<std::ptrdiff_t>(options_.max_connections));
+}
+
+ServerCore::~ServerCore() {
+  if (strand_ != nullptr) strand_->release();
+}
+
+TaskOptions ServerCore::on_its_strand() const noexcept {
+  TaskOptions options;
+  if (strand_ != nullptr) options.strand = &strand_->handle;
+  return options;
 }
 
 Server ServerCore::make(ConnectionHandler handler, ServerOptions options, std::vector<Listening> listening) {
   const bool start = options.start_serving;
-  Server server(std::make_shared<ServerCore>(std::move(handler), std::move(options)));
+  Calls calls{std::move(handler), std::exchange(options.upgrade, nullptr)};
+  Server server(std::make_shared<ServerCore>(std::move(calls), std::move(options)));
   server.core_->listening_ = std::move(listening);
   if (start) server.core_->start_serving();
   return server;
@@ -172,7 +190,9 @@ void ServerCore::start_serving() {
       listen_on(operation.fd(), options_.backlog, each.address);
     }
     for (Listening& each : listening) {
-      acceptors.push_back(fibrio::spawn(Acceptor(shared_from_this(), std::move(each))));
+      Acceptor acceptor(shared_from_this(), std::move(each));
+      acceptors.push_back(strand_ == nullptr ? fibrio::create_task(std::move(acceptor))
+                                             : fibrio::create_task(on_its_strand(), std::move(acceptor)));
     }
   } catch (...) {
     close();
@@ -222,18 +242,25 @@ void ServerCore::take(sys::UniqueFd fd, bool is_unix) {
   place.take_slot();
   TcpStream stream = SocketAccess::stream(std::make_shared<Socket>(std::move(fd), !is_unix));
   const auto client = std::make_shared<StreamCore>(make_byte_stream(std::move(stream)), options_.limit);
+  ServerHandlers::Ticket ticket;
+  std::shared_ptr<const Calls> calls;
   {
     const std::lock_guard guard(lock_);
     if (is_closed_) return;
+    ticket = handlers_->enter();
+    calls = calls_;
     clients_.emplace(client.get(), client);
   }
-  Connection connection(shared_from_this(), StreamCoreAccess::make_pair(client));
+  const std::uint64_t id = ServerHandlers::id_of(ticket);
+  Connection connection(shared_from_this(), std::move(calls), std::move(ticket),
+                        StreamCoreAccess::make_pair(client));
   client->set_on_lost([place = std::move(place), key = client.get()]() mutable { place.give_back(key); });
   if (options_.strand_per_connection) {
     Strand strand;
-    static_cast<void>(strand.create_task(std::move(connection)));
+    handlers_->bind(id, strand.create_task(std::move(connection)));
   } else {
-    static_cast<void>(fibrio::spawn(std::move(connection)));
+    handlers_->bind(
+        id, fibrio::create_task(std::move(connection)));  // where the acceptor is: free, or on the strand
   }
 }
 
@@ -266,20 +293,22 @@ void ServerCore::serve_forever() {
     start_serving();
     await(forever);
   } catch (const CancelledError&) {
-    close();
+    // asyncio ends the connections, or one that stays would keep it for ever. Not if somebody has closed the server,
+    // who may give them time (shutdown).
+    if (close()) end_clients(How::kClose);
     wait_closed();
     throw;
   }
 }
 
-void ServerCore::close() noexcept {
+bool ServerCore::close() noexcept {
   std::vector<Listening> listening;
   std::vector<Task<>> acceptors;
   std::vector<Future<>> waiters;
   Future<> forever;
   {
     const std::lock_guard guard(lock_);
-    if (is_closed_) return;
+    if (is_closed_) return false;
     is_closed_ = true;
     is_serving_ = false;
     listening.swap(listening_);
@@ -294,6 +323,48 @@ void ServerCore::close() noexcept {
   for (const Task<>& each : acceptors) each.cancel();  // one may wait for a slot
   if (forever.valid()) forever.cancel();
   complete(waiters);
+  return true;
+}
+
+void ServerCore::shutdown(Duration grace) {
+  static_cast<void>(require_task("Server::shutdown"));
+  const TimePoint now = get_running_loop().time();
+  const TimePoint end = grace >= TimePoint::max() - now ? TimePoint::max() : now + grace;
+  static_cast<void>(close());
+  if (!handlers_->wait_until(end)) {
+    handlers_->cancel_all();
+    static_cast<void>(handlers_->wait_until(std::nullopt));
+  }
+  flush_clients(end);
+  let_calls_go();
+}
+
+void ServerCore::end() noexcept {
+  static_cast<void>(close());
+  handlers_->cancel_all();
+  handlers_->wait_masked(identity_);
+  let_calls_go();
+}
+
+// Connections that their handlers have left, and that have data to send: until then, or they are cut off. One that a
+// handler has given to somebody else stays.
+void ServerCore::flush_clients(TimePoint end) {
+  for (const std::shared_ptr<StreamCore>& client : living_clients()) {
+    if (!client->is_closing()) continue;
+    try {
+      timeout_at(end, [&] { client->wait_closed(); });
+    } catch (const TimeoutError&) {
+      client->abort();
+    } catch (const std::system_error&) {  // it was lost: that is an end, too
+    }
+  }
+}
+
+// What they refer to may go now.
+void ServerCore::let_calls_go() noexcept {
+  std::shared_ptr<const Calls> calls;  // destroyed without the lock
+  const std::lock_guard guard(lock_);
+  calls.swap(calls_);
 }
 
 void ServerCore::wait_closed() {
@@ -312,15 +383,17 @@ void ServerCore::wait_closed() {
   }
 }
 
-void ServerCore::end_clients(How how) {
+std::vector<std::shared_ptr<StreamCore>> ServerCore::living_clients() const {
   std::vector<std::shared_ptr<StreamCore>> clients;
-  {
-    const std::lock_guard guard(lock_);
-    for (const auto& [key, client] : clients_) {
-      if (auto alive = client.lock()) clients.push_back(std::move(alive));
-    }
+  const std::lock_guard guard(lock_);
+  for (const auto& [key, client] : clients_) {
+    if (auto alive = client.lock()) clients.push_back(std::move(alive));
   }
-  for (const auto& client : clients) how == How::kClose ? client->close() : client->abort();
+  return clients;
+}
+
+void ServerCore::end_clients(How how) {
+  for (const auto& client : living_clients()) how == How::kClose ? client->close() : client->abort();
 }
 
 bool ServerCore::is_serving() const {
@@ -341,116 +414,5 @@ std::size_t ServerCore::connections() const {
 }
 
 }  // namespace detail
-
-using detail::ServerCore;
-using detail::Socket;
-
-namespace {
-
-void check(const ConnectionHandler& handler, const ServerOptions& options) {
-  static_cast<void>(detail::require_task("start_server"));
-  if (!handler) throw std::invalid_argument("start_server: the handler is empty");
-  if (options.backlog < 1) throw std::invalid_argument("ServerOptions::backlog must be at least 1");
-  if (options.limit == 0) throw std::invalid_argument("ServerOptions::limit must be at least 1");
-}
-
-ServerCore::Listening bind_to(const Address& address, const ServerOptions& options) {
-  sys::UniqueFd fd = detail::bind_socket(
-      address, {.reuse_address = options.reuse_address, .reuse_port = options.reuse_port, .ipv6_only = true});
-  // What is accepted inherits these.
-  if (options.keep_alive) {
-    detail::set_int_option(fd.get(), SOL_SOCKET, SO_KEEPALIVE, 1, "setsockopt(SO_KEEPALIVE)");
-  }
-  if (options.no_delay && address.family() != AF_UNIX) {
-    detail::set_int_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1, "setsockopt(TCP_NODELAY)");
-  }
-  const Address bound = detail::local_address(fd.get());
-  return {bound, std::make_shared<Socket>(std::move(fd))};
-}
-
-std::vector<Address> resolve(const std::string& host, std::uint16_t port, int family) {
-  const std::string service = std::to_string(port);
-  // Before the pool is asked for: a literal needs none.
-  if (const auto literal = detail::resolve_numeric(host, service, family)) return {*literal};
-  return detail::resolve(detail::resolver_pool_of_running_loop(), host, service, family, AI_PASSIVE);
-}
-
-// The machine may lack a family, or an address that a name has.
-bool is_not_here(const std::system_error& error) {
-  return error.code() == std::error_code(EADDRNOTAVAIL, std::system_category()) ||
-         error.code() == std::error_code(EAFNOSUPPORT, std::system_category());
-}
-
-}  // namespace
-
-Server start_server(ConnectionHandler handler, const std::string& host, std::uint16_t port,
-                    ServerOptions options) {
-  return start_server(std::move(handler), std::vector<std::string>{host}, port, std::move(options));
-}
-
-Server start_server(ConnectionHandler handler, const std::vector<std::string>& hosts, std::uint16_t port,
-                    ServerOptions options) {
-  check(handler, options);
-  std::vector<Address> addresses;
-  for (const std::string& host : hosts) {
-    for (const Address& each : resolve(host, port, options.family)) {
-      if (std::find(addresses.begin(), addresses.end(), each) == addresses.end()) addresses.push_back(each);
-    }
-  }
-  std::vector<ServerCore::Listening> listening;
-  std::exception_ptr not_here;
-  for (const Address& address : addresses) {
-    try {
-      listening.push_back(bind_to(address, options));
-    } catch (const std::system_error& error) {
-      if (!is_not_here(error)) throw;
-      not_here = std::current_exception();
-    }
-  }
-  if (listening.empty() && not_here != nullptr) std::rethrow_exception(not_here);
-  if (listening.empty()) throw std::invalid_argument("start_server: there is no host");
-  return ServerCore::make(std::move(handler), std::move(options), std::move(listening));
-}
-
-Server start_server(ConnectionHandler handler, TcpListener listener, ServerOptions options) {
-  check(handler, options);
-  const Address address = listener.local_address();
-  std::vector<ServerCore::Listening> listening;
-  listening.push_back({address, std::move(detail::SocketAccess::of(listener))});
-  return ServerCore::make(std::move(handler), std::move(options), std::move(listening));
-}
-
-Server start_unix_server(ConnectionHandler handler, std::string_view path, ServerOptions options) {
-  check(handler, options);
-  const Address address = Address::from_path(path);
-  std::vector<ServerCore::Listening> listening;
-  listening.push_back(bind_to(address, options));
-  if (options.cleanup_socket) listening.back().file = detail::SocketFile::of(address);
-  return ServerCore::make(std::move(handler), std::move(options), std::move(listening));
-}
-
-Server::Server(std::shared_ptr<ServerCore> core) noexcept : core_(std::move(core)) {}
-Server::Server(Server&&) noexcept = default;
-Server& Server::operator=(Server&& other) noexcept {
-  if (this != &other) {
-    if (core_ != nullptr) core_->close();
-    core_ = std::move(other.core_);
-  }
-  return *this;
-}
-Server::~Server() {
-  if (core_ != nullptr) core_->close();
-}
-
-void Server::start_serving() { core_->start_serving(); }
-void Server::serve_forever() { core_->serve_forever(); }
-bool Server::is_serving() const { return core_->is_serving(); }
-void Server::close() noexcept { core_->close(); }
-void Server::wait_closed() { core_->wait_closed(); }
-void Server::close_clients() { core_->end_clients(ServerCore::How::kClose); }
-void Server::abort_clients() { core_->end_clients(ServerCore::How::kAbort); }
-std::vector<Address> Server::sockets() const { return core_->sockets(); }
-std::size_t Server::connections() const { return core_->connections(); }
-EventLoop& Server::get_loop() const noexcept { return core_->loop(); }
 
 }  // namespace fibrio

@@ -8,7 +8,9 @@
 //     keeps the server alive): so wait_closed also waits for what is flushed in the background.
 //  3. A connection over max_connections is accepted, but waits in its acceptor for a slot: an acceptor that held
 //     a slot for a connection to come could starve another one.
-//  4. close() takes everything under the lock and acts after it: files, sockets, acceptors, serve_forever.
+//  4. A handler counts in ServerHandlers, apart from its connection: shutdown() and end() wait for that.
+//  5. Acceptors and handlers run on the strand that the server was started on, if it was started on one.
+//  6. close() takes everything under the lock and acts after it: files, sockets, acceptors, serve_forever.
 #pragma once
 
 #include <cstddef>
@@ -24,6 +26,7 @@
 #include "fibrio/server.hpp"
 #include "fibrio/streams.hpp"
 #include "fibrio/tasks.hpp"
+#include "net/server_handlers.hpp"
 #include "net/stream_core.hpp"
 #include "net/stream_socket.hpp"
 
@@ -36,15 +39,27 @@ class ServerCore : public std::enable_shared_from_this<ServerCore> {
     std::shared_ptr<Socket> socket;
     std::shared_ptr<SocketFile> file = {};
   };
+  // What the user gave; each connection holds it, so that it goes with the last of them, or with the server's end.
+  struct Calls {
+    ConnectionHandler handler;
+    StreamUpgrade upgrade;
+  };
 
-  ServerCore(ConnectionHandler handler, ServerOptions options);
+  ServerCore(Calls calls, ServerOptions options);
+  ~ServerCore();
+  ServerCore(const ServerCore&) = delete;
+  ServerCore& operator=(const ServerCore&) = delete;
   // A running or waiting server over bound sockets.
   [[nodiscard]] static Server make(ConnectionHandler handler, ServerOptions options,
                                    std::vector<Listening> listening);
 
   void start_serving();
   void serve_forever();
-  void close() noexcept;
+  // True: it was not closed before.
+  bool close() noexcept;
+  void shutdown(Duration grace);
+  // For the handle's destructor: closes, cancels the handlers and waits for them.
+  void end() noexcept;
   void wait_closed();
   enum class How { kClose, kAbort };
   void end_clients(How how);
@@ -61,16 +76,23 @@ class ServerCore : public std::enable_shared_from_this<ServerCore> {
 
   void accept_from(const Listening& listening);
   void take(sys::UniqueFd fd, bool is_unix);
+  [[nodiscard]] TaskOptions on_its_strand() const noexcept;
+  void flush_clients(TimePoint end);
+  void let_calls_go() noexcept;
   void remove_client(const StreamCore* client) noexcept;
+  [[nodiscard]] std::vector<std::shared_ptr<StreamCore>> living_clients() const;
 
   EventLoop& loop_;
-  const ConnectionHandler handler_;
+  const LoopIdentity identity_;
   const ServerOptions options_;
+  StrandState* const strand_;  // that it was started on; null: none
+  const std::shared_ptr<ServerHandlers> handlers_ = std::make_shared<ServerHandlers>();
   std::optional<Semaphore> slots_;  // of max_connections
 
   mutable std::mutex lock_;  // guards what follows
   std::vector<Listening> listening_;
   std::vector<Task<>> acceptors_;
+  std::shared_ptr<const Calls> calls_;
   std::unordered_map<const StreamCore*, std::weak_ptr<StreamCore>> clients_;
   std::unordered_map<std::string, std::size_t> peers_;  // connections per IP address, if that is limited
   std::vector<Future<>> waiters_;                       // in wait_closed

@@ -13,6 +13,7 @@
 #include "sched/fd_wait.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
+#include "task/budget.hpp"
 #include "task/task_control.hpp"
 
 namespace fibrio::detail {
@@ -61,11 +62,11 @@ class Socket::Operation {
     if (!socket_.is_open()) fail(-ECANCELED);
   }
 
-  // spend_budget() of who has not waited since the operation began, other than in `wait` and `spend`.
-  void spend() noexcept {
-    if (worker_ == nullptr || worker_->current == nullptr || !worker_->spend_budget()) return;
-    yield_current(*worker_);
-    worker_ = this_worker();
+  // spend_budget() of who has not waited since the operation began, other than in `wait` and `spend`: before each call
+  // that takes or sends something.
+  void spend() {
+    if (worker_ != nullptr && worker_->spend_budget()) [[unlikely]]
+      worker_ = &look_around(*worker_, false);
   }
   [[noreturn, gnu::cold]] void fail(int error) const;
 

@@ -6,6 +6,7 @@
 #include <system_error>
 #include <utility>
 
+#include "fibrio/detail/budget.hpp"
 #include "fibrio/errors.hpp"
 #include "net/stream_core.hpp"
 
@@ -23,6 +24,7 @@ StreamCore::ReadTurn::ReadTurn(StreamCore& core, const char* call) : core_(core)
     throw RuntimeError(std::string(call) + " while another task is reading from the same stream");
   }
   try {
+    if (!core.buffer_.empty()) spend_turn();  // what is buffered is read without a wait
     core.take_news();
   } catch (...) {
     core.is_reading_.store(false, std::memory_order_release);

@@ -128,15 +128,12 @@ sys::UniqueFd accept_connection(Socket& listener) {
   constexpr Duration kBackOff = std::chrono::milliseconds(100);  // out of fds: others must close some first
   Socket::Operation operation(listener, "accept");
   for (;;) {
+    operation.spend();
     const auto seen = operation.look(Direction::read);
     if (Readiness<>::is_ready(seen)) {
       const bool had_shortage = operation.has_shortage();
       const int fd = sys::accept(operation.fd(), nullptr, nullptr);
-      if (fd >= 0) {
-        sys::UniqueFd accepted(fd);
-        spend_budget();
-        return accepted;
-      }
+      if (fd >= 0) return sys::UniqueFd(fd);
       switch (-fd) {
         case EAGAIN:
           operation.would_block(Direction::read, seen);
@@ -161,7 +158,6 @@ sys::UniqueFd accept_connection(Socket& listener) {
         case ENOPROTOOPT:
         case EPROTO:
         case ETIMEDOUT:
-          spend_budget();
           if (!operation.is_open()) operation.fail(-ECANCELED);
           continue;
         default: {  // out of something, or refused: to try again at once would only burn CPU

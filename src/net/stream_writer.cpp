@@ -13,6 +13,7 @@
 #include "net/stream_core.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
+#include "task/budget.hpp"
 #include "task/loop_services.hpp"
 
 namespace fibrio {
@@ -191,6 +192,7 @@ std::vector<Future<>> StreamCore::resume_locked() noexcept {
 
 void StreamCore::drain() {
   if (const std::exception_ptr error = read_error()) std::rethrow_exception(error);
+  spend_budget();  // a peer that reads as fast as we write never makes us wait
   if (is_closing()) yield();
   bool is_unattended = false;  // a flusher was cancelled, and left something
   for (;;) {
@@ -210,7 +212,6 @@ void StreamCore::drain() {
     if (is_lost_) return;  // closed on purpose, while we waited: asyncio tells the next drain
   }
   if (is_unattended) start_flusher();
-  spend_budget();  // a peer that reads as fast as we write never makes us wait
 }
 
 void StreamCore::wait_in(std::vector<Future<>>& waiters, const Future<>& waiter) {

@@ -51,6 +51,7 @@ TcpStream TcpStream::adopt(int fd) {
 std::size_t TcpStream::read_some(std::span<std::byte> buffer) {
   if (buffer.empty()) return 0;
   Socket::Operation operation(open_or_throw(socket_, "recv"), "recv");
+  operation.spend();
   for (;;) {
     const auto seen = operation.look(Direction::read);
     if (detail::Readiness<>::is_ready(seen)) {
@@ -60,7 +61,6 @@ std::size_t TcpStream::read_some(std::span<std::byte> buffer) {
         // the stream.)
         if (count > 0 && static_cast<std::size_t>(count) < buffer.size())
           operation.drained(Direction::read, seen);
-        operation.spend();
         return static_cast<std::size_t>(count);
       }
       if (count == -EINTR) continue;
@@ -75,6 +75,7 @@ namespace {
 
 // One send of up to two buffers; waits while the send buffer is full.
 std::size_t send_some(Socket::Operation& operation, iovec* parts, std::size_t count) {
+  operation.spend();  // each send: a peer that reads as fast as we write never makes it wait
   for (;;) {
     const auto seen = operation.look(Direction::write);
     if (detail::Readiness<>::is_ready(seen)) {
@@ -90,8 +91,6 @@ std::size_t send_some(Socket::Operation& operation, iovec* parts, std::size_t co
       if (sent >= 0) {
         // A short one is not taken for a full buffer: the one call saved per full buffer is not worth the
         // trust.
-        operation.spend();  // each send: a peer that reads as fast as we write never makes it
-                            // wait
         return static_cast<std::size_t>(sent);
       }
       if (sent == -EINTR) continue;

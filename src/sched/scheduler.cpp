@@ -8,6 +8,8 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <span>
+#include <system_error>
 #include <utility>
 
 #include "base/check.hpp"
@@ -109,6 +111,13 @@ Scheduler::Scheduler(const Config& config, std::size_t workers, const SchedulerH
     workers_.push_back(std::make_unique<Worker>(*this, i, seed + i * 0x9e3779b97f4a7c15U));
   }
   make_watch();
+  if (virtual_) {
+    events_ = std::make_unique<Poller>();
+    for (const auto& worker : workers_) {
+      const int error = events_->add(worker->reactor.poller().fd(), EPOLLIN, worker->index);
+      if (error < 0) throw std::system_error(-error, std::system_category(), "epoll_ctl");
+    }
+  }
   set_debug(config.debug);
   const char* migrate = std::getenv("FIBRIO_FORCE_MIGRATION");
   forced_migration = !solo_ && migrate != nullptr && *migrate == '1';
@@ -179,6 +188,7 @@ void Scheduler::run(bool closes) {
   idle_.reset(works_alone_ ? 1 : worker_count_);
   deadlock_ = false;
   ++runs_;
+  note_outside();
   running_.store(true, std::memory_order_release);
   if (!works_alone_) begin_round();
   run_worker(0);
@@ -265,6 +275,7 @@ void Scheduler::schedule_anywhere(Runnable& item) noexcept {
 }
 
 void Scheduler::push_outside(Runnable& item) noexcept {
+  if (virtual_) note_outside();
   inject_.push(&item);
   if (solo_) workers_[0]->want_attention();
   wake_one_for_work(nullptr);
@@ -333,30 +344,76 @@ void Scheduler::change_activity(int delta) noexcept {
   if (delta < 0 && virtual_) workers_[0]->unpark();
 }
 
-bool Scheduler::jump_virtual_time() noexcept {
-  std::lock_guard guard(jump_lock_);
-  if (jump_holds_.load(std::memory_order_seq_cst) != 0)
-    return false;  // somebody is about to wake from the last jump
-  std::int64_t next = Timers::kNever;
-  std::size_t fds = 0;
+void Scheduler::change_outside(int delta) noexcept {
+  outside_.fetch_add(delta, std::memory_order_seq_cst);
+  if (delta > 0) outside_began_.store(true, std::memory_order_relaxed);
+  if (delta < 0 && virtual_) workers_[0]->unpark();  // as in change_activity
+}
+
+bool Scheduler::has_events(std::int64_t timeout_ns) noexcept {
+  epoll_event event{};
+  const std::int64_t before = monotonic_ns();
+  if (events_->wait(std::span(&event, 1), timeout_ns) != 0) return true;
+  // A signal ended the wait: as good as an event.
+  return timeout_ns > 0 && monotonic_ns() - before < timeout_ns;
+}
+
+bool Scheduler::is_quiet(std::int64_t& next_ns, std::size_t& fds) noexcept {
   const auto nothing_is_ready = [&] {
     // First: what was under way outside has put its result into a queue before it took itself off.
     if (activity_.load(std::memory_order_seq_cst) != 0 || has_work_anywhere() || has_mail_anywhere()) {
       return false;
     }
+    next_ns = Timers::kNever;
+    fds = 0;
     for (const auto& worker : workers_) {
-      next = std::min(next, worker->timers.next_deadline());
+      next_ns = std::min(next_ns, worker->timers.next_deadline());
       fds += worker->reactor.size();
     }
-    return true;
+    // A worker takes events only when it counts as awake (sleep_shared): what has come is seen here or there.
+    return !has_events(0);
   };
-  if (solo_) {
-    if (!nothing_is_ready()) return !inject_.is_empty_seq_cst();
-  } else if (!idle_.all_asleep_during(nothing_is_ready)) {
-    return false;  // somebody is awake or will be; who parks last asks again
+  return solo_ ? nothing_is_ready() : idle_.all_asleep_during(nothing_is_ready);
+}
+
+bool Scheduler::jump_virtual_time(std::int64_t& timeout_ns) noexcept {
+  std::lock_guard guard(jump_lock_);
+  if (jump_holds_.load(std::memory_order_seq_cst) != 0)
+    return false;  // somebody is about to wake from the last jump
+  std::int64_t next = Timers::kNever;
+  std::size_t fds = 0;
+  // With several workers: somebody is awake or will be; who parks last asks again.
+  if (!is_quiet(next, fds)) return solo_ && !inject_.is_empty_seq_cst();
+  const bool waits_outside = outside_.load(std::memory_order_seq_cst) != 0;
+  if (fds != 0 || waits_outside) {
+    const std::int64_t now = monotonic_ns();
+    const bool began = outside_began_.exchange(false, std::memory_order_relaxed) && !waited_in_vain_;
+    const bool came = outside_came_.exchange(false, std::memory_order_relaxed);
+    if (came || began) quiet_since_ns_ = now;
+    if (came) waited_in_vain_ = false;
+    if (next != Timers::kNever) {
+      stuck_since_ns_ = 0;
+    } else if (came || stuck_since_ns_ == 0) {
+      stuck_since_ns_ = now;
+    }
+    std::int64_t left_ns = 0;
+    if (next == Timers::kNever) {
+      left_ns = stuck_since_ns_ + kOutsideNs - now;
+    } else if (waits_outside) {
+      left_ns = quiet_since_ns_ + kOutsideNs - now;
+    }
+    if (left_ns > 0) {
+      timeout_ns = left_ns;
+      return false;
+    }
+    waited_in_vain_ = waited_in_vain_ || waits_outside;
+    // What was sent may be on its way.
+    if (has_events(kLoopbackNs) || !is_quiet(next, fds)) {
+      timeout_ns = 0;
+      return false;
+    }
   }
   if (next == Timers::kNever) {
-    if (fds != 0) return false;  // the outside world may still send something
     if (!is_stopping()) {
       deadlock_ = true;
       stop();

@@ -130,6 +130,8 @@ class Scheduler {
   void advance_virtual_time(std::int64_t to_ns) noexcept;
   // Work elsewhere that will make something ready: while there is some, virtual time does not jump.
   void change_activity(int delta) noexcept;
+  // Waits for what only the outside world can send: they hold virtual time for a while (kOutsideNs).
+  void change_outside(int delta) noexcept;
 
   [[nodiscard]] std::size_t size() const noexcept { return worker_count_; }
   // What waits in the shared list: a guess while workers run.
@@ -177,8 +179,14 @@ class Scheduler {
   // Tasks that one sleeping worker was unparked for, and nobody else can take.
   [[nodiscard]] bool has_mail_anywhere() const noexcept;
   // Virtual time, all workers idle: jumps, or stops the run as deadlocked. True if there is something to do
-  // now.
-  [[nodiscard]] bool jump_virtual_time() noexcept;
+  // now; else `timeout_ns` may be set to when to ask again.
+  [[nodiscard]] bool jump_virtual_time(std::int64_t& timeout_ns) noexcept;
+  // Under the jump's lock. False if anything is ready, or under way.
+  [[nodiscard]] bool is_quiet(std::int64_t& next_ns, std::size_t& fds) noexcept;
+  // Whether the reactor of a worker has events that nobody has taken; waits so long at most.
+  [[nodiscard]] bool has_events(std::int64_t timeout_ns) noexcept;
+  // Virtual time: something came from outside.
+  void note_outside() noexcept { outside_came_.store(true, std::memory_order_relaxed); }
 
   void end_jump() noexcept { jump_holds_.fetch_sub(1, std::memory_order_seq_cst); }
   void drop_callbacks() noexcept;
@@ -200,8 +208,16 @@ class Scheduler {
   std::atomic<std::uint32_t> debug_rounds_{0};  // how often it was switched on
   std::atomic<std::int64_t> virtual_now_{0};
   std::atomic<int> activity_{0};
+  std::atomic<int> outside_{0};
+  std::atomic<bool> outside_came_{false};   // a hint: late, the clock waits longer
+  std::atomic<bool> outside_began_{false};  // the same: a wait for it began
   std::mutex jump_lock_;
-  std::atomic<int> jump_holds_{0};  // workers that a jump woke and that are not awake yet
+  // Guarded by jump_lock_, in real time.
+  std::int64_t quiet_since_ns_ = 0;  // nothing came from outside
+  std::int64_t stuck_since_ns_ = 0;  // and there is no deadline, either; 0: there is
+  bool waited_in_vain_ = false;      // for the outside, since something came from there last
+  std::unique_ptr<Poller> events_;   // virtual time: of all reactors, see has_events
+  std::atomic<int> jump_holds_{0};   // workers that a jump woke and that are not awake yet
   OverflowWatch overflow_watch_;
   std::vector<std::unique_ptr<Worker>> workers_;
   InjectQueue<> inject_;

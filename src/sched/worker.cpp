@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "base/memory.hpp"
@@ -21,12 +22,17 @@ Worker::Worker(Scheduler& its_scheduler, std::size_t its_index, std::uint64_t se
       timers(its_scheduler.now_ns()),
       stacks(its_scheduler.stack_pool),
       now_ns(its_scheduler.now_ns()),
-      random_state_(seed | 1) {}
+      random_state_(seed | 1) {
+  if (solo || !scheduler.has_virtual_time()) return;
+  front_ = std::make_unique<Poller>();
+  const int error = front_->add(reactor.poller().fd(), EPOLLIN, 0);
+  if (error < 0) throw std::system_error(-error, std::system_category(), "epoll_ctl");
+}
 
 // --- switching ---------------------------------------------------------------------------------------------
 
 inline void Worker::finish_arrival() noexcept {
-  budget_ = kBudget;
+  budget_ = Budget{};
   step_begin_ = ring_.end();
   if (commit_ != nullptr) {
     tsan_acquire(&commit_);
@@ -90,7 +96,7 @@ void Worker::enter_fiber(SwitchSlot& slot) noexcept {
       next->stack = stack;
       next->fiber.inherit(*stack);
       worker->current = next;
-      worker->budget_ = kBudget;
+      worker->budget_ = Budget{};
       worker->step_begin_ = worker->ring_.end();
       worker->pass_is_new_ = false;  // nothing stops here
       if (worker->is_debugging()) [[unlikely]]
@@ -257,7 +263,7 @@ void yield_current(Worker& worker) noexcept {
   TaskCore* next = worker.take_next();
   while (next != nullptr && next != self && !worker.give_stack(*next)) next = worker.take_next();
   if (next == self) {
-    worker.budget_ = kBudget;
+    worker.budget_ = Worker::Budget{};
     worker.pass_is_new_ = false;  // nothing stops here; the next pass it ends must not be counted again
     if (worker.is_debugging()) [[unlikely]] {
       worker.end_step();
@@ -270,9 +276,32 @@ void yield_current(Worker& worker) noexcept {
       .arrive();
 }
 
-void spend_budget() noexcept {
-  Worker* worker = this_worker();
-  if (worker != nullptr && worker->current != nullptr && worker->spend_budget()) yield_current(*worker);
+// --- budget ------------------------------------------------------------------------------------------------
+
+bool Worker::has_overdue_timers() noexcept {
+  if (scheduler.has_virtual_time()) return false;
+  const Timers& its = timers_here();
+  return its.has_due() || its.may_be_due(scheduler.now_ns());
+}
+
+bool Worker::renew_budget(bool is_turn) noexcept {
+  (is_turn ? budget_.turns : budget_.operations) = kBudget;
+  if (current == nullptr) return false;
+  // Where asyncio's order is kept only what is due ends a step that asyncio would not end.
+  if (is_turn && (solo || current->strand != nullptr)) {
+    if (!has_overdue_timers()) return false;
+    ticks_ = kTicksPerPoll;
+    return true;
+  }
+  if (!scheduler.has_virtual_time()) {
+    const std::int64_t now = scheduler.now_ns();
+    if (late_ns_ == 0) late_ns_ = now + kLateLookNs;
+    if (now >= late_ns_ || timers_here().may_be_due(now)) {
+      ticks_ = kTicksPerPoll;
+      return true;
+    }
+  }
+  return --(is_turn ? budget_.turn_looks : budget_.looks) == 0;
 }
 
 // --- making ready ------------------------------------------------------------------------------------------

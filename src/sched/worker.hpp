@@ -30,6 +30,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "base/counter.hpp"
 #include "base/sanitizers.hpp"
@@ -140,8 +141,14 @@ class Worker : public SwitchSlot {
   // Where an fd belongs that is waited for here for the first time.
   [[nodiscard]] Reactor& reactor_for_new_fd() noexcept;
 
-  // Counts one operation of a task that did not have to wait; true if it should give way now.
-  [[nodiscard]] bool spend_budget() noexcept { return --budget_ == 0; }
+  // Counts one operation of a task that may not have to wait; true if it is to look around now: see task/budget.hpp.
+  // A turn is an operation that never gives way in asyncio.
+  [[nodiscard]] bool spend_budget() noexcept { return --budget_.operations == 0; }
+  [[nodiscard]] bool spend_turn() noexcept { return --budget_.turns == 0; }
+  // After one of these was true. True: the task gives way.
+  [[nodiscard]] bool renew_budget(bool is_turn) noexcept;
+  // Timers of what runs here wait for the end of its step.
+  [[nodiscard]] bool has_overdue_timers() noexcept;
 
   // Something outside of the loop will make something ready in a few microseconds: worth not to sleep for.
   void expect_completion() noexcept {
@@ -254,6 +261,8 @@ class Worker : public SwitchSlot {
   // Before a sleep: true if something came that was expected, or anything else.
   [[nodiscard]] bool spin_for_completion() noexcept;
   void poll_now(std::int64_t timeout_ns) noexcept;
+  // The same, without making ready what came.
+  void take_events(std::int64_t timeout_ns, RunnableChain& ready) noexcept;
   void fire_due(Timers& timers) noexcept;
   void maintain() noexcept;
   [[nodiscard]] std::int64_t sleep_time(std::int64_t until_ns) noexcept;
@@ -264,7 +273,12 @@ class Worker : public SwitchSlot {
   void* commit_argument_ = nullptr;
   std::size_t pass_left_ = 0;  // solo: items of this pass not yet taken
   std::uint32_t ticks_ = 0;    // items run since the last poll
-  std::uint32_t budget_ = 1;
+  struct Budget {              // set by one store at each switch
+    std::uint8_t operations = kBudget;
+    std::uint8_t looks = kLooksPerYield;
+    std::uint8_t turns = kBudget;
+    std::uint8_t turn_looks = kLooksPerYield;
+  } budget_;
   std::uint32_t lifo_streak_ = 0;
   bool searching_ = false;
   bool watch_expired_ = false;
@@ -277,7 +291,8 @@ class Worker : public SwitchSlot {
   std::uint32_t step_round_ = 0;   // in which the present step began
   TaskCore* step_task_ = nullptr;  // whose step that is; null: none
   std::int64_t step_start_ns_ = 0;
-  LocalQueue local_;               // solo
+  std::int64_t late_ns_ = 0;  // when a look of a task finds that no poll has come for too long; 0: not known
+  LocalQueue local_;          // solo
   StrandState* strand_ = nullptr;  // several: what is run here
   Runnable* creators_ = nullptr;   // what began an eager task that has not stopped yet; newest first
   Runnable loop_as_creator_{RunnableKind::kCallback};
@@ -305,6 +320,8 @@ class Worker : public SwitchSlot {
   std::int64_t measured_ns_ = 0;  // when that was last measured
   std::uint64_t measured_steps_ = 0;
   LifoSlot<> lifo_;
+  std::unique_ptr<Poller>
+      front_;              // virtual time, several workers: tells that the reactor has events, and takes none
   InjectQueue<> mailbox_;  // tasks for this worker only: forced migration
 
   // Who sleeps and who looks. Written by the owner (and unpark), read by all.
@@ -325,9 +342,6 @@ class Worker : public SwitchSlot {
 Worker& suspend(Worker& worker, WaitReason reason, Commit commit, void* argument) noexcept;
 // The same with the commit "to the queue's tail".
 void yield_current(Worker& worker) noexcept;
-// After an operation that did not have to wait, of whatever runs here: a task gives way now and then.
-void spend_budget() noexcept;
-
 // The strand of the running task or callback; null: none.
 [[nodiscard]] StrandState* current_strand() noexcept;
 

@@ -1,6 +1,7 @@
 // What: the loop of a worker that has neighbours: own work, injected work, stealing, claiming, sleeping.
 #include <algorithm>
 #include <cstdint>
+#include <span>
 #include <utility>
 
 #include "sched/scheduler.hpp"
@@ -250,18 +251,23 @@ void Worker::sleep_shared() {
   if (!mailbox_.is_empty_seq_cst() || (!others_look && scheduler.has_work_anywhere()) ||
       scheduler.is_stopping() || signalled_.load(std::memory_order_seq_cst)) {
     timeout_ns = 0;
-  } else if (scheduler.has_virtual_time() && scheduler.jump_virtual_time()) {
+  } else if (scheduler.has_virtual_time() && scheduler.jump_virtual_time(timeout_ns)) {
     timeout_ns = 0;
   }
   if (timeout_ns != 0) {
     counters.parks.add();
     scheduler.hasten_watch();
   }
+  // With virtual time events stay where a jump sees them until this worker counts as awake.
   RunnableChain ready;
-  reactor.poll(timeout_ns, ready);
-  counters.polls.add();
-  ticks_ = 0;
+  if (front_ == nullptr) {
+    take_events(timeout_ns, ready);
+  } else {
+    epoll_event event{};
+    static_cast<void>(front_->wait(std::span(&event, 1), timeout_ns));
+  }
   searching_ = !scheduler.idle_.wake_self(index);
+  if (front_ != nullptr) take_events(0, ready);
   signalled_.store(false, std::memory_order_seq_cst);
   // After that store, and both seq_cst: a jump sets held_for_jump_ and then unparks. If its unpark found the
   // old signal still set, and so wakes nobody, the hold is seen here; else the signal ends the next sleep,

@@ -36,10 +36,16 @@ bool Worker::spin_for_completion() noexcept {
 
 void Worker::poll_now(std::int64_t timeout_ns) noexcept {
   RunnableChain ready;
+  take_events(timeout_ns, ready);
+  make_ready(ready);
+}
+
+void Worker::take_events(std::int64_t timeout_ns, RunnableChain& ready) noexcept {
   reactor.poll(timeout_ns, ready);
+  if (!ready.empty() && scheduler.has_virtual_time()) scheduler.note_outside();
   counters.polls.add();
   ticks_ = 0;
-  make_ready(ready);
+  late_ns_ = 0;
 }
 
 void Worker::fire_due(Timers& of) noexcept {
@@ -123,15 +129,17 @@ void Worker::run_solo() {
 }
 
 void Worker::sleep_solo() {
+  std::int64_t ask_again_ns = -1;
   if (scheduler.has_virtual_time()) {
     poll_now(0);
-    if (!local_.empty() || scheduler.jump_virtual_time()) {
+    if (!local_.empty() || scheduler.jump_virtual_time(ask_again_ns)) {
       read_clock();
       return;
     }
   }
   if (expects_completion_ && spin_for_completion()) return;
   std::int64_t timeout_ns = sleep_time(timers.park());
+  if (scheduler.has_virtual_time()) timeout_ns = ask_again_ns;
   static_cast<void>(scheduler.idle_.park(index, false));  // nobody else searches
   // seq_cst: partners are the pushers' publications (see IdleSet) and unpark.
   if (!scheduler.inject_.is_empty_seq_cst() || scheduler.is_stopping() ||

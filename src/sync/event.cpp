@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "base/check.hpp"
+#include "fibrio/detail/budget.hpp"
 #include "fibrio/locks.hpp"
 #include "sync/sync_wait.hpp"
 
@@ -75,7 +76,7 @@ bool Event::is_set() const noexcept { return state_.get().is_set.load(std::memor
 
 void Event::wait() {
   detail::EventState& state = state_.get();
-  if (is_set()) return;
+  if (is_set()) return detail::spend_turn();
   SyncWait wait("Event::wait", WaitReason::kEvent);
   {
     std::lock_guard guard(state.spin);

@@ -5,6 +5,7 @@
 #include "fibrio/locks.hpp"
 #include "sync/lock_state.hpp"
 #include "sync/sync_wait.hpp"
+#include "task/budget.hpp"
 
 namespace fibrio {
 
@@ -13,7 +14,8 @@ namespace {
 
 // The slow half of lock() and acquire(): in line for it.
 template <class State>
-void wait_for_turn(State& state, const char* what, WaitReason reason) {
+void wait_for_turn(State& state, Take before, const char* what, WaitReason reason) {
+  if (before == Take::look) look_around_in_turn();
   SyncWait wait(what, reason);
   if (state.take_or_wait(wait)) return;
   wait.wait(state.spin);
@@ -35,7 +37,9 @@ Lock::~Lock() {
 }
 
 void Lock::lock() {
-  if (!state_.get().try_take()) detail::wait_for_turn(state_.get(), "Lock::lock", detail::WaitReason::kLock);
+  const detail::Take taken = state_.get().take();
+  if (taken == detail::Take::taken) return;
+  detail::wait_for_turn(state_.get(), taken, "Lock::lock", detail::WaitReason::kLock);
 }
 
 bool Lock::try_lock() { return state_.get().try_take(); }
@@ -59,8 +63,9 @@ Semaphore::~Semaphore() {
 }
 
 void Semaphore::acquire() {
-  if (!state_.get().try_take())
-    detail::wait_for_turn(state_.get(), "Semaphore::acquire", detail::WaitReason::kSemaphore);
+  const detail::Take taken = state_.get().take();
+  if (taken == detail::Take::taken) return;
+  detail::wait_for_turn(state_.get(), taken, "Semaphore::acquire", detail::WaitReason::kSemaphore);
 }
 
 bool Semaphore::try_acquire() { return state_.get().try_take(); }

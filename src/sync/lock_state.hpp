@@ -15,11 +15,15 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <mutex>
 
 #include "sync/wait_queue.hpp"
 
 namespace fibrio::detail {
+
+enum class Take : std::uint8_t { taken, busy, look };
+inline constexpr std::uint8_t kTurns = 32;  // as the budget of a task
 
 template <template <class> class Atomic = ElidingAtomic>
 class BasicLockState {
@@ -33,6 +37,18 @@ class BasicLockState {
     if (is_locked()) return false;  // a hint, but "it was locked a moment ago" is a fair answer
     std::lock_guard guard(spin);
     return try_take_locked();
+  }
+  // As try_take, of who would wait. A task that always finds it free looks around now and then (task/budget.hpp):
+  // counted here, where the lock's cache line is at hand.
+  [[nodiscard]] Take take() noexcept {
+    if (is_locked()) return Take::busy;
+    std::lock_guard guard(spin);
+    if (!try_take_locked()) return Take::busy;
+    if (--turns_ != 0) [[likely]]
+      return Take::taken;
+    turns_ = kTurns;
+    set_locked(false);
+    return Take::look;
   }
   // Takes it, or adds the waiter.
   [[nodiscard]] bool take_or_wait(Waiter& waiter) noexcept {
@@ -79,6 +95,7 @@ class BasicLockState {
 
   Atomic<bool> locked_{false};
   bool promised_ = false;  // a waiter was woken to take it, and has not run yet
+  std::uint8_t turns_ = kTurns;
   BasicWaitQueue<Atomic> waiters_;
 };
 
@@ -98,6 +115,15 @@ class BasicSemaphoreState {
   [[nodiscard]] bool try_take() noexcept {
     std::lock_guard guard(spin);
     return try_take_locked();
+  }
+  [[nodiscard]] Take take() noexcept {
+    std::lock_guard guard(spin);
+    if (!try_take_locked()) return Take::busy;
+    if (--turns_ != 0) [[likely]]
+      return Take::taken;
+    turns_ = kTurns;
+    ++value_;
+    return Take::look;
   }
   [[nodiscard]] bool take_or_wait(Waiter& waiter) noexcept {
     std::lock_guard guard(spin);
@@ -133,6 +159,8 @@ class BasicSemaphoreState {
   BasicSpinLock<Atomic> spin;
 
  private:
+  std::uint8_t turns_ = kTurns;
+
   // Also while somebody woken has not run yet: a newcomer must not overtake.
   [[nodiscard]] bool is_locked_locked() noexcept {
     return value_ == 0 || on_their_way_ != 0 || (!waiters_.empty() && !waiters_.all_cancelled());

@@ -14,11 +14,12 @@
 #include <stdexcept>
 
 #include "base/check.hpp"
+#include "fibrio/detail/budget.hpp"
 #include "fibrio/detail/queue_core.hpp"
 #include "fibrio/errors.hpp"
-#include "sched/worker.hpp"
 #include "sync/queue_state.hpp"
 #include "sync/sync_wait.hpp"
+#include "task/budget.hpp"
 
 namespace fibrio::detail {
 
@@ -49,6 +50,13 @@ void wait_once(QueueState& state, Guard& guard, WaitQueue& list, const char* wha
   wait.throw_cancelled();
 }
 
+// Before the item is put in, or taken. Throws CancelledError.
+[[gnu::noinline, gnu::cold]] void look_around(Guard& guard) {
+  guard.unlock();
+  look_around_in_turn();
+  guard.lock();
+}
+
 }  // namespace
 
 inline QueueState& QueueCore::state() noexcept { return state_.get(); }
@@ -62,6 +70,8 @@ QueueCore::~QueueCore() {
 void QueueCore::begin_put() {
   QueueState& s = state();
   Guard guard(s.spin);
+  if (s.has_room() && s.spend_turn()) [[unlikely]]
+    look_around(guard);
   while (!s.is_shut_down && !s.has_room()) {
     wait_once(s, guard, s.putters, "Queue::put", [&s] { return s.has_room(); });
   }
@@ -75,6 +85,8 @@ void QueueCore::begin_put() {
 void QueueCore::begin_get() {
   QueueState& s = state();
   Guard guard(s.spin);
+  if (s.has_items() && s.spend_turn()) [[unlikely]]
+    look_around(guard);
   while (!s.has_items()) {
     if (s.is_shut_down) {
       guard.unlock();
@@ -135,13 +147,6 @@ void QueueCore::abandon_get() noexcept {
   make_ready(woken);
 }
 
-void QueueCore::spend_budget() noexcept {
-  Worker* worker = this_worker();
-  // One worker keeps asyncio's order: who does not have to wait does not stop.
-  if (worker == nullptr || worker->current == nullptr || worker->solo) return;
-  if (worker->spend_budget()) yield_current(*worker);
-}
-
 void QueueCore::begin_shutdown() noexcept { state().spin.lock(); }
 
 void QueueCore::end_shutdown(bool dropped_items) noexcept {
@@ -177,7 +182,10 @@ void QueueCore::task_done() {
 void QueueCore::join() {
   QueueState& s = state();
   Guard guard(s.spin);
-  if (s.unfinished == 0) return;
+  if (s.unfinished == 0) {
+    guard.unlock();
+    return spend_turn();
+  }
   wait_once(s, guard, s.joiners, "Queue::join", [] { return false; });
 }
 

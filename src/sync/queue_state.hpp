@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "sync/wait_queue.hpp"
 
@@ -17,6 +18,7 @@ namespace fibrio::detail {
 template <template <class> class Atomic = ElidingAtomic>
 class BasicQueueState {
  public:
+  static constexpr std::uint8_t kTurns = 32;  // as the budget of a task
   using Waiter = BasicWaiter<Atomic>;
   using Woken = BasicWoken<Atomic>;
   using Line = BasicWaitQueue<Atomic>;
@@ -26,6 +28,14 @@ class BasicQueueState {
   [[nodiscard]] std::size_t items() const noexcept { return size.load(std::memory_order_relaxed); }
   [[nodiscard]] bool has_items() const noexcept { return items() != 0; }
   [[nodiscard]] bool has_room() const noexcept { return maxsize == 0 || items() < maxsize; }
+
+  // Needs the lock. True now and then: the task looks around (task/budget.hpp), with the lock free.
+  [[nodiscard]] bool spend_turn() noexcept {
+    if (--turns != 0) [[likely]]
+      return false;
+    turns = kTurns;
+    return true;
+  }
 
   void begin_wait(Line& line, Waiter& waiter) noexcept {
     line.add(waiter);
@@ -51,6 +61,7 @@ class BasicQueueState {
 
   BasicSpinLock<Atomic> spin;
   bool is_shut_down = false;
+  std::uint8_t turns = kTurns;  // calls that did not have to wait, until the next one whose task looks around
   // relaxed: written under the lock; readers without it get a number of some moment.
   Atomic<std::size_t> size{0};
   const std::size_t maxsize;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/check.hpp"
+#include "fibrio/detail/budget.hpp"
 #include "fibrio/errors.hpp"
 #include "fibrio/event_loop.hpp"
 #include "fibrio/futures.hpp"
@@ -356,7 +357,7 @@ void FutureState::require_own_process() const {
 }
 
 void FutureState::wait_done() {
-  if (done()) return;
+  if (done()) return spend_turn();
   if (this_worker() != nullptr) {
     wait_in_task(*this, require_task("awaiting a pending future"), false);
     return;
@@ -366,7 +367,7 @@ void FutureState::wait_done() {
 }
 
 void FutureState::wait() {
-  if (done()) return;
+  if (done()) return spend_turn();
   if (this_worker() == nullptr) {
     require_own_process();
     wait_in_thread(*this);

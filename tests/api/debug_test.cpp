@@ -402,3 +402,17 @@ TEST_CASE("A cancel that breaks an await cycle is reported in debug mode", "[deb
     loop.set_debug(false);
   });
 }
+
+TEST_CASE("In debug mode tasks that are alive when main has returned are named", "[debug]") {
+  for (const std::size_t workers : {1, 2, 4}) {
+    Config config;
+    config.workers = workers;
+    config.debug = true;
+    Runner runner(config);
+    const Contexts contexts(runner.get_loop());
+    runner.run([] { create_task({.name = "forgotten"}, [] { sleep(1h); }); });
+    CHECK(contexts.count("alive when main had returned") == 0);
+    runner.close();
+    CHECK(contexts.count("alive when main had returned, and are cancelled now: 'forgotten'") == 1);
+  }
+}

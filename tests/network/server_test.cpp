@@ -80,7 +80,7 @@ TEST_CASE("start_unix_server: not serving at first, then until serve_forever is 
 }
 
 // asyncio: test_server BaseStartServer.test_start_server_1
-TEST_CASE("Server::serve_forever starts serving; cancelling it closes the server and waits for connections",
+TEST_CASE("Server::serve_forever starts serving; cancelling it closes the server and its connections",
           "[server]") {
   on_loops([] {
     Server server = serve(wait_for_end, {.start_serving = false});
@@ -93,11 +93,11 @@ TEST_CASE("Server::serve_forever starts serving; cancelling it closes the server
     forever.cancel();
     const auto connect = [&] { (void)open_connection(address.host(), address.port()); };
     wait_until([&] { return error_of(connect) == ECONNREFUSED; }, "closed: the last acceptor has left");
-    wait_until_waits(forever, WaitReason::kFuture);  // for the connection
     expect(!server.is_serving(), "closed");
-    client.second.close();
+    expect_text(client.first.read(), "", "the end");
     forever.wait();
     expect(forever.cancelled(), "cancelled");
+    expect_equal(server.connections(), 0, "connections");
     expect(server.sockets().empty(), "no sockets");
     thrown<RuntimeError>([&] { server.serve_forever(); }, "serve_forever of a closed server");
     thrown<RuntimeError>([&] { server.start_serving(); }, "start_serving of a closed server");
@@ -445,15 +445,17 @@ TEST_CASE("A Unix server removes its socket file, if it is there and its own, an
   });
 }
 
-TEST_CASE("Dropping a Server stops listening; its connections live on", "[server]") {
+TEST_CASE("Dropping a Server stops listening, and ends its connections", "[server]") {
   on_loops([] {
     std::optional<Server> server = serve(echo_lines);
     auto [reader, writer] = connect(*server);
     writer.write("a\n");
     expect_text(reader.readline(), "a\n", "the answer");
+    const Address address = server->sockets().at(0);
     server.reset();
-    writer.write("b\n");
-    expect_text(reader.readline(), "b\n", "the answer");
+    expect_text(reader.read(), "", "the end");
+    expect_equal(error_of([&] { (void)open_connection(address.host(), address.port()); }), ECONNREFUSED,
+                 "closed");
   });
 }
 

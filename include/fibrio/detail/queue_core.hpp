@@ -32,9 +32,6 @@ class QueueCore {
   // It is not: somebody else may have the room, or the item.
   void abandon_put() noexcept;
   void abandon_get() noexcept;
-  // After an operation that may wait: gives way if the task has not waited for long.
-  static void spend_budget() noexcept;
-
   void begin_shutdown() noexcept;
   void end_shutdown(bool dropped_items) noexcept;
 
