@@ -63,6 +63,7 @@ class BodyParser : public beast_http::basic_parser<kIsRequest> {
       used += feed(rest, error);
     }
     if (error == Error::need_more) error = {};
+    if (this->chunked()) check_chunks(used, error);
     return filled_;
   }
 
@@ -94,8 +95,20 @@ class BodyParser : public beast_http::basic_parser<kIsRequest> {
   void on_finish_impl(ErrorCode&) final {}
 
  private:
+  // Of extensions, zeros before sizes, trailers: together, and more for each byte of the body.
+  static constexpr std::uint64_t kMaxFraming = 16 * 1024;
+  static constexpr std::uint64_t kMaxFramingPerByte = 16;
   static constexpr std::size_t kShortestEnd = sizeof("0\r\n\r\n") - 1;
 
+  // What is in the way of chunks may be no large multiple of what is in them.
+  void check_chunks(std::size_t used, ErrorCode& error) {
+    body_bytes_ += filled_;
+    framing_bytes_ += used - filled_;
+    if (error) return;
+    if (framing_bytes_ > kMaxFraming + kMaxFramingPerByte * body_bytes_) {
+      error = Error::bad_chunk_extension;
+    }
+  }
   std::size_t move(View piece) {
     if (target_.empty()) {
       filled_ += piece.size();
@@ -113,6 +126,8 @@ class BodyParser : public beast_http::basic_parser<kIsRequest> {
   std::span<std::byte> target_;
   std::size_t filled_ = 0;
   bool in_chunk_ = false;
+  std::uint64_t body_bytes_ = 0;     // of a body in chunks
+  std::uint64_t framing_bytes_ = 0;  // of what is between its bytes
 };
 
 }  // namespace fibrio::http

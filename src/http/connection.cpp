@@ -113,7 +113,7 @@ class Connection {
       } else if (progress == Progress::kFailed) {
         return reject(parser_.failure_status());
       } else if (input_.is_full()) {
-        return reject(431);
+        return reject(parser_.too_large_status(input_.data()));
       } else if (!receive_header()) {
         return;
       }

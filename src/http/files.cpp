@@ -20,6 +20,7 @@
 
 #include "fibrio/fibrio.hpp"
 #include "fibrio/http/server.hpp"
+#include "http/request_access.hpp"
 #include "http/server_state.hpp"
 #include "http/text.hpp"
 
@@ -192,6 +193,33 @@ std::optional<std::string> clean_path(std::string_view path) {
   return clean;
 }
 
+// Whether a parameter of the route is more than names below a folder: "..", ".", or an empty name but for the last.
+bool leads_elsewhere(std::string_view parameter) {
+  for (std::string_view rest = parameter; !rest.empty();) {
+    const std::string_view name = rest.substr(0, rest.find('/'));
+    rest.remove_prefix(std::min(rest.size(), name.size() + 1));
+    if (name.empty() || name == "." || name == "..") return true;
+  }
+  return false;
+}
+
+// Whether the path leads elsewhere than its handler meant: past a zero, where the system would end it; up, but for
+// where it begins, which may well be the handler's own; or by a parameter, past what middleware has allowed.
+bool is_led_astray(const Request& request, std::string_view path) {
+  if (path.find('\0') != std::string_view::npos) return true;
+  bool is_begin = true;
+  for (std::string_view rest = path; !rest.empty();) {
+    const std::string_view name = rest.substr(0, rest.find('/'));
+    rest.remove_prefix(std::min(rest.size(), name.size() + 1));
+    if (name == ".." && !is_begin) return true;
+    is_begin = is_begin && name == "..";
+  }
+  const auto& parameters = detail::RequestAccess::parameters(request);
+  return std::any_of(parameters.begin(), parameters.end(), [path](const auto& parameter) {
+    return leads_elsewhere(parameter.second) && path.find(parameter.second) != std::string_view::npos;
+  });
+}
+
 enum class RangeKind { kAll, kPart, kUnsatisfiable };
 
 // A position; one that does not fit lies behind every file.
@@ -227,21 +255,37 @@ RangeKind parse_range(std::string_view field, std::uint64_t size, Range& range) 
   return RangeKind::kPart;
 }
 
-bool lists_etag(std::string_view list, std::string_view etag) {
-  while (!list.empty()) {
-    std::string_view item = take_item(list, ',');
-    if (item.starts_with("W/")) item.remove_prefix(2);  // the weak comparison
-    if (item == etag || item == "*") return true;
+enum class Comparison { kWeak, kStrong };
+
+// Whether the lists in all fields of that name have the tag; nothing if there is no such field.
+std::optional<bool> lists_etag(const Request& request, std::string_view name, std::string_view etag,
+                               Comparison comparison) {
+  std::optional<bool> has_it;
+  for (const Fields::Field& field : request.fields()) {
+    if (!equals_without_case(field.name, name)) continue;
+    has_it = has_it.value_or(false);
+    for (std::string_view list = field.value; !list.empty();) {
+      std::string_view item = take_item(list, ',');
+      if (comparison == Comparison::kWeak && item.starts_with("W/")) item.remove_prefix(2);
+      if (item == etag || item == "*") has_it = true;
+    }
   }
-  return false;
+  return has_it;
 }
 
-bool is_not_modified(const Request& request, const File& file) {
-  if (const std::string_view etags = request.field("If-None-Match"); !etags.empty()) {
-    return lists_etag(etags, file.etag);
+// What RFC 9110 (13.2.2) answers instead of the file, in its order: 412, 304, or 0 for none.
+unsigned status_of_conditions(const Request& request, const File& file) {
+  if (const auto is_one_of = lists_etag(request, "If-Match", file.etag, Comparison::kStrong)) {
+    if (!*is_one_of) return 412;
+  } else if (const auto date = parse_date(request.field("If-Unmodified-Since"));
+             date && file.modified > *date) {
+    return 412;
+  }
+  if (const auto is_one_of = lists_etag(request, "If-None-Match", file.etag, Comparison::kWeak)) {
+    return *is_one_of ? 304 : 0;
   }
   const auto since = parse_date(request.field("If-Modified-Since"));
-  return since && file.modified <= *since;
+  return since && file.modified <= *since ? 304 : 0;
 }
 
 // Whether a Range counts: with an If-Range only if the file is still the one that the client has a part of.
@@ -256,12 +300,14 @@ Response respond(const Request& request, File file, std::string_view path) {
   response.fields.add("Last-Modified", format_date(file.modified));
   response.fields.add("ETag", file.etag);
   response.fields.add("Accept-Ranges", "bytes");
-  if (is_not_modified(request, file)) {
-    response.status = 304;
+  if (const unsigned status = status_of_conditions(request, file); status != 0) {
+    if (status == 412) return error_response(412);
+    response.status = status;
     return response;
   }
   Range range{0, file.size};
-  if (request.fields().contains("Range") && wants_range(request, file)) {
+  // Of GET alone (RFC 9110, 14.2).
+  if (request.method() == "GET" && request.fields().contains("Range") && wants_range(request, file)) {
     switch (parse_range(request.field("Range"), file.size, range)) {
       case RangeKind::kAll:
         break;
@@ -297,7 +343,7 @@ Response respond(const Request& request, File file, std::string_view path) {
 // So that links within its index.html lead below it.
 Response redirect_to_folder(const Request& request) {
   Response response = error_response(301);
-  std::string location = std::string(request.path()) + '/';
+  std::string location = std::string(detail::RequestAccess::raw_path(request)) + '/';
   if (!request.query().empty()) location.append("?").append(request.query());
   response.fields.add("Location", location);
   return response;
@@ -326,6 +372,7 @@ std::uint64_t BodyWriter::send_file(int file, std::uint64_t offset, std::uint64_
 }
 
 Response file_response(const Request& request, const std::string& path) {
+  if (is_led_astray(request, path)) return error_response(404);
   return respond(request, to_thread([path] { return examine(::open(path.c_str(), kOpen)); }), path);
 }
 

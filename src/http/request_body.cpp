@@ -64,7 +64,13 @@ std::size_t RequestBody::receive(std::span<std::byte> space) {
   } else {
     entry_.resume(deadline_);
   }
-  const std::size_t count = read_stream(space);
+  std::size_t count = 0;
+  try {
+    count = read_stream(space);
+  } catch (...) {
+    entry_.enter(Phase::kBusy);  // a handler that has given up may work on as long as it likes
+    throw;
+  }
   entry_.enter(Phase::kBusy);
   if (count > 0) return count;
   if (entry_.is_stopped()) fail(408);

@@ -52,15 +52,21 @@ class RequestParser {
       }
     }
     used += count;
-    if (error && error != Callbacks::Error::need_more) return fail(error);
+    if (error && error != Callbacks::Error::need_more) {
+      note_too_large({rest.data(), rest.size()});
+      return fail(error);
+    }
     if (parser_->is_header_done()) {
+      if (!authority_.empty()) Access::fields(request_).set("Host", authority_);
       Access::keep_alive(request_) = parser_->keep_alive();
       Access::content_length(request_).reset();
       if (!parser_->chunked()) Access::content_length(request_) = parser_->content_length().value_or(0);
       return Progress::kDone;
     }
     // Beast's own limit starts anew with each line.
-    if (parser_->header_bytes() + rest.size() - count > limits_.header_bytes) {
+    const std::string_view line(rest.data() + count, rest.size() - count);
+    if (parser_->header_bytes() + line.size() > limits_.header_bytes) {
+      note_too_large(line);
       return fail(Callbacks::Error::header_limit);
     }
     return Progress::kNeedMore;
@@ -75,11 +81,19 @@ class RequestParser {
     return parser_->is_done() ? Progress::kDone : Progress::kNeedMore;
   }
 
+  // What to answer when no more of a header fits into the input, of which this is what is there.
+  [[nodiscard]] unsigned too_large_status(std::span<const char> input) {
+    note_too_large({input.data(), input.size()});
+    return too_large_;
+  }
+
   // Makes ready for the next request; the last one is gone then.
   void reset() {
     Access::fields(request_).clear();
     Access::parameters(request_).clear();
     status_ = 400;
+    too_large_ = 431;
+    authority_.clear();
     empty_lines_ = 0;
     parser_.emplace(*this);
   }
@@ -109,6 +123,7 @@ class RequestParser {
       body_limit(owner.limits_.body_bytes);
     }
     [[nodiscard]] std::size_t header_bytes() const { return header_bytes_; }
+    [[nodiscard]] bool has_request_line() const { return header_bytes_ > 0; }
     bool expects_continue = false;
 
    private:
@@ -119,7 +134,7 @@ class RequestParser {
       std::string& kept = Access::method(owner_.request_);  // the last one's, and most often the same
       if (const std::string_view text(method.data(), method.size()); text != kept) kept = text;
       std::string_view path(target.data(), target.size());
-      if (path.find('#') != std::string_view::npos) return refuse(400, error);
+      if (!is_target(path)) return refuse(400, error);
       if (path.starts_with('/')) {
         Access::set_target(owner_.request_, path);
       } else {
@@ -131,10 +146,11 @@ class RequestParser {
     void take_other_target(View method, std::string_view text, ErrorCode& error) {
       if (method == "CONNECT") return refuse(501, error);
       for (const std::string_view scheme : {"http://", "https://"}) {
-        if (!text.starts_with(scheme)) continue;
+        if (!equals_without_case(text.substr(0, scheme.size()), scheme)) continue;
         text.remove_prefix(scheme.size());
         const std::size_t end = std::min(text.find_first_of("/?"), text.size());
-        if (!is_host(text.substr(0, end))) return refuse(400, error);
+        if (end == 0 || !is_host(text.substr(0, end))) return refuse(400, error);
+        owner_.authority_ = text.substr(0, end);  // counts instead of the Host field (RFC 9112, 3.2.2)
         text.remove_prefix(end);
         return Access::set_target(owner_.request_, (text.starts_with('/') ? "" : "/") + std::string(text));
       }
@@ -219,8 +235,13 @@ class RequestParser {
     return line.size();
   }
 
+  // Of the first line the target is what is too long, once the method is there.
+  void note_too_large(std::string_view line) {
+    if (!parser_->has_request_line() && line.find(' ') != std::string_view::npos) too_large_ = 414;
+  }
+
   Progress fail(const Callbacks::ErrorCode& error) {
-    if (error == Callbacks::Error::header_limit) status_ = 431;
+    if (error == Callbacks::Error::header_limit) status_ = too_large_;
     if (error == Callbacks::Error::body_limit) status_ = 413;
     return Progress::kFailed;
   }
@@ -228,6 +249,8 @@ class RequestParser {
   const Limits limits_;
   Request& request_;
   unsigned status_ = 400;
+  unsigned too_large_ = 431;
+  std::string authority_;  // of a target in absolute form
   int empty_lines_ = 0;
   std::string good_host_;  // of a request before
   std::optional<Callbacks> parser_;

@@ -1,6 +1,7 @@
 #include "http/router.hpp"
 
 #include <algorithm>
+#include <set>
 #include <stdexcept>
 
 #include "http/request_access.hpp"
@@ -12,6 +13,15 @@ namespace {
 
 [[noreturn]] void refuse_route(std::string_view pattern, const char* why) {
   throw std::invalid_argument("http: the route '" + std::string(pattern) + "': " + why);
+}
+
+// An empty answer that says which methods there are.
+Handler with_allow(unsigned status, std::string allow) {
+  return [status, allow = std::move(allow)](Request&) {
+    Response response = status == 204 ? Response(204) : error_response(status);
+    response.fields.add("Allow", allow);
+    return response;
+  };
 }
 
 // Takes the next segment off a path that begins with "/".
@@ -60,7 +70,7 @@ void Router::add(std::string_view method, std::string_view pattern, Handler hand
                                    [pattern](const auto& other) { return other.first == pattern; });
     path = same != patterns_.end()
                ? &same->second
-               : &patterns_.emplace_back(pattern, Path{std::move(segments), {}, {}}).second;
+               : &patterns_.emplace_back(pattern, Path{std::move(segments), {}, {}, {}}).second;
   }
   if (choose(*path, method) != nullptr && method != "HEAD")
     refuse_route(pattern, "it has a handler for this method");
@@ -83,26 +93,30 @@ void Router::finish() {
       // The user has one.
     }
   }
-  const auto finish_path = [this](Path& path) {
+  std::set<std::string> methods = {"OPTIONS"};
+  const auto finish_path = [this, &methods](Path& path) {
     std::string allow;
     for (Route& route : path.routes) {
       wrap(route.handler);
       allow.append(allow.empty() ? "" : ", ").append(route.method);
       if (route.method == "GET") allow.append(", HEAD");
+      methods.insert(route.method);
     }
-    path.wrong_method = {{},
-                         [allow](Request&) {
-                           Response response = error_response(405);
-                           response.fields.add("Allow", allow);
-                           return response;
-                         },
-                         true};
+    if (choose(path, "OPTIONS") == nullptr) allow.append(", OPTIONS");
+    path.wrong_method = {{}, with_allow(405, allow), true};
     wrap(path.wrong_method.handler);
+    path.options = {{}, with_allow(204, allow), true};
+    wrap(path.options.handler);
   };
   for (auto& [text, path] : texts_) finish_path(path);
   for (auto& [pattern, path] : patterns_) finish_path(path);
   not_found_ = {{}, [](Request&) { return error_response(404); }, true};
   wrap(not_found_.handler);
+  if (methods.contains("GET")) methods.insert("HEAD");
+  std::string allow;
+  for (const std::string& method : methods) allow.append(allow.empty() ? "" : ", ").append(method);
+  options_ = {{}, with_allow(204, allow), true};
+  wrap(options_.handler);
 }
 
 const Router::Route* Router::choose(const Path& path, std::string_view method) {
@@ -117,7 +131,7 @@ const Router::Route* Router::choose(const Path& path, std::string_view method) {
 bool Router::match(const std::vector<Segment>& segments, Request& request) {
   auto& parameters = detail::RequestAccess::parameters(request);
   parameters.clear();
-  std::string_view rest = request.path();
+  std::string_view rest = detail::RequestAccess::raw_path(request);
   for (const Segment& segment : segments) {
     if (rest.empty()) return false;
     if (segment.kind == Segment::Kind::kRest) {
@@ -128,7 +142,7 @@ bool Router::match(const std::vector<Segment>& segments, Request& request) {
     }
     const std::string_view text = take_segment(rest);
     if (segment.kind == Segment::Kind::kText) {
-      if (text != segment.text) return false;
+      if (text != segment.text && percent_decode(text) != segment.text) return false;
     } else {
       auto value = percent_decode(text);
       if (!value || value->empty()) return false;
@@ -150,7 +164,10 @@ const Router::Route& Router::find(Request& request) const {
     if (found == nullptr) found = &path;
   }
   detail::RequestAccess::parameters(request).clear();
-  return found != nullptr ? found->wrong_method : not_found_;
+  const bool is_options = request.method() == "OPTIONS";
+  if (is_options && request.target() == "*") return options_;
+  if (found == nullptr) return not_found_;
+  return is_options ? found->options : found->wrong_method;
 }
 
 }  // namespace fibrio::http

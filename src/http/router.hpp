@@ -42,6 +42,7 @@ class Router {
     std::vector<Segment> segments;  // none: the text that it is found by
     std::vector<Route> routes;
     Route wrong_method;
+    Route options;  // if it has none of its own
   };
   struct Hash {
     using is_transparent = void;
@@ -58,6 +59,7 @@ class Router {
   std::vector<std::pair<std::string, Handler>> last_;
   std::vector<Middleware> middlewares_;
   Route not_found_;
+  Route options_;  // of "OPTIONS *"
 };
 
 }  // namespace fibrio::http

@@ -81,10 +81,8 @@ Response answer(const ServerState& state, Request& request) {
 }  // namespace
 
 Request::Request(std::string method, std::string target, Fields fields, std::string body)
-    : method_(std::move(method)),
-      target_(std::move(target)),
-      path_size_(std::min(target_.find('?'), target_.size())),
-      fields_(std::move(fields)) {
+    : method_(std::move(method)), fields_(std::move(fields)) {
+  detail::RequestAccess::set_target(*this, target);
   if (!is_token(method_)) throw std::invalid_argument("http::make_request: the method is no token");
   if (!target_.starts_with('/') && target_ != "*")
     throw std::invalid_argument("http::make_request: the target must begin with '/'");

@@ -33,7 +33,14 @@ constexpr CharSet make_text_set() {
   return set;
 }
 
+constexpr CharSet make_target_set() {
+  CharSet set{};
+  for (std::size_t i = '!'; i < 0x7f; ++i) set[i] = i != '#';
+  return set;
+}
+
 constexpr CharSet kFieldText = make_text_set();
+constexpr CharSet kTarget = make_target_set();
 constexpr CharSet kToken = make_set("!#$%&'*+-.^_`|~");
 constexpr CharSet kUnreserved = make_set("-._~");
 constexpr CharSet kHost = make_set("-._~%!$&'()*+,;=");  // a reg-name
@@ -47,6 +54,15 @@ int hex_value(char c) noexcept {
   if (c >= '0' && c <= '9') return c - '0';
   const char lower = to_lower(c);
   return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+// The year with these last two digits that is not more than 50 years ahead (RFC 9110, 5.6.7).
+int century_of(int digits) {
+  const std::chrono::year_month_day today(
+      std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now()));
+  const int now = static_cast<int>(today.year());
+  const int year = now - now % 100 + digits;
+  return year > now + 50 ? year - 100 : year;
 }
 
 // `is_whole` becomes false if there is a '%' that stands for itself.
@@ -84,6 +100,8 @@ bool equals_without_case(std::string_view a, std::string_view b) noexcept {
 bool is_token(std::string_view text) noexcept { return !text.empty() && all_in(text, kToken); }
 
 bool is_field_text(std::string_view text) noexcept { return all_in(text, kFieldText); }
+
+bool is_target(std::string_view text) noexcept { return all_in(text, kTarget); }
 
 std::string_view trim(std::string_view text) noexcept {
   const std::size_t begin = text.find_first_not_of(" \t");
@@ -168,20 +186,44 @@ std::string format_date(std::int64_t unix_time) {
 }
 
 std::optional<std::int64_t> parse_date(std::string_view text) {
+  // Where the parts of a date stand, in one of its three forms (RFC 9110, 5.6.7).
+  struct Places {
+    std::size_t day, month, year, year_digits, clock;
+  };
   constexpr std::string_view kShape = "Sun, 06 Nov 1994 08:49:37 GMT";
-  if (text.size() != kShape.size() || !text.ends_with(" GMT")) return std::nullopt;
-  const auto number = [&text](std::size_t at, std::size_t length) {
-    const auto value = parse_number(text.substr(at, length));
+  constexpr std::string_view kShape850 = "06-Nov-94 08:49:37 GMT";  // behind "Sunday, "
+  constexpr std::string_view kShapeAscTime = "Sun Nov  6 08:49:37 1994";
+  Places at{5, 8, 12, 4, 17};
+  std::string padded;
+  if (text.size() == kShape.size() && text.ends_with(" GMT") && text[3] == ',') {
+    // As it is sent today.
+  } else if (const std::size_t comma = text.find(", ");
+             comma != std::string_view::npos && text.size() == comma + 2 + kShape850.size() &&
+             text.ends_with(" GMT") && text[comma + 4] == '-' && text[comma + 8] == '-') {
+    text.remove_prefix(comma + 2);
+    at = {0, 3, 7, 2, 10};
+  } else if (text.size() == kShapeAscTime.size() && text[3] == ' ' && text[10] == ' ' && text[19] == ' ') {
+    padded = text;
+    if (padded[8] == ' ') padded[8] = '0';
+    text = padded;
+    at = {8, 4, 20, 4, 11};
+  } else {
+    return std::nullopt;
+  }
+  const auto number = [&text](std::size_t begin, std::size_t length) {
+    const auto value = parse_number(text.substr(begin, length));
     return value ? static_cast<int>(*value) : -1;
   };
   std::tm parts{};
-  parts.tm_mday = number(5, 2);
+  parts.tm_mday = number(at.day, 2);
   parts.tm_mon =
-      static_cast<int>(std::find(kMonths.begin(), kMonths.end(), text.substr(8, 3)) - kMonths.begin());
-  parts.tm_year = number(12, 4) - 1900;
-  parts.tm_hour = number(17, 2);
-  parts.tm_min = number(20, 2);
-  parts.tm_sec = number(23, 2);
+      static_cast<int>(std::find(kMonths.begin(), kMonths.end(), text.substr(at.month, 3)) - kMonths.begin());
+  int year = number(at.year, at.year_digits);
+  if (at.year_digits == 2 && year >= 0) year = century_of(year);
+  parts.tm_year = year - 1900;
+  parts.tm_hour = number(at.clock, 2);
+  parts.tm_min = number(at.clock + 3, 2);
+  parts.tm_sec = number(at.clock + 6, 2);
   const auto within = [](int value, int low, int high) { return value >= low && value <= high; };
   if (!within(parts.tm_mday, 1, 31) || !within(parts.tm_mon, 0, 11) || !within(parts.tm_year, -300, 8099) ||
       !within(parts.tm_hour, 0, 23) || !within(parts.tm_min, 0, 59) || !within(parts.tm_sec, 0, 60)) {

@@ -16,6 +16,8 @@ namespace fibrio::http {
 [[nodiscard]] bool is_token(std::string_view text) noexcept;
 // What may stand in the value of a field.
 [[nodiscard]] bool is_field_text(std::string_view text) noexcept;
+// What a target may consist of: printable ASCII, and no "#".
+[[nodiscard]] bool is_target(std::string_view text) noexcept;
 [[nodiscard]] std::string_view trim(std::string_view text) noexcept;
 // Takes the next item off a list: what is before the next `separator`, trimmed.
 [[nodiscard]] std::string_view take_item(std::string_view& list, char separator) noexcept;

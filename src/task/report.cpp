@@ -29,6 +29,23 @@ std::string printable(const std::string& name) {
 
 namespace {
 
+// What an exception says may hold what a peer sent: it begins no line of its own, nor does it move a cursor.
+std::string on_one_line(const std::string& text) {
+  constexpr char kHex[] = "0123456789abcdef";
+  std::string line;
+  for (const char letter : text) {
+    const auto byte = static_cast<unsigned char>(letter);
+    if ((byte >= ' ' && byte != 127) || byte == '\t') {
+      line += letter;
+    } else if (byte == '\n') {
+      line += "\\n";
+    } else {
+      line.append("\\x").append(1, kHex[byte >> 4]).append(1, kHex[byte & 15]);
+    }
+  }
+  return line;
+}
+
 void append_frames(std::string& text, const char* title, const std::vector<StackFrame>& stack) {
   if (stack.empty()) return;
   std::ostringstream out;
@@ -108,7 +125,7 @@ void print_report(const ExceptionContext& context) {
     const std::string name = "task '" + printable(task_name(*context.future.state())) + "'";
     if (text.find(name) == std::string::npos) text += " (" + name + ")";
   }
-  if (context.exception != nullptr) text += ": " + text_of(context.exception);
+  if (context.exception != nullptr) text += ": " + on_one_line(text_of(context.exception));
   text += '\n';
   append_frames(text, "  at:\n", context.stack);
   append_frames(text, "  created at:\n", context.source_traceback);

@@ -71,7 +71,7 @@ TEST_CASE("Routes are found by method, text, names and rest, in this order", "[h
   }
   const Reply wrong = client.ask(post("/users/17", "x"));
   CHECK(wrong.status == 405);
-  CHECK(wrong.field("Allow") == "GET, HEAD, DELETE");
+  CHECK(wrong.field("Allow") == "GET, HEAD, DELETE, OPTIONS");
   CHECK(client.ask("HEAD /users/17 HTTP/1.1\r\nHost: t\r\n\r\n", true).field("Content-Length") == "7");
   CHECK(client.ask("OPTIONS /any HTTP/1.1\r\nHost: t\r\n\r\n").body == "options");
 }

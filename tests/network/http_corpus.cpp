@@ -82,7 +82,7 @@ std::vector<Bad> corpus() {
        413},
       {"field too long", "GET / HTTP/1.1\r\n" + kHost + "X: " + string(20'000, 'x') + "\r\n\r\n", 431},
       {"field name without end", "GET / HTTP/1.1\r\n" + kHost + string(20'000, 'x'), 431},
-      {"target too long", "GET /" + string(20'000, 'x') + " HTTP/1.1\r\n" + kHost + "\r\n", 431},
+      {"target too long", "GET /" + string(20'000, 'x') + " HTTP/1.1\r\n" + kHost + "\r\n", 414},
       {"method without end", string(20'000, 'x'), 431},
       {"too many fields", "GET / HTTP/1.1\r\n" + kHost + repeat("a: b\r\n", 101) + "\r\n", 431},
       {"header too long in small fields",

@@ -64,10 +64,10 @@ TEST_CASE("The HTTP server says what is wrong with a well-formed request and kee
   CHECK(client.ask(post("/nowhere", "with a body")).status == 404);
   const Reply no_post = client.ask(post("/", "x"));
   CHECK(no_post.status == 405);
-  CHECK(no_post.field("Allow") == "GET, HEAD");
+  CHECK(no_post.field("Allow") == "GET, HEAD, OPTIONS");
   const Reply no_get = client.ask(get("/echo"));
   CHECK(no_get.status == 405);
-  CHECK(no_get.field("Allow") == "POST");
+  CHECK(no_get.field("Allow") == "POST, OPTIONS");
   CHECK(client.ask("BREW / HTTP/1.1\r\nHost: test\r\n\r\n").status == 405);
 
   for (const char* path : {"/sleep", "/sleep?ms", "/sleep?ms=", "/sleep?ms=-1", "/sleep?ms=60001",

@@ -70,12 +70,17 @@ class Request {
   [[nodiscard]] const std::string& method() const noexcept { return method_; }  // "GET"
   // Path and query as they came, percent-encoded, beginning with "/" (or "*", for OPTIONS).
   [[nodiscard]] const std::string& target() const noexcept { return target_; }
-  [[nodiscard]] std::string_view path() const noexcept { return {target_.data(), path_size_}; }
+  // The path decoded, as routes and Server::files see it: what middleware may look at to allow it. As it came if
+  // it cannot be decoded (which no pattern matches). aiohttp: request.path.
+  [[nodiscard]] std::string_view path() const noexcept {
+    return decoded_path_ ? std::string_view(*decoded_path_) : std::string_view(target_.data(), path_size_);
+  }
   [[nodiscard]] std::string_view query() const noexcept;  // without "?"
   // The first value of `name` in the query, decoded as a form; nothing if it is not there.
   [[nodiscard]] std::optional<std::string> query(std::string_view name) const;
-  // What stood in the path for {name} of the route's pattern, decoded. Throws: std::out_of_range if the
-  // pattern has no such name.
+  // What stood in the path for {name} of the route's pattern, decoded: any text, also "..", "/" and NUL, so that it
+  // is no name of a file before that is checked (file_response does). Throws: std::out_of_range if the pattern
+  // has no such name.
   [[nodiscard]] const std::string& parameter(std::string_view name) const;
   [[nodiscard]] const Fields& fields() const noexcept { return fields_; }
   [[nodiscard]] std::string_view field(std::string_view name) const noexcept { return fields_.get(name); }
@@ -119,6 +124,7 @@ class Request {
   std::string method_;
   std::string target_;
   std::size_t path_size_ = 0;
+  std::optional<std::string> decoded_path_;  // if it has a '%' and can be decoded
   Fields fields_;
   std::vector<std::pair<std::string_view, std::string>> parameters_;  // names: views into the pattern
   std::optional<std::uint64_t> content_length_;

@@ -104,7 +104,8 @@ class Server {
 
   // Adds a handler for a method and a path pattern, whose segments are texts, {name} for any one segment, or
   // as the last one {name*} for any rest. Texts win over names, and patterns in the order they were added.
-  // GET answers HEAD too. A path without a handler is answered with 404, one without that method with 405.
+  // GET answers HEAD too. A path without a handler is answered with 404, one without that method with 405, OPTIONS
+  // without a handler with 204, both with Allow. Texts of patterns stand for the decoded path.
   // A handler that throws anything, or returns a status outside of 200 to 999 (101 with `upgrade`), is
   // answered with 500 (HttpError: with its status) and reported to the loop's exception handler; its task is
   // the connection's, and is cancelled when a grace period ends.
@@ -148,7 +149,8 @@ class Server {
 };
 
 // Answers with the file at `path`, as Server::files does. Waits: for the file system, on the default
-// executor. A missing or unreadable file is 404.
+// executor. A missing or unreadable file is 404, and so is a path with a zero byte, with ".." behind its beginning, or
+// with a parameter of the route in it that has "..", "." or an empty name.
 [[nodiscard]] Response file_response(const Request& request, const std::string& path);
 
 }  // namespace fibrio::http
