@@ -63,14 +63,19 @@ TEST_CASE("A call_once that throws or is cancelled leaves it to the next", "[onc
         });
       });
     };
-    auto fails = call([] {
-      sleep(1ms);
+    Future<> go = get_running_loop().create_future<void>();
+    auto fails = call([&go] {
+      await(go);
       throw std::runtime_error("fails");
     });
     wait_until_waits(fails);
     auto waits = call([] { await(get_running_loop().create_future<void>()); });
+    wait_until_waits(waits, WaitReason::kLock);
     auto given_up = call([] {});
+    wait_until_waits(given_up, WaitReason::kLock);
     auto makes = call([] { yield(); });
+    wait_until_waits(makes, WaitReason::kLock);
+    go.set_result();
     wait_until([&] { return calls == 2; }, "the second call");
     wait_until_waits(given_up, WaitReason::kLock);
     given_up.cancel();
