@@ -181,7 +181,7 @@ void hold_up_the_close(Use& use) {
 }
 
 // What runs meanwhile: tasks that yield, sleep, wait for a queue and an event.
-void run_for_a_while(Use& use) {
+void run_for_a_while(const Call& call, Use& use) {
   // stop() from outside ends it, and so may a run of another thread.
   const auto run = [&](int rounds) {
     try {
@@ -205,6 +205,8 @@ void run_for_a_while(Use& use) {
   };
   run(20);
   run(20);
+  // On a busy machine the callers may not have come yet.
+  for (int i = 0; i < 2000 && call.first <= kRunning && use.calls[kRunning] < 4; ++i) run(20);
 }
 
 using Counts = std::array<std::uint64_t, kPhases>;
@@ -222,7 +224,7 @@ void one_life(const Call& call, std::size_t workers, Counts& counts) {
   while (there < 2) std::this_thread::yield();
   while (call.first == kOpen && use.calls[kOpen] < 4) std::this_thread::yield();
   use.phase = kRunning;
-  run_for_a_while(use);
+  run_for_a_while(call, use);
   use.phase = kClosing;
   while (!use.loop->is_closed()) {
     try {
