@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # tests/ends/figures.sh [--asan DIR] [--tsan DIR] [--bugs] [--differential N] [--chaos N] [BUILD]
 # Runs the test families of docs/reliability.md and writes what they count into its table.
-# BUILD: a build folder with the test programs (build/release). --asan, --tsan: the same with a sanitizer: the sweeps run
+# BUILD: a build folder with the test programs (build/quick). --asan, --tsan: the same with a sanitizer: the sweeps run
 # there too, and its reports are counted. --bugs: tests/bugs/run.sh (half an hour). --differential, --chaos: so many
 # programs, so many HTTP requests. What is not asked for keeps its row. FIBRIO_ENDS_ROUNDS: how large (1: as in CI).
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../.ci/setup.sh"
 
-build=build/release page=docs/reliability.md
+build=build/quick page=docs/reliability.md
 bugs=0 differential=0 chaos=0
 declare -A sanitizers
 while [ $# -gt 0 ]; do
