@@ -217,8 +217,9 @@ TEST_CASE("apply_setting reads durations with and without a unit", "[config]") {
   CHECK(with("blocking_keep_alive", "100ms").blocking_keep_alive == 100ms);
   CHECK(with("blocking_keep_alive", "50us").blocking_keep_alive == 50us);
   CHECK(with("blocking_keep_alive", "10ns").blocking_keep_alive == 10ns);
+  CHECK(with("blocking_keep_alive", "1e300").blocking_keep_alive == std::chrono::nanoseconds::max());
   CHECK(refusal("slow_callback_duration", "-1").find("is out of range") != std::string::npos);
-  for (const char* bad : {"", "s", "1m", "1 s", "nan", "inf", "1e300", "0x1p3", "1,5", "ms"}) {
+  for (const char* bad : {"", "s", "1m", "1 s", "nan", "inf", "0x1p3", "1,5", "ms"}) {
     INFO(bad);
     CHECK(refusal("slow_callback_duration", bad).find("cannot be read") != std::string::npos);
   }
