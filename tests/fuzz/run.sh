@@ -14,7 +14,7 @@ fi
 cd "$root/src/http"
 if ! clang++-19 -std=c++20 -O1 -g1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
   -I "$root/include" -I "$root/src" -o "$work/http_fuzz" \
-  "$root/tests/fuzz/http_fuzz.cpp" text.cpp fields.cpp message.cpp cookies.cpp cookie_jar.cpp url.cpp websocket_frame.cpp 2>"$work/build.log"; then
+  "$root/tests/fuzz/http_fuzz.cpp" text.cpp fields.cpp message.cpp cookies.cpp cookie_jar.cpp url.cpp websocket_frame.cpp response_parser.cpp 2>"$work/build.log"; then
   if grep -q 'libclang_rt.fuzzer' "$work/build.log"; then
     echo "skipped: no libFuzzer here (Debian: libclang-rt-19-dev)"
     exit 77
