@@ -385,7 +385,8 @@ void WebSocketImpl::fill(TimePoint end) {
     late_reads_ = is_late ? late_reads_ + 1 : 0;
     if (late_reads_ > kLateReads) {
       late_reads_ = 0;
-      overdue ? throw *overdue : throw TimeoutError();
+      if (overdue) throw *overdue;
+      throw TimeoutError();
     }
     try {
       const auto read = [&] { return stream_.read_some(space); };
