@@ -71,9 +71,8 @@ class AnyDuration : public Duration {
   constexpr AnyDuration() noexcept : Duration(Duration::zero()) {}
   template <class Rep, class Period>
   requires std::is_arithmetic_v<Rep>
-  constexpr AnyDuration(
-      const std::chrono::duration<Rep, Period>& time)  // NOLINT(google-explicit-constructor)
-      : Duration(detail::saturate(time)) {}
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  constexpr AnyDuration(const std::chrono::duration<Rep, Period>& time) : Duration(detail::saturate(time)) {}
 };
 
 // Sums with points in time end at the ends of time too.

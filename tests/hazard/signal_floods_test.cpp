@@ -15,13 +15,13 @@ using namespace fibrio::net_test;
 using namespace std::chrono_literals;
 
 TEST_CASE("A flood of one signal loses no other signal", "[signals]") {
-  const int flood = kThreadSanitizer ? 5'000 : 100'000;
-  on_loops([flood] {
+  constexpr int flood = kThreadSanitizer ? 5'000 : 100'000;
+  on_loops([] {
     SignalStream rare{SIGTERM, SIGUSR2};
     std::atomic<int> floods{0};
     EventLoop& loop = get_running_loop();
     loop.add_signal_handler(SIGUSR1, [&] { ++floods; });
-    std::thread([flood] {
+    std::thread([] {
       for (int i = 0; i < flood; ++i) {
         if (i == flood / 2) ::raise(SIGUSR2);
         ::raise(SIGUSR1);

@@ -138,7 +138,7 @@ TEST_CASE("A Location is read as browsers read it", "[http]") {
 
 TEST_CASE("A redirect's own body is not waited for, nor need it be whole", "[http]") {
   on_loops([] {
-    Event never;
+    Event unset;
     for (const std::string& rest :
          {std::string("Content-Length: 10\r\n\r\nabc"),
           std::string("Transfer-Encoding: chunked\r\n\r\nx\r\n"), std::string("\r\n"),
@@ -151,7 +151,7 @@ TEST_CASE("A redirect's own body is not waited for, nor need it be whole", "[htt
               continue;
             }
             stream.write_all(bytes_in(redirect("/end", rest)));
-            if (stays) never.wait();
+            if (stays) unset.wait();
             return;
           }
         });

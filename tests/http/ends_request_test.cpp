@@ -53,8 +53,8 @@ std::string thrown_by(Call&& call) {
 
 TEST_CASE("A request's stream has ended when request() throws", "[http]") {
   on_loops([] {
-    Event never;
-    Peer silent(answers("", never));
+    Event unset;
+    Peer silent(answers("", unset));
     for (const bool is_cancelled : {false, true}) {
       http::Session session;
       std::atomic<bool> has_ended = false;
@@ -84,11 +84,11 @@ TEST_CASE("A request's stream has ended when request() throws", "[http]") {
 
 TEST_CASE("A request's stream has ended when request() returns an early answer", "[http]") {
   on_loops([] {
-    Event never;
+    Event unset;
     const std::string refusal =
         "HTTP/1.1 413 Too Large\r\nContent-Length: 100\r\n\r\nsome";  // the rest is late
     for (const std::string& answer : {refusal, ok("early"), ok("")}) {
-      Peer peer(answers(answer, never));
+      Peer peer(answers(answer, unset));
       http::Session session;
       std::atomic<bool> has_ended = false;
       auto response = session.request("PUT", peer.url(), endless(has_ended));
@@ -107,8 +107,8 @@ TEST_CASE("A request's stream has ended when request() returns an early answer",
 
 TEST_CASE("What a request's stream throws is the error of the request at once", "[http]") {
   on_loops([] {
-    Event never;
-    Peer silent(answers("", never));
+    Event unset;
+    Peer silent(answers("", unset));
     http::Session session({.timeout = Duration(-1)});
     const auto ends_with = [&](std::function<void(BodyWriter&)> stream, const std::string& wanted) {
       for (const bool is_duplex : {false, true}) {
@@ -197,8 +197,8 @@ TEST_CASE("A write of a request's stream that was cut short is never sent again"
 
 TEST_CASE("An answer that was read in part, and then not, is not read on", "[http]") {
   on_loops([] {
-    Event never;
-    Peer peer(answers("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf", never));
+    Event unset;
+    Peer peer(answers("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf", unset));
     http::Session session({.max_connections = 1});
     auto response = session.get(peer.url());
     expect_throws<TimeoutError>([&] { timeout(20ms, [&] { (void)response.read_all(); }); }, "a timeout");
