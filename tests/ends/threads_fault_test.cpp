@@ -76,16 +76,15 @@ TEST_CASE("A loop that gets no thread for a worker throws before any task runs, 
 TEST_CASE("A loop that never got its threads can be closed with all that it was given", "[ends][fault]") {
   const ScopedSyscalls table;
   ThreadFault create;
-  for (const bool virtual_time : {false, true}) {
+  {
     for (const std::size_t workers : {2, 4}) {
       const NothingLeft nothing_left;
-      const ScopedVariable migration("FIBRIO_FORCE_MIGRATION", virtual_time ? "1" : nullptr);
       const auto token = std::make_shared<int>(0);
       int ran = 0;
       int cleaned_up = 0;
       create.arm(-EAGAIN, {.times = kAlways});
       {
-        EventLoop loop(test_config(workers, virtual_time));
+        EventLoop loop(test_config(workers, false));
         loop.set_exception_handler([](EventLoop&, const ExceptionContext&) {});
         for (int i = 0; i < 10; ++i) loop.create_task([&ran, token] { ++ran; });
         loop.call_later(1h, [token] {});

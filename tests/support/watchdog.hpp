@@ -1,6 +1,6 @@
 // What: ends a test that hangs, with what its loops were doing.
 // Threads: progress any; construction and destruction one.
-// Protocol: whoever gets on calls progress(); a thread that sees no progress for 20 s (times the slowdown of
+// Protocol: whoever gets on calls progress(); a thread that sees no progress for a minute (times the slowdown of
 // the build) prints the statistics and tasks of the watched loop, and aborts, so that a core or a debugger shows the
 // rest.
 #pragma once
@@ -64,7 +64,7 @@ class Watchdog {
   }
 
  private:
-  static constexpr std::chrono::seconds kPatience{20 * (kSlowdown > 1 ? 3 : 1)};
+  static constexpr std::chrono::seconds kPatience{60 * (kSlowdown > 1 ? 2 : 1)};
 
   void watch() {
     std::unique_lock guard(lock_);
