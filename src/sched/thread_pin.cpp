@@ -20,7 +20,9 @@ void set_cpus_of_new_threads([[maybe_unused]] const cpu_set_t* cpus) noexcept {
 #ifdef __GLIBC__
   pthread_attr_t attributes;
   if (::pthread_getattr_default_np(&attributes) != 0) return;
-  if (::pthread_attr_setaffinity_np(&attributes, cpus == nullptr ? 0 : sizeof *cpus, cpus) == 0)
+  const cpu_set_t none{};
+  if (::pthread_attr_setaffinity_np(&attributes, cpus == nullptr ? 0 : sizeof none,
+                                    cpus == nullptr ? &none : cpus) == 0)
     static_cast<void>(::pthread_setattr_default_np(&attributes));
   ::pthread_attr_destroy(&attributes);
 #endif
