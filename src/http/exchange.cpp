@@ -57,7 +57,7 @@ struct Exchange::Outgoing {
   // Release by the sender, acquire by the reader.
   std::atomic<bool> is_sent{false};     // all of the request
   std::atomic<bool> has_failed{false};  // with `failure`
-  std::exception_ptr failure;           // of the user's stream
+  std::exception_ptr failure;           // the stream callable ended with it
   // Nobody wants the rest of the body. Relaxed: it only says whose fault an end is.
   std::atomic<bool> is_given_up{false};
 };

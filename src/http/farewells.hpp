@@ -26,7 +26,7 @@ class ShutdownListener {
 class Farewells {
  private:
   struct Entry {
-    Lock lock;  // a task's lock: on_shutdown() may end in a stream of the user's
+    Lock lock;  // a task's lock: on_shutdown() may end in a stream that the user wrote
     ShutdownListener* listener;
   };
   using Entries = std::list<std::shared_ptr<Entry>>;

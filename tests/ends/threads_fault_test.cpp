@@ -53,7 +53,7 @@ TEST_CASE("A loop that gets no thread for a worker throws before any task runs, 
         create.disarm();
         fibrio::run([&] { ran += 10; }, config);
 
-        // A loop of the user's, with what it was given before: it stays, and runs when there are threads.
+        // The user's loop, with what it was given before: it stays, and runs when there are threads.
         EventLoop loop(config);
         const Task<> task = loop.create_task([&] { ran += 100; });
         loop.call_soon([&] { ran += 1000; });
