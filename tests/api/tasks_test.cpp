@@ -334,11 +334,13 @@ TEST_CASE("A task has the name it was given, or one of its own", "[tasks]") {
     }
     TASK_CHECK(names.size() == 100);
     Task<> renamed;
-    renamed = create_task({.name = "first"}, [&renamed] {
-      yield();
+    Event is_assigned;
+    renamed = create_task({.name = "first"}, [&renamed, &is_assigned] {
+      is_assigned.wait();
       renamed.set_name("second");
       TASK_CHECK(current_task().get_name() == "second");
     });
+    is_assigned.set();
     await(renamed);
     TASK_CHECK(renamed.get_name() == "second");
     for (const Task<>& task : tasks) await(task);

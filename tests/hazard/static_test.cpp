@@ -40,6 +40,7 @@ void check_waiting_initialiser(std::size_t workers) {
     };
     std::vector<Task<int>> tasks;
     for (int i = 0; i < 8; ++i) tasks.push_back(create_task([&] { return value<Number>(make); }));
+    wait_until([&] { return calls == 1; }, "a task makes it");  // a plain thread could not sleep
     auto thread =
         create_task([&] { return to_thread([&] { return value<Number>(make); }); });  // a plain thread
     for (auto& task : tasks) expect_equal(await(task), 42, "the value");
