@@ -113,7 +113,8 @@ class [[nodiscard]] Future : public AnyFuture {
   }
 
   // For producers that race, with each other or with a cancel: return false, and drop the value, if it is
-  // done.
+  // done. Whoever moves its value in first has won: a value whose move throws leaves the future pending, to be set
+  // again; one whose move waits makes others too late meanwhile, and a cancel.
   bool try_set_result(Value value) requires(!std::is_void_v<T>) { return complete(std::move(value)); }
   bool try_set_result() requires(std::is_void_v<T>) { return complete(std::monostate{}); }
   bool try_set_exception(std::exception_ptr exception) {
@@ -134,14 +135,21 @@ class [[nodiscard]] Future : public AnyFuture {
  private:
   bool complete(Value&& value) {
     if (state()->kind() == detail::FutureState::Kind::kTask) detail::throw_task_completion();
-    if (!state()->begin_completion()) return false;
-    try {
+    if constexpr (std::is_trivially_move_constructible_v<Value>) {
+      if (!state()->begin_completion()) return false;
       ::new (state()->value()) Value(std::move(value));
-    } catch (...) {
-      state()->abandon_completion();
-      throw;
+      state()->finish_completion();
+    } else {
+      const AnyFuture holds = *this;  // the move may wait, and the handle go
+      if (!holds.state()->claim_completion()) return false;
+      try {
+        ::new (holds.state()->value()) Value(std::move(value));
+      } catch (...) {
+        holds.state()->abandon_claim();
+        throw;
+      }
+      holds.state()->finish_claimed();
     }
-    state()->finish_completion();
     return true;
   }
 };

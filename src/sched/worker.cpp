@@ -6,6 +6,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/delay.hpp"
 #include "base/memory.hpp"
 #include "fibrio/errors.hpp"
 #include "sched/scheduler.hpp"
@@ -395,6 +396,7 @@ void Worker::push_again(Runnable& item) noexcept {
 }
 
 void make_ready_anywhere(TaskCore& core) noexcept {
+  FIBRIO_MAY_DELAY(kTaskResolved);
   Scheduler& scheduler = *core.scheduler;
   Worker* worker = this_worker();
   if (worker != nullptr && &worker->scheduler == &scheduler) {

@@ -194,7 +194,8 @@ class Worker : public SwitchSlot {
   alignas(kCacheLine) std::atomic<std::uint64_t> stolen_from{0};  // written by thieves
 
   [[nodiscard]] std::size_t queue_length() const noexcept;
-  // What is ready here, or waits, is suspended for good: its context is saved. For the owner, with one worker.
+  // What is ready here, or waits, is suspended for good: its context is saved. False while a task that gets no stack is
+  // destroyed, perhaps on the stack of one that is about to be suspended. For the owner.
   [[nodiscard]] bool has_saved_all() const noexcept { return !is_failing_task_; }
 
  private:

@@ -28,9 +28,9 @@ class Completions final : public Composition {
   Completions(LoopIdentity loop, std::size_t count) noexcept
       : Composition(Kind::kPlain, loop), expiry_(*this), left_(count), todo_(count) {}
 
-  void arm(Duration limit) noexcept { expiry_.arm(*scheduler(), limit); }
+  void arm(Duration limit) noexcept { expiry_.start(*scheduler(), limit); }
   void end() noexcept {
-    expiry_.disarm();
+    expiry_.stop_from_anywhere(scheduler(), loop_id());
     detach();
     release();
   }
@@ -82,7 +82,7 @@ class Completions final : public Composition {
       was_last = --todo_ == 0;
       reader = take_parked(readers_);
     }
-    if (was_last) expiry_.disarm();  // first: who gets the last one finds no timer
+    if (was_last) expiry_.stop();  // first: who gets the last one finds no timer
     if (reader != nullptr) make_ready_anywhere(*reader);
   }
 

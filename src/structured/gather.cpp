@@ -11,6 +11,7 @@
 //
 // Rejected: a flag beside the counter: between the two a cancel could be accepted and have no effect.
 #include <atomic>
+#include <new>
 #include <thread>
 #include <utility>
 
@@ -85,7 +86,7 @@ class Gather final : public Composition {
     if (canceller_.exchange(self, std::memory_order_relaxed) == self) {
       // Some child waits, over others, for this very gather: such a cycle is broken here, as C13 asks.
       report_await_cycle(*this);
-      complete_with(std::make_exception_ptr(CancelledError(message)));
+      complete_with(error_with(message));
       absorb_exception();
       return CancelStart::kOver;
     }
@@ -102,6 +103,14 @@ class Gather final : public Composition {
       if (left_of(old) == 0) return true;
     } while (!word_.compare_exchange_weak(old, old - kOneCancel, std::memory_order_acq_rel));
     return false;
+  }
+
+  static std::exception_ptr error_with(const std::string& message) noexcept {
+    try {
+      return std::make_exception_ptr(CancelledError(message));
+    } catch (const std::bad_alloc&) {  // it goes on without its text
+      return std::make_exception_ptr(CancelledError());
+    }
   }
 
   std::atomic<std::uint64_t> word_;  // writers: the children's watches, cancellers

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/delay.hpp"
 #include "fibrio/errors.hpp"
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
@@ -88,8 +89,9 @@ void GroupScope::on_child(GroupChild& child) noexcept {
     std::lock_guard guard(lock_);
     Children::remove(&child);
     if (has_failed) failed_.push_back(&child);
-    if (!has_children_locked()) parent = take_parked(joining_);
+    if (!is_busy_locked()) parent = take_parked(joining_);
   }
+  FIBRIO_MAY_DELAY(kGroupChildDone);
   // From here on the group may be gone, and with it a failed child.
   if (parent != nullptr) make_ready_anywhere(*parent);
   if (!has_failed) child.end();
@@ -123,9 +125,21 @@ void GroupScope::cancel_all() {
     if (exiting_ && !has_children_locked()) return;
     aborts = begin_abort_locked();
     requests = begin_request_locked();
+    if (!aborts && !requests) return;
+    ++cancellers_;
   }
+  FIBRIO_MAY_DELAY(kGroupMarked);
   if (aborts) cancel_children();
+  FIBRIO_MAY_DELAY(kGroupChildrenTold);
   if (requests) request_parent();
+  TaskCore* parent = nullptr;
+  {
+    std::lock_guard guard(lock_);
+    --cancellers_;
+    if (!is_busy_locked()) parent = take_parked(joining_);
+  }
+  // From here on the group may be gone.
+  if (parent != nullptr) make_ready_anywhere(*parent);
 }
 
 // --- the parent --------------------------------------------------------------------------------------------
@@ -158,9 +172,9 @@ std::exception_ptr GroupScope::join() {
   for (;;) {
     {
       std::lock_guard guard(lock_);
-      if (!has_children_locked()) break;
+      if (!is_busy_locked()) break;
     }
-    if (!park(WaitReason::kTaskGroup, lock_, joining_, [this] { return has_children_locked(); })) continue;
+    if (!park(WaitReason::kTaskGroup, lock_, joining_, [this] { return is_busy_locked(); })) continue;
     was_interrupted = true;
     bool begins = false;
     {

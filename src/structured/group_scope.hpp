@@ -11,8 +11,10 @@
 //  3. The one who sets aborting_ cancels the children, one by one, each off the lock; for this it moves them
 //     from live_ to told_. While a child's watch does that, the child itself is still listed, so the group
 //     cannot go away under it.
-//  4. Taking the last child out and resolving the parent's wait is one critical section, and the last thing a
-//     watch does with the group.
+//     A cancel from elsewhere counts as under way (cancellers_) until it is through; the parent waits for it as
+//     for a child.
+//  4. Taking the last child, or canceller, out and resolving the parent's wait is one critical section, and the last
+//     thing a watch, or a canceller, does with the group.
 //  5. The parent takes back the one request that the group made (withdraw), as asyncio's uncancel; a request
 //     from outside is left, and after an ExceptionGroup delivered by the next wait (re-armed, C35).
 //
@@ -65,6 +67,8 @@ class GroupScope final : public TaskGroup {
 
   void on_child(GroupChild& child) noexcept;
   [[nodiscard]] bool has_children_locked() noexcept { return !live_.empty() || !told_.empty(); }
+  // Somebody is in here who will come back to it.
+  [[nodiscard]] bool is_busy_locked() noexcept { return has_children_locked() || cancellers_ != 0; }
   // True: the caller is the one to cancel the children.
   [[nodiscard]] bool begin_abort_locked() noexcept;
   // The same for the request to the parent, which the group makes once.
@@ -90,8 +94,9 @@ class GroupScope final : public TaskGroup {
   bool exiting_ = false;
   bool aborting_ = false;
   bool parent_requested_ = false;
-  bool request_sent_ = false;  // ... and it is in the parent's count
-  std::uint32_t epoch_ = 0;    // of that request
+  bool request_sent_ = false;     // ... and it is in the parent's count
+  std::uint32_t epoch_ = 0;       // of that request
+  std::uint32_t cancellers_ = 0;  // calls of cancel_all that are under way
 };
 
 }  // namespace fibrio::detail

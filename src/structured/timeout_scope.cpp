@@ -11,15 +11,14 @@
 namespace fibrio::detail {
 
 TimeoutScope::TimeoutScope(std::optional<TimePoint> when, const char* what)
-    : TimerEntry(&claim_due),
+    : FrameTimer(&request),
       task_(TaskControl::of(*require_task(what).current)),
       requests_before_(task_.word.count()) {
-  if (!arm(when)) fire();
+  if (!arm_at(when)) expire();
 }
 
-bool TimeoutScope::arm(std::optional<TimePoint> when) {
+bool TimeoutScope::arm_at(std::optional<TimePoint> when) {
   when_ = when;
-  on_wheel_ = false;
   if (!when) return true;
   Scheduler& scheduler = *task_.FutureState::scheduler();
   const std::int64_t at_ns = when->time_since_epoch().count();
@@ -27,43 +26,28 @@ bool TimeoutScope::arm(std::optional<TimePoint> when) {
     // The first wait that suspends is to end. A callback does that in asyncio's order; but of a free task, with
     // several workers, it might run after that wait.
     if (task_.strand == nullptr && scheduler.size() > 1) {
-      state_.store(State::firing, std::memory_order_relaxed);
+      begin();
       return false;
     }
     soon_ = std::make_shared<CallbackState>(
-        scheduler, [this] { fire(); }, task_.strand);
+        scheduler, [this] { expire(); }, task_.strand);
     soon_->schedule();
     return true;
   }
-  on_wheel_ = true;
-  scheduler.arm_timer(*this, at_ns, task_.strand);
+  arm(scheduler, at_ns, task_.strand);
   return true;
 }
 
-bool TimeoutScope::disarm() noexcept {
-  if (is_expired()) return false;
-  if (soon_ != nullptr) {
-    if (!soon_->cancel()) return false;  // kept: asked again, it gives the same answer
-    soon_.reset();
-    return true;
-  }
-  return !on_wheel_ || home->cancel(*this);
+bool TimeoutScope::disarm_all() noexcept {
+  if (soon_ == nullptr) return disarm();
+  if (!soon_->cancel()) return false;  // kept: asked again, it gives the same answer
+  soon_.reset();
+  return true;
 }
 
-TimerEntry::Action TimeoutScope::claim_due(TimerEntry& entry, bool drop) noexcept {
-  auto& self = static_cast<TimeoutScope&>(entry);
-  if (drop) return {};
-  // Under the wheel's lock: whoever fails to disarm it there finds at least this.
-  self.state_.store(State::firing, std::memory_order_relaxed);
-  return {[](void* scope, Worker&) noexcept { static_cast<TimeoutScope*>(scope)->fire(); }, &self};
-}
-
-void TimeoutScope::fire() noexcept {
-  state_.store(State::firing, std::memory_order_relaxed);
-  static_cast<void>(task_.cancel_task(std::string(), &epoch_));
-  // release: partner of the acquire in leave(): the request is there to be withdrawn. The last touch: the
-  // scope may be gone right after it.
-  state_.store(State::fired, std::memory_order_release);
+void TimeoutScope::request(FrameTimer& timer) noexcept {
+  auto& self = static_cast<TimeoutScope&>(timer);
+  static_cast<void>(self.task_.cancel_task(std::string(), &self.epoch_));
 }
 
 bool TimeoutScope::leave() noexcept {
@@ -71,9 +55,9 @@ bool TimeoutScope::leave() noexcept {
   left_ = true;
   {
     std::lock_guard guard(lock_);
-    if (disarm()) return false;
+    if (disarm_all()) return false;
   }
-  while (state_.load(std::memory_order_acquire) != State::fired) spin_pause<std::atomic>();
+  settle();
   return task_.word.withdraw(epoch_) <= requests_before_;
 }
 
@@ -87,11 +71,10 @@ void TimeoutScope::set_deadline(std::optional<TimePoint> when) {
   bool fires = false;
   {
     std::lock_guard guard(lock_);
-    taken = disarm();
-    // A timer that fired keeps its place, so that leave() finds it fired.
-    fires = taken && !arm(when);
+    taken = disarm_all();
+    fires = taken && !arm_at(when);
   }
-  if (fires) fire();
+  if (fires) expire();
   if (!taken) throw RuntimeError("reschedule: cannot change the deadline of an expiring timeout");
 }
 

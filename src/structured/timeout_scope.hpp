@@ -6,11 +6,12 @@
 // loop.
 //
 // Protocol.
-//  1. Armed, it has one timer: itself on a worker's wheel, or, for a deadline in the past, a queued callback
-//     (asyncio runs that before what becomes ready after it; a wheel would run it at the end of the pass).
+//  1. Armed, it has one timer: itself on a worker's wheel (sched/frame_timer.hpp), or, for a deadline in the past, a
+//     queued callback (asyncio runs that before what becomes ready after it; a wheel would run it at the end of the
+//     pass).
 //  2. Who disarms the timer, under the wheel's lock or by the callback's state word, knows that it will not
-//     fire. Who fails knows that it fired, or will: state active -> firing -> fired, and waits for "fired",
-//     which takes as long as one cancel(). So nothing touches the scope after leave().
+//     fire. Who fails knows that it fired, or will, and waits until it has, which takes as long as one cancel(). So
+//     nothing touches the scope after leave().
 //  3. leave: disarmed -> finished; else the request is there, and is withdrawn together with its flag.
 //  4. lock_ serialises reschedule() with leave(); the timer never takes it.
 //
@@ -19,21 +20,20 @@
 // free tasks have none).
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
 
 #include "base/spin_lock.hpp"
 #include "fibrio/timeouts.hpp"
-#include "sched/timers.hpp"
+#include "sched/frame_timer.hpp"
 #include "task/callback.hpp"
 
 namespace fibrio::detail {
 
 class TaskControl;
 
-class TimeoutScope final : public Timeout, private TimerEntry {
+class TimeoutScope final : public Timeout, private FrameTimer {
  public:
   // RuntimeError, naming `what`, outside a task.
   TimeoutScope(std::optional<TimePoint> when, const char* what);
@@ -45,30 +45,22 @@ class TimeoutScope final : public Timeout, private TimerEntry {
 
   [[nodiscard]] std::optional<TimePoint> deadline() const noexcept;
   void set_deadline(std::optional<TimePoint> when);
-  [[nodiscard]] bool is_expired() const noexcept {
-    // acquire: partner of the release in fire(), as for any state that others set.
-    return state_.load(std::memory_order_acquire) != State::active;
-  }
+  [[nodiscard]] bool is_expired() const noexcept { return has_begun(); }
 
  private:
-  enum class State : std::uint8_t { active, firing, fired };
-
-  // False: the time is up, and the caller fires, without the lock.
-  [[nodiscard]] bool arm(std::optional<TimePoint> when);
+  // False: the time is up, and the caller lets it expire, without the lock.
+  [[nodiscard]] bool arm_at(std::optional<TimePoint> when);
   // False: it fired, or does so now.
-  [[nodiscard]] bool disarm() noexcept;
-  void fire() noexcept;
-  static Action claim_due(TimerEntry& entry, bool drop) noexcept;
+  [[nodiscard]] bool disarm_all() noexcept;
+  static void request(FrameTimer& timer) noexcept;
 
   TaskControl& task_;
   const std::uint32_t requests_before_;
   bool left_ = false;
-  std::uint32_t epoch_ = 0;                  // of its request: written before state_ is "fired"
-  std::atomic<State> state_{State::active};  // writer: the timer; readers: the task and others
+  std::uint32_t epoch_ = 0;  // of its request: written before the timer is "fired"
   mutable SpinLock lock_;
   std::optional<TimePoint> when_;        // guarded by lock_
-  bool on_wheel_ = false;                // guarded by lock_: armed there last
-  std::shared_ptr<CallbackState> soon_;  // guarded by lock_
+  std::shared_ptr<CallbackState> soon_;  // guarded by lock_; null: the wheel's, or none
 };
 
 }  // namespace fibrio::detail

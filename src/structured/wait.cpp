@@ -25,7 +25,7 @@ class Wait final : public Composition {
   struct Leave {
     Wait& wait;
     ~Leave() {
-      wait.expiry_.disarm();
+      wait.expiry_.stop();
       wait.detach();
       wait.release();
     }
@@ -33,7 +33,7 @@ class Wait final : public Composition {
 
   [[nodiscard]] WaitReason waited_as() const noexcept override { return WaitReason::kWait; }
 
-  void arm(Duration limit) noexcept { expiry_.arm(*scheduler(), limit); }
+  void arm(Duration limit) noexcept { expiry_.start(*scheduler(), limit); }
   void on_time() noexcept { complete(); }
 
  private:

@@ -6,7 +6,7 @@
 
 namespace fibrio::detail {
 
-bool CancelWalk::finish(const std::string& message) {
+bool CancelWalk::finish(const std::string& message) noexcept {
   bool accepted = true;
   while (!frames_.empty()) {
     const std::size_t depth = frames_.size() - 1;

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -17,11 +18,17 @@ class CancelWalk {
  public:
   // The parts of a composed future that has begun its cancel (FutureState::begin_cancel) are to be cancelled.
   // `owner`, if valid, is the task that awaits it, and whose request it is; `epoch` as for cancel_task.
-  void enter(AnyFuture composed, AnyFuture owner, std::uint32_t* epoch) {
-    frames_.push_back({std::move(composed), std::move(owner), epoch});
+  // False: there is no memory; the caller ends the cancel of `composed`.
+  [[nodiscard]] bool enter(const AnyFuture& composed, const AnyFuture& owner, std::uint32_t* epoch) noexcept {
+    try {
+      frames_.push_back({composed, owner, epoch});
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+    return true;
   }
   // Cancels all that is entered, and what that leads to. True if the first one accepted it, or there is none.
-  bool finish(const std::string& message);
+  bool finish(const std::string& message) noexcept;
 
  private:
   struct Frame {

@@ -162,7 +162,9 @@ void start_task(FutureState& state) noexcept {
   Worker* worker = this_worker();
   TaskRegistry::insert(task);
   if (worker != nullptr && &worker->scheduler == &scheduler) {
-    if (task.starts_eagerly && (task.strand == nullptr || worker->runs(*task.strand))) {
+    // Not from the destructor of a task that got no stack: whoever runs here is not suspended for good yet.
+    if (task.starts_eagerly && worker->has_saved_all() &&
+        (task.strand == nullptr || worker->runs(*task.strand))) {
       worker->start_eagerly(task);
     } else {
       worker->schedule(task);

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/check.hpp"
+#include "base/delay.hpp"
 #include "fibrio/detail/budget.hpp"
 #include "fibrio/errors.hpp"
 #include "fibrio/event_loop.hpp"
@@ -37,9 +38,24 @@ void FutureState::clean_up() noexcept {
   }
 }
 
+namespace {
+
+// Null for none. Without memory for the text a cancel goes on without it.
+std::exception_ptr cancelled_error(const std::string& message) noexcept {
+  if (message.empty()) return nullptr;
+  try {
+    return std::make_exception_ptr(CancelledError(message));
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+
+}  // namespace
+
 // --- completing --------------------------------------------------------------------------------------------
 
 bool FutureState::begin_completion() noexcept { return Word::lock(word_); }
+bool FutureState::claim_completion() noexcept { return Word::claim(word_); }
 
 void FutureState::finish_completion() noexcept { tell(Word::finish(word_)); }
 
@@ -53,9 +69,31 @@ void FutureState::finish_completion(Outcome outcome, std::exception_ptr exceptio
   tell(Word::finish(word_));
 }
 
-void FutureState::abandon_completion() noexcept { Word::unlock(word_, Word::list(word_)); }
+void FutureState::finish_claimed() noexcept {
+  FIBRIO_MAY_DELAY(kFutureClaimed);
+  Word::lock_claimed(word_);
+  finish_completion();
+}
+
+// A cancel of a task that awaits this was too late while the claim lasted, and stayed with the task: it is passed on now.
+void FutureState::abandon_claim() noexcept {
+  TaskControl* asked = nullptr;
+  Word::lock_claimed(word_);
+  FutureWaiter* const newest = Word::list(word_);
+  for (FutureWaiter* waiter = newest; waiter != nullptr && asked == nullptr; waiter = waiter->next) {
+    TaskControl* const task = awaiting_task(*waiter);
+    if (task != nullptr && task->word.is_requested() && task->word.phase() == WaitPhase::awaiting)
+      asked = task;
+  }
+  if (asked != nullptr) asked->add_ref();
+  Word::unlock(word_, newest);
+  if (asked == nullptr) return;
+  const AnyFuture holds(asked);
+  asked->renew_request(holds);
+}
 
 void FutureState::tell(FutureWaiter* newest_first) noexcept {
+  FIBRIO_MAY_DELAY(kFutureDone);
   for (FutureWaiter* waiter = Word::reversed(newest_first); waiter != nullptr;) {
     FutureWaiter* next = waiter->next;  // it may be gone once it was told
     waiter->on_done(*waiter, *this);
@@ -63,20 +101,19 @@ void FutureState::tell(FutureWaiter* newest_first) noexcept {
   }
 }
 
-bool FutureState::cancel(const std::string& message) {
+bool FutureState::cancel(const std::string& message) noexcept {
   if (kind_ == Kind::kTask) return TaskControl::of(*this).cancel_task(message);
   if (kind_ == Kind::kComposed) {
     const CancelStart start = begin_cancel(message);
     if (start != CancelStart::kBegun) return start == CancelStart::kOver;
     add_ref();
     CancelWalk walk;
-    walk.enter(AnyFuture(this), AnyFuture(), nullptr);
+    if (!walk.enter(AnyFuture(this), AnyFuture(), nullptr)) return end_cancel(false);
     return walk.finish(message);
   }
-  std::exception_ptr error;
-  if (!message.empty()) error = std::make_exception_ptr(CancelledError(message));
+  std::exception_ptr error = cancelled_error(message);
   if (!begin_completion()) {
-    exception_retrieved_.store(true, std::memory_order_relaxed);
+    if (done()) exception_retrieved_.store(true, std::memory_order_relaxed);
     return false;
   }
   finish_completion(Outcome::kCancelled, std::move(error));
@@ -167,10 +204,10 @@ bool FutureState::remove_waiter(FutureWaiter& waiter) noexcept {
 
 void FutureState::for_each_waiter(void (*visit)(FutureWaiter& waiter, void* context),
                                   void* context) noexcept {
-  if (!Word::lock(word_)) return;
+  if (!Word::lock_list(word_)) return;
   FutureWaiter* const newest = Word::list(word_);
   for (FutureWaiter* waiter = newest; waiter != nullptr; waiter = waiter->next) visit(*waiter, context);
-  Word::unlock(word_, newest);
+  Word::unlock_list(word_, newest);
 }
 
 void FutureState::note_creation() noexcept {
@@ -217,14 +254,6 @@ struct AwaitWaiter : FutureWaiter {
     if (target.kind() == FutureState::Kind::kTask) target.add_ref();
   }
 
-  static bool cancel_with_text_of(TaskControl& task, FutureState& target) noexcept {
-    try {
-      return target.cancel(task.cancel_message());
-    } catch (const std::bad_alloc&) {
-      return target.cancel(std::string());
-    }
-  }
-
   // Runs once the task's context is saved.
   static void commit(void* argument, Worker& worker) noexcept {
     auto& self = *static_cast<AwaitWaiter*>(argument);
@@ -243,7 +272,7 @@ struct AwaitWaiter : FutureWaiter {
     AnyFuture holds_task((task.add_ref(), static_cast<FutureState*>(&task)));
     AnyFuture holds_target((target.add_ref(), &target));
     if (target.add_waiter(self)) {
-      if (!cancel_with_text_of(task, target)) task.renew_request(holds_target);
+      if (!target.cancel(task.cancel_message_or_none())) task.renew_request(holds_target);
       return;
     }
     task.word.record_request();
@@ -306,6 +335,7 @@ struct ThreadWaiter : FutureWaiter {
     std::lock_guard guard(waiter.lock);
     waiter.is_done = true;
     waiter.changed.notify_one();  // under the lock: the waiter is gone right after it
+    FIBRIO_MAY_DELAY(kThreadTold);
   }
 };
 
@@ -451,6 +481,7 @@ std::size_t FutureState::remove_done_callback(std::uint64_t id) {
 }
 
 void throw_already_done(const FutureState& state) {
+  if (!state.done()) throw InvalidStateError("somebody else is giving the future its value");
   throw InvalidStateError(state.cancelled() ? "the future was cancelled already"
                                             : "the future is done already");
 }

@@ -163,9 +163,19 @@ namespace {
 
 constexpr int kLooksBeforeYield = 64;  // as in SpinLock
 
+bool has_room_for_one(std::vector<AnyFuture>& path) noexcept {
+  if (path.size() < path.capacity()) return true;
+  try {
+    path.reserve(path.empty() ? 4 : path.size() * 2);
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+  return true;
+}
+
 }  // namespace
 
-bool TaskControl::cancel_task(const std::string& message, std::uint32_t* epoch) {
+bool TaskControl::cancel_task(const std::string& message, std::uint32_t* epoch) noexcept {
   CancelWalk walk;
   if (!pass_request(message, epoch, AnyFuture(), walk)) return false;
   static_cast<void>(walk.finish(message));
@@ -173,18 +183,14 @@ bool TaskControl::cancel_task(const std::string& message, std::uint32_t* epoch) 
 }
 
 void TaskControl::renew_request(const AnyFuture& ended, std::uint32_t* epoch) noexcept {
-  try {
-    const std::string message = cancel_message();
-    CancelWalk walk;
-    static_cast<void>(pass_request(message, epoch, ended, walk));
-    static_cast<void>(walk.finish(message));
-  } catch (const std::bad_alloc&) {
-    word.record_request();  // later than it should be, but not lost
-  }
+  const std::string message = cancel_message_or_none();
+  CancelWalk walk;
+  static_cast<void>(pass_request(message, epoch, ended, walk));
+  static_cast<void>(walk.finish(message));
 }
 
 bool TaskControl::pass_request(const std::string& message, std::uint32_t* epoch, AnyFuture ended,
-                               CancelWalk& walk) {
+                               CancelWalk& walk) noexcept {
   TaskControl* task = this;
   std::vector<AnyFuture> path;  // the tasks below this one that the request has reached; each awaits the next
   bool is_counted = ended.valid();  // by `task`; then `ended` is what was too late to pass it on to
@@ -236,10 +242,11 @@ bool TaskControl::pass_request(const std::string& message, std::uint32_t* epoch,
     if (target->kind() == Kind::kComposed) {
       const CancelStart start = target->begin_cancel(message);
       if (start != CancelStart::kTooLate) {
-        if (start == CancelStart::kBegun) {
-          task->add_ref();
-          walk.enter(std::move(holds_target), AnyFuture(task), its_epoch);
-        }
+        if (start == CancelStart::kOver) return true;
+        task->add_ref();
+        if (walk.enter(holds_target, AnyFuture(task), its_epoch)) return true;
+        static_cast<void>(target->end_cancel(false));
+        task->break_or_record(*target);
         return true;
       }
       ended = std::move(holds_target);
@@ -270,21 +277,33 @@ bool TaskControl::pass_request(const std::string& message, std::uint32_t* epoch,
       marker = &awaited_task;
       holds_marker = holds_target;
     }
+    if (!has_room_for_one(path)) {
+      task->break_or_record(*target);
+      return true;
+    }
     path.push_back(std::move(holds_target));
     task = &awaited_task;
     is_counted = false;
   }
 }
 
-void TaskControl::set_cancel_message(const std::string& message) {
+void TaskControl::set_cancel_message(const std::string& message) noexcept {
   // As asyncio: the message of the cancel that ended the wait stays; of several before that, the last one's.
   if (word.was_cancelled()) return;
-  auto made = message.empty() ? nullptr : std::make_unique<std::string>(message);
-  std::lock_guard guard(text_lock_);
-  delete std::exchange(cancel_message_, made.release());
+  std::unique_ptr<std::string> made;
+  try {
+    if (!message.empty()) made = std::make_unique<std::string>(message);
+  } catch (const std::bad_alloc&) {  // it goes on without its text
+  }
+  std::string* former = made.release();
+  {
+    std::lock_guard guard(text_lock_);
+    std::swap(cancel_message_, former);
+  }
+  delete former;
 }
 
-void TaskControl::break_or_record(FutureState& awaited_future) {
+void TaskControl::break_or_record(FutureState& awaited_future) noexcept {
   if (break_await(awaited_future)) {
     make_ready_anywhere(*this);
     return;
@@ -303,7 +322,7 @@ void TaskControl::break_or_record(FutureState& awaited_future) {
   }
 }
 
-void TaskControl::cancel_here() {
+void TaskControl::cancel_here() noexcept {
   switch (word.request_cancel(nullptr)) {
     case WaitWord<>::Cancel::finished:
     case WaitWord<>::Cancel::recorded:
@@ -324,6 +343,14 @@ void TaskControl::cancel_here() {
 std::string TaskControl::cancel_message() const {
   std::lock_guard guard(text_lock_);
   return cancel_message_ != nullptr ? *cancel_message_ : std::string();
+}
+
+std::string TaskControl::cancel_message_or_none() const noexcept {
+  try {
+    return cancel_message();
+  } catch (const std::bad_alloc&) {
+    return {};
+  }
 }
 
 // --- names -------------------------------------------------------------------------------------------------

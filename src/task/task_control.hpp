@@ -45,20 +45,24 @@ class TaskControl final : public FutureState, public TaskId, public TaskCore {
   void fail(const StackFailure& failure) noexcept;
 
   // See Task::cancel.
-  bool cancel_task(const std::string& message) { return cancel_task(message, nullptr); }
+  bool cancel_task(const std::string& message) noexcept { return cancel_task(message, nullptr); }
   // For a scope of this task, which takes the request back with word.withdraw(epoch).
-  bool cancel_task(const std::string& message, std::uint32_t* epoch);
+  bool cancel_task(const std::string& message, std::uint32_t* epoch) noexcept;
   // For a request that is counted, and was passed on to `ended`, which was done by then: the task may have gone on.
   void renew_request(const AnyFuture& ended, std::uint32_t* epoch = nullptr) noexcept;
   // cancel_task, as a part of a walk that goes on with the composed futures it comes to. With `ended`: renew_request.
-  bool pass_request(const std::string& message, std::uint32_t* epoch, AnyFuture ended, CancelWalk& walk);
+  // Without memory for the way the wait ends here, as in cancel_here.
+  bool pass_request(const std::string& message, std::uint32_t* epoch, AnyFuture ended,
+                    CancelWalk& walk) noexcept;
   // As cancel_task, but an await ends here instead of passing the request on. For the loop's end, where what is
   // awaited is cancelled too, and may in its turn wait for this task to end.
-  void cancel_here();
+  void cancel_here() noexcept;
   // Inline, as is what calls it: each frame that the exception leaves costs 0.1 us.
   [[noreturn, gnu::always_inline]] void throw_cancelled() { throw CancelledError(cancel_message()); }
   // What the last cancel() said.
   [[nodiscard]] std::string cancel_message() const;
+  // The same, empty if there is no memory for it.
+  [[nodiscard]] std::string cancel_message_or_none() const noexcept;
 
   // Ends a wait for a future as cancelled, without the future being done. True: make the task ready.
   [[nodiscard]] bool break_await(FutureState& awaited_future) noexcept;
@@ -93,8 +97,8 @@ class TaskControl final : public FutureState, public TaskId, public TaskCore {
     if (ops_.destroy_value != nullptr) ops_.destroy_value(payload_);
   }
   void complete(Outcome outcome, std::exception_ptr& exception, bool value_is_lost) noexcept;
-  void set_cancel_message(const std::string& message);
-  void break_or_record(FutureState& awaited_future);
+  void set_cancel_message(const std::string& message) noexcept;
+  void break_or_record(FutureState& awaited_future) noexcept;
 
   const TaskOps& ops_;
   void* payload_;

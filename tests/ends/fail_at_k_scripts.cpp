@@ -89,6 +89,32 @@ void use_tasks(std::size_t workers) {
   });
 }
 
+// Cancels that go through chains of awaits and gathers arrive, with or without memory for their text and their way.
+void use_cancels(std::size_t workers) {
+  on_loop(workers, [] {
+    const auto chain = [](auto& self, int depth) -> void {
+      if (depth == 0) return sleep(60s);
+      if (depth % 3 != 0) {
+        await(create_task([&self, depth] { self(self, depth - 1); }));
+      } else {
+        gather(create_task([&self, depth] { self(self, depth - 1); }), create_task([] { sleep(60s); }));
+      }
+    };
+    auto outer = create_task([&] { chain(chain, 9); });
+    sleep(1ms);
+    outer.cancel("with a text that is too long for a small string");
+    outer.wait();
+    require(outer.cancelled() || outer.exception() != nullptr, "a cancel is lost");
+    bool timed_out = false;
+    try {
+      timeout(1ms, [&] { chain(chain, 9); });
+    } catch (const TimeoutError&) {
+      timed_out = true;
+    }
+    require(timed_out, "a timeout is lost");
+  });
+}
+
 void use_threads(std::size_t workers) {
   on_loop(workers, [] {
     int sum = 0;
@@ -200,10 +226,10 @@ void use_file(std::size_t workers) {
 
 std::span<const FailScript> fail_scripts() {
   static constexpr FailScript kScripts[] = {
-      {"tasks", use_tasks},     {"threads", use_threads},
-      {"tcp", use_tcp},         {"unix streams", use_streams},
-      {"process", use_process}, {"datagrams", use_datagrams},
-      {"file", use_file},
+      {"tasks", use_tasks},          {"threads", use_threads},
+      {"cancels", use_cancels},      {"tcp", use_tcp},
+      {"unix streams", use_streams}, {"process", use_process},
+      {"datagrams", use_datagrams},  {"file", use_file},
   };
   return kScripts;
 }

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <new>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "support/process.hpp"
@@ -70,5 +71,54 @@ TEST_CASE("Tasks without stacks end with the error that says so, however many, a
     CHECK(result.exit_code == 0);
     CHECK(result.errors.find("some no memory for a stack of 256 KiB") == 0);
     CHECK(result.errors.find(" 42") != std::string::npos);
+  }
+}
+
+TEST_CASE("What the captures of a task without a stack start eagerly as they go starts a little later",
+          "[memory_limit]") {
+  if (kAnySanitizer) return;
+  struct Starter {
+    explicit Starter(int& its_runs) : runs(&its_runs) {}
+    Starter(Starter&& other) noexcept : runs(std::exchange(other.runs, nullptr)) {}
+    ~Starter() {
+      if (runs == nullptr) return;
+      fibrio::spawn({.eager_start = true}, [count = runs] {
+        fibrio::yield();
+        ++*count;
+      });
+    }
+    int* runs;
+  };
+  for (const std::size_t workers : {1, 2, 4}) {
+    for (const bool is_eager : {false, true}) {
+      INFO(workers << " workers, " << is_eager);
+      const ChildResult result = run_in_child([workers, is_eager] {
+        fibrio::run(
+            [is_eager] {
+              // Stacks for what the destructors start.
+              for (int i = 0; i < 4; ++i) fibrio::await(fibrio::create_task([] { fibrio::yield(); }));
+              int runs = 0;
+              rlimit limit{};
+              ::getrlimit(RLIMIT_AS, &limit);
+              rlimit low = limit;
+              low.rlim_cur = 1;
+              if (::setrlimit(RLIMIT_AS, &low) != 0) std::abort();
+              const auto large = fibrio::create_task({.stack_size = 64u << 20, .eager_start = is_eager},
+                                                     [starter = Starter(runs)] {});
+              fibrio::yield();
+              ::setrlimit(RLIMIT_AS, &limit);
+              while (runs == 0) fibrio::sleep(1ms);
+              try {
+                fibrio::await(large);
+              } catch (const std::bad_alloc&) {
+                std::fprintf(stderr, "failed, %d", runs);
+              }
+            },
+            fibrio::Config{.workers = workers, .stack_size = 65536});
+      });
+      INFO(result.errors);
+      CHECK(result.signal == 0);
+      CHECK(result.errors == "failed, 1");
+    }
   }
 }

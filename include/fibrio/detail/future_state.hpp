@@ -65,16 +65,19 @@ class FutureState {
   [[nodiscard]] bool cancelled() const noexcept { return done() && outcome_ == Outcome::kCancelled; }
   [[nodiscard]] void* value() const noexcept { return value_; }
 
-  // Completion in two steps, so that the value is moved in by the one producer that won: begin (false if
-  // somebody else completes or has completed it), then store the value, then finish. abandon takes begin
-  // back.
+  // Completion in two steps, so that the value is moved in by the one producer that won: begin or claim (false if
+  // somebody else completes or has completed it), then store the value, then finish. Between begin and finish nothing
+  // of the user's may run; after a claim it may, and may wait. abandon takes a claim back.
   [[nodiscard]] bool begin_completion() noexcept;
   void finish_completion() noexcept;  // with a value
   void finish_completion(Outcome outcome, std::exception_ptr exception) noexcept;
-  void abandon_completion() noexcept;
+  [[nodiscard]] bool claim_completion() noexcept;
+  void finish_claimed() noexcept;  // with a value
+  void abandon_claim() noexcept;
 
-  // Asks for cancellation; for a task see src/task. False if done already.
-  bool cancel(const std::string& message);
+  // Asks for cancellation; for a task see src/task. False if done already, or somebody is completing it. Without
+  // memory it goes on without its text.
+  bool cancel(const std::string& message) noexcept;
 
   // Waits until done, as the task or the thread it is called from can. Throws CancelledError if the calling
   // task is cancelled meanwhile, RuntimeError inside a callback.
@@ -139,6 +142,7 @@ class FutureState {
 
   static constexpr std::uintptr_t kLocked = 1;  // bits of word_: see src/task/future_word.hpp
   static constexpr std::uintptr_t kDone = 2;
+  static constexpr std::uintptr_t kClaimed = 4;
 
  protected:
   // A state is born with one reference, a task with two.
