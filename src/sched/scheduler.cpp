@@ -353,7 +353,12 @@ void Scheduler::change_outside(int delta) noexcept {
 bool Scheduler::has_events(std::int64_t timeout_ns) noexcept {
   epoll_event event{};
   const std::int64_t before = monotonic_ns();
-  if (events_->wait(std::span(&event, 1), timeout_ns) != 0) return true;
+  while (events_->wait(std::span(&event, 1), timeout_ns) != 0) {
+    if (!works_alone_ || event.data.u64 == 0) return true;
+    // Of a worker without a thread: it was woken, and nobody else takes that.
+    RunnableChain nothing;
+    workers_[event.data.u64]->take_events(0, nothing);
+  }
   // A signal ended the wait: as good as an event.
   return timeout_ns > 0 && monotonic_ns() - before < timeout_ns;
 }

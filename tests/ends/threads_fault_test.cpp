@@ -77,14 +77,16 @@ TEST_CASE("A loop that never got its threads can be closed with all that it was 
   const ScopedSyscalls table;
   ThreadFault create;
   {
-    for (const std::size_t workers : {2, 4}) {
+    for (const auto [workers, virtual_time] :
+         {std::pair<std::size_t, bool>{2, false}, {4, false}, {2, true}, {4, true}}) {
+      INFO(workers << " workers, virtual time " << virtual_time);
       const NothingLeft nothing_left;
       const auto token = std::make_shared<int>(0);
       int ran = 0;
       int cleaned_up = 0;
       create.arm(-EAGAIN, {.times = kAlways});
       {
-        EventLoop loop(test_config(workers, false));
+        EventLoop loop(test_config(workers, virtual_time));
         loop.set_exception_handler([](EventLoop&, const ExceptionContext&) {});
         for (int i = 0; i < 10; ++i) loop.create_task([&ran, token] { ++ran; });
         loop.call_later(1h, [token] {});
