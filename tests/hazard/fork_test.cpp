@@ -4,7 +4,11 @@
 #include <csignal>
 #include <cstddef>
 #include <cstring>
+#include <filesystem>
+#include <iterator>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -165,6 +169,33 @@ TEST_CASE("A forked child makes a loop of its own", "[fork]") {
     CHECK(inside == 0);
     CHECK(outside == 0);
   });
+}
+
+// Seen as: a daemon's child that hangs in malloc, or in a library's lock which a thread of the pool had at the fork.
+TEST_CASE("A process may fork right after its loop is closed: no thread of it is left", "[fork]") {
+  if (kThreadSanitizer) return;  // it has a thread of its own
+  for (int round = 0; round < 60; ++round) {
+    const std::size_t workers = std::size_t{1} << (round % 3);
+    const auto use = [](int calls) {
+      std::vector<fibrio::Task<int>> tasks;
+      for (int i = 0; i < calls; ++i) {
+        tasks.push_back(fibrio::create_task([] { return fibrio::to_thread([] { return 7; }); }));
+      }
+      int sum = 0;
+      for (auto& task : tasks) sum += fibrio::await(task);
+      static_cast<void>(fibrio::getaddrinfo("localhost", "80"));
+      return sum;
+    };
+    CHECK(fibrio::run([&] { return use(8); }, config_of({workers, false})) == 56);
+    CHECK(std::distance(std::filesystem::directory_iterator("/proc/self/task"), {}) == 1);
+    const int code = in_forked_child([&](Child& child) {
+      std::vector<std::string> blocks(100, std::string(1000, 'x'));
+      std::thread([&blocks] { blocks.emplace_back(5000, 'y'); }).join();
+      child.expect(blocks.size() == 101, "a thread of the child's");
+      child.expect(fibrio::run([&] { return use(2); }, config_of({1, false})) == 14, "a loop of the child's");
+    });
+    CHECK(code == 0);
+  }
 }
 
 TEST_CASE("The end of a forked child leaves the parent's epoll registrations alone", "[fork]") {
