@@ -12,7 +12,13 @@
 // asyncio; with several, the order is that of the calls' one atomic step.
 // What was done before an unlock, set, notify or release is seen after the wait that it ends.
 // With virtual time a wait that only a plain thread could end counts as a deadlock.
-// None of them allocates memory. They may be destroyed when nobody waits and no call is under way.
+// None of them allocates memory.
+// Destruction. Whoever learned from the object that a call has had its effect may destroy it at once, even if that call
+// has not returned in its own task or thread: the waiter of an Event right after wait() or is_set(), the last one at a
+// Barrier, who gets a Lock after an unlock or a unit after a release. Tasks that a cancel or a timeout is ending may
+// still be in line: they leave by CancelledError, and touch the object no more; nor do those whom an Event or a Barrier
+// has woken. To destroy it while a task waits that nobody has cancelled ends the program, with a message.
+// Of course whoever is in a guard of it, or calls it again in its cleanup, needs it still.
 #pragma once
 
 #include <atomic>
@@ -61,12 +67,13 @@ class Lock {
   [[nodiscard]] bool locked() const noexcept;
 
  private:
+  friend class Condition;
   alignas(32)
       detail::Opaque<detail::BasicLockState<detail::ElidingAtomic>, 32> state_;  // not over two cache lines
 };
 
 // A flag that tasks can wait for. It may be destroyed right after set(), also if those who waited have not
-// run again yet.
+// run again yet, and right after wait(), also if set() has not returned yet.
 //
 //   fibrio::Event ready;
 //   fibrio::create_task([&] { ready.wait(); serve(); });
@@ -116,7 +123,8 @@ class Condition {
   // Unlocks, waits for a notification, locks again. May also return without one: check what you wait for.
   // Waits: always. Cancel: CancelledError, in any case with the lock held: a cancel that comes while it is
   // taken again is delivered afterwards (the last one, if several). A notification it had got goes to the
-  // next.
+  // next. If the condition and its lock are destroyed meanwhile, it is thrown without the lock: a guard would unlock
+  // what is gone, so await such a task before.
   // Throws: RuntimeError if the lock is not locked, or inside a callback. asyncio: Condition.wait.
   void wait();
   // Waits until `predicate()` is true, and returns its value. The predicate is called with the lock held,
@@ -139,7 +147,7 @@ class Condition {
  private:
   Lock own_lock_;
   Lock* lock_ = &own_lock_;
-  detail::Opaque<detail::ConditionState, 32> state_;
+  detail::Opaque<detail::ConditionState, 48> state_;
 };
 
 // A number of units: each acquire takes one, each release gives one back.

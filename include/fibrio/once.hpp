@@ -20,10 +20,12 @@ namespace detail {
 class OnceTurn;
 }
 
-// What call_once remembers. It must live longer than all calls with it.
+// What call_once remembers. It may be destroyed as soon as a call with it has returned, if no other waits in one that
+// was not cancelled: the destructor waits until the one that called the function has left it.
 class OnceFlag {
  public:
   OnceFlag() = default;
+  ~OnceFlag();
   OnceFlag(const OnceFlag&) = delete;
   OnceFlag& operator=(const OnceFlag&) = delete;
 

@@ -16,8 +16,12 @@
 //
 // T need not be copyable or default-constructible. Its move constructor, its destructor (of what was moved
 // from) and Compare run inside the queue's own lock: they must neither wait nor touch the queue. A queue
-// allocates only when it holds more items than ever before. It may be destroyed when nobody waits and no call
-// is under way.
+// allocates only when it holds more items than ever before.
+// It may be destroyed while tasks are still in it that a cancel or a timeout is ending: they leave by CancelledError and
+// touch it no more; those who were woken by shutdown() get QueueShutDown, those woken from join() return. So a queue may
+// be destroyed right after its workers were cancelled, if each waits in get(). To destroy it while a task waits that
+// nobody has cancelled ends the program, with a message. Whoever learned from it that a call has had its effect, as after
+// join(), may destroy it at once.
 #pragma once
 
 #include <cstddef>
@@ -129,7 +133,7 @@ class BasicQueue {
  protected:
   template <class... A>
   explicit BasicQueue(std::size_t maxsize, A&&... arguments)
-      : core_(maxsize), items_(std::forward<A>(arguments)...) {}
+      : items_(std::forward<A>(arguments)...), core_(maxsize) {}
   ~BasicQueue() = default;
 
  private:
@@ -145,8 +149,8 @@ class BasicQueue {
     return item;
   }
 
-  QueueCore core_;
   Items items_;
+  QueueCore core_;  // destroyed first: it waits for who is about to leave with an item
 };
 
 }  // namespace detail

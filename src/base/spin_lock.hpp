@@ -17,7 +17,18 @@ template <template <class> class Atomic = ElidingAtomic>
 class BasicSpinLock {
  public:
   void lock() noexcept {
-    while (locked_.exchange(true, std::memory_order_acquire)) {
+    if (locked_.exchange(true, std::memory_order_acquire)) [[unlikely]]
+      wait_and_lock();
+  }
+  [[nodiscard]] bool try_lock() noexcept {
+    return !locked_.load(std::memory_order_relaxed) && !locked_.exchange(true, std::memory_order_acquire);
+  }
+  void unlock() noexcept { locked_.store(false, std::memory_order_release); }
+
+ private:
+  // Not inline: a caller that finds the lock free need not save registers for this.
+  [[gnu::noinline]] void wait_and_lock() noexcept {
+    do {
       int looks = 0;
       do {
         // Longer and longer: who holds the lock may want it again at once, and has its line then.
@@ -29,14 +40,9 @@ class BasicSpinLock {
           ::sched_yield();
         }
       } while (locked_.load(std::memory_order_relaxed));
-    }
+    } while (locked_.exchange(true, std::memory_order_acquire));
   }
-  [[nodiscard]] bool try_lock() noexcept {
-    return !locked_.load(std::memory_order_relaxed) && !locked_.exchange(true, std::memory_order_acquire);
-  }
-  void unlock() noexcept { locked_.store(false, std::memory_order_release); }
 
- private:
   static constexpr int kLooksBeforeYield =
       16;                                  // some microseconds: longer than any section that is not preempted
   static constexpr int kLongestPause = 5;  // 32 instructions

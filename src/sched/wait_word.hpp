@@ -259,9 +259,15 @@ class WaitWord {
   [[nodiscard]] bool wait_if_locked(std::uint64_t& old) noexcept {
     if ((old & kLocked) == 0) [[likely]]
       return false;
-    for (SpinWait<Atomic> wait; (old & kLocked) != 0; old = word_.load(std::memory_order_relaxed))
-      wait.pause();
+    old = wait_until_unlocked();
     return true;
+  }
+  // Not inline: those who find it free need not save registers for it.
+  [[nodiscard, gnu::noinline]] std::uint64_t wait_until_unlocked() const noexcept {
+    std::uint64_t seen = word_.load(std::memory_order_relaxed);
+    for (SpinWait<Atomic> wait; (seen & kLocked) != 0; seen = word_.load(std::memory_order_relaxed))
+      wait.pause();
+    return seen;
   }
 
   // Writers and readers: the task, wakers, cancellers.

@@ -12,7 +12,10 @@
 // spin lock is that lock. Kept of it: a wait that ends by a cancellation wakes one other, in vain as a rule,
 // which then waits at the end of the list.
 //
+// If it is destroyed right after a round has ended, those who have not run since learn from the destructor how it ended.
+//
 // Rejected: one list for each kind of waiter (the order of wake-ups would not be asyncio's).
+#include <algorithm>
 #include <mutex>
 #include <stdexcept>
 
@@ -24,25 +27,46 @@ namespace fibrio {
 
 namespace detail {
 
+// What a destructor tells who was woken and has not run since: how its round ended.
+struct BarrierWait : SyncWait {
+  explicit BarrierWait(bool is_in_round)
+      : SyncWait("Barrier::wait", WaitReason::kBarrier), is_inside(is_in_round) {}
+  const bool is_inside;
+  bool is_broken = false;  // written by the destructor before it is marked as finished
+};
+
 class BarrierState {
  public:
   enum class Phase { filling, draining, resetting, broken };
 
   explicit BarrierState(std::size_t its_parties) noexcept : parties(its_parties) {}
 
-  // Waits once, with the lock free meanwhile; afterwards it is held again. True: cancelled, and the
-  // notification is passed on.
-  [[nodiscard]] bool wait_once(SyncWait& wait, Woken& woken) {
+  // Waits once, with the lock free meanwhile.
+  enum class [[nodiscard]] Waited{
+      woken,      // the lock is held again
+      cancelled,  // the same; the notification is passed on
+      gone,       // the barrier is; the lock is not held
+  };
+  Waited wait_once(BarrierWait& wait, std::unique_lock<SpinLock>& guard, Woken& woken) {
     waiters.add(wait);
-    ++waits;
-    spin.unlock();
-    wait.wait(spin);
+    guard.unlock();
+    wait.wait();
+    const bool is_there = wait.claim();
     const bool cancelled = wait.take_cancellation();
-    spin.lock();
-    --waits;
+    if (!is_there) {
+      guard.release();
+      if (cancelled || !wait.is_finished()) wait.throw_abandoned(cancelled);
+      return Waited::gone;
+    }
+    guard.lock();
     waiters.leave(wait);
-    if (cancelled) static_cast<void>(waiters.wake_next(woken));
-    return cancelled;
+    if (!cancelled) return Waited::woken;
+    static_cast<void>(waiters.wake_next_into(woken_ones, woken));
+    return Waited::cancelled;
+  }
+  void wake_all(Woken& woken) noexcept {
+    while (waiters.wake_next_into(woken_ones, woken)) {
+    }
   }
   [[nodiscard]] bool is_leaving() const noexcept {
     return phase == Phase::draining || phase == Phase::resetting;
@@ -51,7 +75,21 @@ class BarrierState {
   void leave_round(Woken& woken) noexcept {
     if (--count != 0) return;
     if (is_leaving()) phase = Phase::filling;
-    waiters.wake_all(woken);
+    wake_all(woken);
+  }
+  // For the destructor. False: somebody needs it still. Of a round that has ended each learns how.
+  [[nodiscard]] bool abandon_waiters() noexcept {
+    return abandon_all(spin, [this] {
+      const auto outcome = [this](Waiter& waiter, WaiterStage seen) {
+        const WaiterStage last = IfGivenUp()(waiter, seen);
+        auto& wait = static_cast<BarrierWait&>(waiter);
+        const bool has_ended = phase == Phase::broken || (wait.is_inside && phase != Phase::filling);
+        if (last != kNeeded || seen != WaiterStage::woken || !has_ended) return last;
+        wait.is_broken = phase != Phase::draining;
+        return WaiterStage::finished;
+      };
+      return std::max(waiters.end_each(IfGivenUp()), woken_ones.end_each(outcome));
+    });
   }
 
   SpinLock spin;
@@ -59,7 +97,7 @@ class BarrierState {
   std::size_t count = 0;
   const std::size_t parties;
   WaitQueue waiters;
-  std::size_t waits = 0;  // tasks inside wait_once, also woken ones that have not run yet
+  WaitQueue woken_ones;  // and have not run yet; also those whom a wake-up passed by
 };
 
 namespace {
@@ -72,14 +110,14 @@ std::size_t checked_parties(std::ptrdiff_t parties) {
 }  // namespace detail
 
 using detail::BarrierState;
-using detail::SyncWait;
-using detail::WaitReason;
+using detail::BarrierWait;
 using detail::Woken;
 using Phase = detail::BarrierState::Phase;
+using Waited = detail::BarrierState::Waited;
 
 Barrier::Barrier(std::ptrdiff_t parties) { state_.make(detail::checked_parties(parties)); }
 Barrier::~Barrier() {
-  FIBRIO_CHECK(state_.get().waits == 0,
+  FIBRIO_CHECK(state_.get().abandon_waiters(),
                "a Barrier is destroyed while a task waits at it: let such tasks end first");
   state_.destroy();
 }
@@ -95,8 +133,10 @@ std::size_t Barrier::wait() {
 
   // The last round leaves first.
   while (state.is_leaving()) {
-    SyncWait wait("Barrier::wait", WaitReason::kBarrier);
-    if (!state.wait_once(wait, woken)) continue;
+    BarrierWait wait(false);
+    const Waited waited = state.wait_once(wait, guard, woken);
+    if (waited == Waited::gone) throw BrokenBarrierError("Barrier::wait: the barrier was aborted");
+    if (waited == Waited::woken) continue;
     guard.unlock();
     wait.throw_cancelled();
   }
@@ -109,15 +149,20 @@ std::size_t Barrier::wait() {
   if (index + 1 == state.parties) {
     ++state.count;
     state.phase = Phase::draining;
-    state.waiters.wake_all(woken);
+    state.wake_all(woken);
     state.leave_round(woken);
     return index;
   }
   for (bool is_inside = false; !is_inside || state.phase == Phase::filling;) {
-    SyncWait wait("Barrier::wait", WaitReason::kBarrier);  // in a callback it throws before anything changed
+    BarrierWait wait(true);  // in a callback it throws before anything changed
     if (!is_inside) ++state.count;
     is_inside = true;
-    if (!state.wait_once(wait, woken)) continue;
+    const Waited waited = state.wait_once(wait, guard, woken);
+    if (waited == Waited::gone) {
+      if (wait.is_broken) throw BrokenBarrierError("Barrier::wait: the barrier was reset or aborted");
+      return index;
+    }
+    if (waited == Waited::woken) continue;
     state.leave_round(woken);
     guard.unlock();
     wait.throw_cancelled();
@@ -135,7 +180,7 @@ void Barrier::reset() {
   {
     std::lock_guard guard(state.spin);
     state.phase = state.count > 0 ? Phase::resetting : Phase::filling;
-    state.waiters.wake_all(woken);
+    state.wake_all(woken);
   }
   make_ready(woken);
 }
@@ -146,7 +191,7 @@ void Barrier::abort() {
   {
     std::lock_guard guard(state.spin);
     state.phase = Phase::broken;
-    state.waiters.wake_all(woken);
+    state.wake_all(woken);
   }
   make_ready(woken);
 }

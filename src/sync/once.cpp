@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include "base/atomic.hpp"
 #include "fibrio/errors.hpp"
 #include "sched/worker.hpp"
 
@@ -39,3 +40,14 @@ OnceTurn::~OnceTurn() {
 }
 
 }  // namespace fibrio::detail
+
+namespace fibrio {
+
+// Who found it done may be here while the one who called is on its last steps in ~OnceTurn, without a wait: the lock is
+// free after those, and the lock's destructor sees the last.
+OnceFlag::~OnceFlag() {
+  if (!is_done_.load(std::memory_order_acquire)) return;
+  for (detail::SpinWait<std::atomic> wait; lock_.locked();) wait.pause();
+}
+
+}  // namespace fibrio

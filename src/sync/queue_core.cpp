@@ -37,10 +37,15 @@ using Guard = std::unique_lock<SpinLock>;
 template <class IsWanted>
 void wait_once(QueueState& state, Guard& guard, WaitQueue& list, const char* what, IsWanted is_wanted) {
   SyncWait wait(what, WaitReason::kQueue);
-  state.begin_wait(list, wait);
+  list.add(wait);
   guard.unlock();
-  wait.wait(state.spin);
+  wait.wait();
+  const bool is_there = wait.claim();
   const bool cancelled = wait.take_cancellation();
+  if (!is_there) {
+    if (!cancelled && wait.is_finished()) throw QueueShutDown();
+    wait.throw_abandoned(cancelled);
+  }
   guard.lock();
   Woken woken;
   state.end_wait(list, wait, cancelled, is_wanted(), woken);
@@ -50,43 +55,29 @@ void wait_once(QueueState& state, Guard& guard, WaitQueue& list, const char* wha
   wait.throw_cancelled();
 }
 
-// Before the item is put in, or taken. Throws CancelledError.
-[[gnu::noinline, gnu::cold]] void look_around(Guard& guard) {
+// Before the item is put in, or taken, where it need not wait. Throws CancelledError.
+void look_around_if(bool is_turn, Guard& guard) {
+  if (!is_turn) return;
   guard.unlock();
   look_around_in_turn();
   guard.lock();
 }
 
-}  // namespace
-
-inline QueueState& QueueCore::state() noexcept { return state_.get(); }
-
-QueueCore::QueueCore(std::size_t maxsize) { state_.make(maxsize); }
-QueueCore::~QueueCore() {
-  FIBRIO_CHECK(state().waits == 0, "a queue is destroyed while a task waits at it: let such tasks end first");
-  state_.destroy();
-}
-
-void QueueCore::begin_put() {
-  QueueState& s = state();
-  Guard guard(s.spin);
-  if (s.has_room() && s.spend_turn()) [[unlikely]]
-    look_around(guard);
-  while (!s.is_shut_down && !s.has_room()) {
+// The slow halves of begin_put and begin_get; `is_turn`: it looks around first.
+[[gnu::noinline]] void wait_for_room(QueueState& s, bool is_turn) {
+  Guard guard(s.spin, std::adopt_lock);
+  look_around_if(is_turn, guard);
+  while (!s.is_shut_down && !s.has_room())
     wait_once(s, guard, s.putters, "Queue::put", [&s] { return s.has_room(); });
-  }
   if (s.is_shut_down) {
     guard.unlock();
     throw QueueShutDown();
   }
   static_cast<void>(guard.release());
 }
-
-void QueueCore::begin_get() {
-  QueueState& s = state();
-  Guard guard(s.spin);
-  if (s.has_items() && s.spend_turn()) [[unlikely]]
-    look_around(guard);
+[[gnu::noinline]] void wait_for_item(QueueState& s, bool is_turn) {
+  Guard guard(s.spin, std::adopt_lock);
+  look_around_if(is_turn, guard);
   while (!s.has_items()) {
     if (s.is_shut_down) {
       guard.unlock();
@@ -95,6 +86,47 @@ void QueueCore::begin_get() {
     wait_once(s, guard, s.getters, "Queue::get", [&s] { return s.has_items(); });
   }
   static_cast<void>(guard.release());
+}
+
+// Somebody waits in the list for what has come. Releases the lock.
+[[gnu::noinline]] void wake_first_and_unlock(QueueState& s, WaitQueue& list) noexcept {
+  Woken woken;
+  s.wake_next(list, woken);
+  s.spin.unlock();
+  make_ready(woken);
+}
+
+}  // namespace
+
+inline QueueState& QueueCore::state() noexcept { return state_.get(); }
+
+QueueCore::QueueCore(std::size_t maxsize) { state_.make(maxsize); }
+QueueCore::~QueueCore() {
+  FIBRIO_CHECK(state().abandon_waiters(),
+               "a queue is destroyed while a task waits at it: let such tasks end first");
+  state_.destroy();
+}
+
+void QueueCore::begin_put() {
+  QueueState& s = state();
+  s.spin.lock();
+  const bool has_room = s.has_room() && !s.is_shut_down;
+  const bool is_turn = has_room && s.spend_turn();
+  if (has_room && !is_turn) [[likely]]
+    return;
+  wait_for_room(s, is_turn);
+  stay_in_call_graph();
+}
+
+void QueueCore::begin_get() {
+  QueueState& s = state();
+  s.spin.lock();
+  const bool has_items = s.has_items();
+  const bool is_turn = has_items && s.spend_turn();
+  if (has_items && !is_turn) [[likely]]
+    return;
+  wait_for_item(s, is_turn);
+  stay_in_call_graph();
 }
 
 QueueCore::Begun QueueCore::try_begin_put() noexcept {
@@ -116,51 +148,34 @@ QueueCore::Begun QueueCore::try_begin_get() noexcept {
 
 void QueueCore::end_put() noexcept {
   QueueState& s = state();
-  Woken woken;
-  s.item_is_in(woken);
+  if (s.item_is_in()) [[unlikely]]
+    return wake_first_and_unlock(s, s.getters);
   s.spin.unlock();
-  make_ready(woken);
 }
 
 void QueueCore::end_get() noexcept {
   QueueState& s = state();
-  Woken woken;
-  s.item_is_out(woken);
+  if (s.item_is_out()) [[unlikely]]
+    return wake_first_and_unlock(s, s.putters);
   s.spin.unlock();
-  make_ready(woken);
 }
 
 // Both were begun, so that there is room, or an item.
-void QueueCore::abandon_put() noexcept {
-  QueueState& s = state();
-  Woken woken;
-  static_cast<void>(s.putters.wake_next(woken));
-  s.spin.unlock();
-  make_ready(woken);
-}
-
-void QueueCore::abandon_get() noexcept {
-  QueueState& s = state();
-  Woken woken;
-  static_cast<void>(s.getters.wake_next(woken));
-  s.spin.unlock();
-  make_ready(woken);
-}
+void QueueCore::abandon_put() noexcept { wake_first_and_unlock(state(), state().putters); }
+void QueueCore::abandon_get() noexcept { wake_first_and_unlock(state(), state().getters); }
 
 void QueueCore::begin_shutdown() noexcept { state().spin.lock(); }
 
 void QueueCore::end_shutdown(bool dropped_items) noexcept {
   QueueState& s = state();
   Woken woken;
-  s.is_shut_down = true;
   if (dropped_items) {
     s.unfinished -=
         std::min(s.unfinished, s.items());  // task_done may have been called for items that are still in
     s.set_items(0);
     if (s.unfinished == 0) s.joiners.wake_all(woken);
   }
-  s.getters.wake_all(woken);
-  s.putters.wake_all(woken);
+  s.shut_down(woken);
   s.spin.unlock();
   make_ready(woken);
 }
@@ -186,7 +201,12 @@ void QueueCore::join() {
     guard.unlock();
     return spend_turn();
   }
-  wait_once(s, guard, s.joiners, "Queue::join", [] { return false; });
+  SyncWait wait("Queue::join", WaitReason::kQueue);
+  s.joiners.add(wait);
+  guard.unlock();
+  wait.wait();
+  wait.leave_unless_woken(s.spin, s.joiners);
+  if (wait.take_cancellation()) wait.throw_cancelled();
 }
 
 std::size_t QueueCore::size() const noexcept { return state_.get().items(); }

@@ -8,6 +8,7 @@
 // again only if there is none. So no item stays while somebody waits for it.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -37,25 +38,41 @@ class BasicQueueState {
     return true;
   }
 
-  void begin_wait(Line& line, Waiter& waiter) noexcept {
-    line.add(waiter);
-    ++waits;
-  }
   // Needs the lock, as all here. `leaves`: by an exception; `is_wanted`: what it was woken for is still
   // there.
   void end_wait(Line& line, Waiter& waiter, bool leaves, bool is_wanted, Woken& woken) noexcept {
-    --waits;
     line.leave(waiter);
-    if (leaves && waiter.woken && is_wanted) static_cast<void>(line.wake_next(woken));
+    if (leaves && waiter.woken && is_wanted) wake_next(line, woken);
   }
-  void item_is_in(Woken& woken) noexcept {
+  // True: somebody waits for it.
+  [[nodiscard]] bool item_is_in() noexcept {
     set_items(items() + 1);
     ++unfinished;
-    static_cast<void>(getters.wake_next(woken));
+    return !getters.empty();
   }
-  void item_is_out(Woken& woken) noexcept {
+  [[nodiscard]] bool item_is_out() noexcept {
     set_items(items() - 1);
-    static_cast<void>(putters.wake_next(woken));
+    return !putters.empty();
+  }
+  void wake_next(Line& line, Woken& woken) noexcept {
+    if (Waiter* const waiter = line.wake_next(woken)) on_their_way.add(*waiter);
+  }
+  void shut_down(Woken& woken) noexcept {
+    is_shut_down = true;
+    for (Line* line : {&getters, &putters}) {
+      while (Waiter* const waiter = line->wake_next(woken)) on_their_way.add(*waiter);
+    }
+  }
+  // For the destructor. False: somebody needs it still. Whoever was woken by shut_down gets QueueShutDown.
+  [[nodiscard]] bool abandon_waiters() noexcept {
+    return abandon_all<Atomic>(spin, [this] {
+      const auto if_told = [this](Waiter& waiter, WaiterStage seen) {
+        const WaiterStage last = IfGivenUp()(waiter, seen);
+        return last == kNeeded && seen == WaiterStage::woken && is_shut_down ? WaiterStage::finished : last;
+      };
+      return std::max({on_their_way.end_each(if_told), getters.end_each(IfGivenUp()),
+                       putters.end_each(IfGivenUp()), joiners.end_each(IfGivenUp())});
+    });
   }
   void set_items(std::size_t items) noexcept { size.store(items, std::memory_order_relaxed); }
 
@@ -67,7 +84,7 @@ class BasicQueueState {
   const std::size_t maxsize;
   std::size_t unfinished = 0;
   Line getters, putters, joiners;
-  std::size_t waits = 0;  // tasks between begin_wait and end_wait, also woken ones that have not run yet
+  Line on_their_way;  // woken to get or put, and not run yet; a joiner needs nothing more
 };
 
 }  // namespace fibrio::detail

@@ -134,8 +134,7 @@ void wait_in_task(int* address, Bits bits) {
     if (!announce(std::atomic_ref(*address), bits)) return;
     queue_locked().add(wait);
   }
-  wait.wait(spin);
-  if (!wait.woken) wait.leave(spin, *waiting_tasks);
+  wait.wait();  // masked: until it was woken
 }
 
 void wait_until_changed(int* address, Bits bits) {

@@ -2,53 +2,72 @@
 //
 // Threads: made and destroyed by who waits; `arm` and `make_ready` by anybody's worker or thread.
 //
-// Use: make a SyncWait (refused in a callback), add it under the primitive's lock, wait(lock), then
-// take_cancellation(), then under the lock again end the wait, with hand-on if it is to be cancelled.
+// Use: make a SyncWait (refused in a callback), add it under the primitive's lock, wait(), claim(), take_cancellation();
+// then, if the claim succeeded, end the wait under the lock, with hand-on if it is to be cancelled. If it failed the
+// primitive is gone, and throw_abandoned() is all that is left.
 //
 // A plain thread goes the same way: its commit is wait() itself, and instead of a wait word it has a place to
 // sleep (Park), which is there before it counts as armed.
 #pragma once
 
-#include "base/spin_lock.hpp"
+#include <mutex>
+
 #include "fibrio/errors.hpp"
-#include "sched/task_core.hpp"
+#include "sched/worker.hpp"
 #include "sync/wait_queue.hpp"
 
 namespace fibrio::detail {
 
-class Worker;
-
 class SyncWait : public Waiter {
  public:
   // Throws RuntimeError, which names `what`, in a callback.
-  SyncWait(const char* what, WaitReason reason);
+  SyncWait(const char* what, WaitReason reason) : worker_(this_worker()), reason_(reason) {
+    if (worker_ == nullptr) return;
+    core_ = worker_->current;
+    if (core_ == nullptr) refuse_without_task(what, worker_);
+    word = &core_->word;
+    is_masked = detail::is_masked(*worker_);
+  }
   SyncWait(const SyncWait&) = delete;
   SyncWait& operator=(const SyncWait&) = delete;
 
-  // Returns when it was woken or cancelled. `spin` guards the list it was added to, and is free.
-  void wait(SpinLock& spin);
-  // After wait, if it was not woken: off the list. (`woken` may be read without the lock then: who wins
-  // against the wait word writes it, before he makes the task ready.)
-  void leave(SpinLock& spin, WaitQueue& list) noexcept;
+  // Returns when it was woken or cancelled. Touches nothing of the primitive.
+  void wait() {
+    if (core_ == nullptr) [[unlikely]]
+      return block();
+    suspend(*worker_, reason_, &SyncWait::commit, this);
+  }
+  // After wait, instead of a claim, for a primitive that who was woken needs no more: off the list.
+  template <class Spin>
+  void leave_unless_woken(Spin& spin, WaitQueue& list) noexcept {
+    if (is_woken() || !claim()) return;
+    const std::lock_guard guard(spin);
+    list.leave(*this);
+  }
   // After wait: true if CancelledError is to be thrown: cancellation() is what.
-  [[nodiscard]] bool take_cancellation() noexcept;
+  [[nodiscard]] bool take_cancellation() noexcept {
+    return core_ != nullptr && !is_masked && core_->word.take_cancellation();
+  }
   [[nodiscard]] CancelledError cancellation() const;
   [[noreturn, gnu::always_inline]] void throw_cancelled() const { throw cancellation(); }
+  // After a claim that failed, and take_cancellation(). RuntimeError: the request was taken back meanwhile.
+  [[noreturn]] void throw_abandoned(bool cancelled) const;
 
  private:
   friend void make_ready_all(Woken& woken) noexcept;
   struct Park;
 
   static void commit(void* argument, Worker& worker) noexcept;
-  void block(SpinLock& spin);
+  void block();
 
   TaskCore* core_ = nullptr;  // null: a plain thread
-  Worker* worker_ = nullptr;
-  SpinLock* spin_ = nullptr;
+  Worker* const worker_;      // the one on which it was made
   Park* park_ = nullptr;
-  WaitPhase phase_ = WaitPhase::waiting;
   const WaitReason reason_;
 };
+
+// After the call that waits: not a jump, so that who waits is seen in the function that it called.
+inline void stay_in_call_graph() noexcept { asm volatile(""); }
 
 // Makes ready, in order, whom a primitive has woken. Without any lock.
 void make_ready_all(Woken& woken) noexcept;
