@@ -79,7 +79,7 @@ class BasicLockState {
     if (!leaves) {
       is_held_ = true;
     } else {
-      hand_on(woken);
+      leave_turn(woken);
     }
   }
   // As end_wait with an exception, and take_or_wait of a new waiter, in one.
@@ -163,6 +163,8 @@ class BasicLockState {
     waiters_.leave(waiter);
     if (promised_ == &waiter) promised_ = nullptr;
   }
+  // Not inline: where it is called it is rare.
+  [[gnu::noinline]] void leave_turn(Woken& woken) noexcept { hand_on(woken); }
   void hand_on(Woken& woken) noexcept {
     if (!is_held_ && promised_ == nullptr) promised_ = waiters_.wake_front(woken);
   }
@@ -222,8 +224,8 @@ class BasicSemaphoreState {
     std::lock_guard guard(spin_);
     waiters_.leave(waiter);
     if (waiter.woken && leaves) ++value_;
-    while (value_ > 0 && give_next(woken)) {
-    }
+    if (value_ > 0) [[unlikely]]
+      give_all(woken);
   }
   // False if it would go above the limit.
   [[nodiscard]] bool release(Woken& woken) noexcept {
@@ -260,6 +262,11 @@ class BasicSemaphoreState {
   // Also while somebody woken has not run yet: a newcomer must not overtake.
   [[nodiscard]] bool is_locked_locked() noexcept {
     return value_ == 0 || !on_their_way_.empty() || !waiters_.all_ended();
+  }
+  // Not inline: where it is called it is rare.
+  [[gnu::noinline]] void give_all(Woken& woken) noexcept {
+    while (value_ > 0 && give_next(woken)) {
+    }
   }
   [[nodiscard]] bool give_next(Woken& woken) noexcept {
     Waiter* const waiter = waiters_.wake_next(woken);
