@@ -37,7 +37,7 @@ class FrameTimerState {
     const std::uint8_t state = state_.load(std::memory_order_acquire);
     if (state == kIdle) return true;
     if (state != kArmed) return false;
-    if (take_off()) {
+    if (take_off()) [[likely]] {
       state_.store(kIdle, std::memory_order_relaxed);
       return true;
     }
@@ -81,7 +81,7 @@ class FrameTimer : public TimerEntry {
     });
   }
   // After a disarm that failed: returns when nothing touches the timer any more.
-  void settle() const noexcept { state_.settle(); }
+  [[gnu::noinline, gnu::cold]] void settle() const noexcept { state_.settle(); }
   // Its time has come without a wheel. Only if it is idle, or after begin().
   void expire() noexcept {
     begin();

@@ -149,7 +149,7 @@ make_copy() {
       -DCMAKE_CXX_COMPILER=clang++-19) ;;
   esac
   ! command -v ccache >/dev/null || options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
-  cmake -S "$copy" -B "$work/$kind/build" -G Ninja "${options[@]}" -DFIBRIO_BUILD_TESTS=ON -DFIBRIO_BUILD_EXAMPLES=OFF \
+  cmake -S "$copy" -B "$work/$kind/build" -G Ninja "${options[@]}" -DFIBRIO_BUILD_TESTS=ON -DFIBRIO_DELAY_POINTS=ON -DFIBRIO_BUILD_EXAMPLES=OFF \
     -DFIBRIO_BUILD_BENCH=OFF -DFIBRIO_INSTALL=OFF >"$log" 2>&1 || {
     tail -n 40 "$log"
     die "the copy could not be configured"
