@@ -17,6 +17,8 @@ enum class DelayPoint : std::uint8_t {
   kGroupMarked,        // a group's cancel is counted and has reached nobody yet
   kGroupChildrenTold,  // it has reached the children, not the parent
   kGroupChildDone,     // the last child has left its group and has not made the parent ready yet
+  kEventSet,           // an event is set and who waited is not woken yet
+  kWoken,              // who waits at a primitive was woken and is not ready yet
   kFutureDone,         // a future is done and nobody was told
   kFutureClaimed,      // a future is about to get its value
   kTaskResolved,       // a wait was ended, and its task is not ready yet

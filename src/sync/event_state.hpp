@@ -8,6 +8,7 @@
 
 #include <mutex>
 
+#include "base/delay.hpp"
 #include "sync/wait_queue.hpp"
 
 namespace fibrio::detail {
@@ -22,6 +23,7 @@ class BasicEventState {
     const std::lock_guard guard(spin);
     if (is_set_.load(std::memory_order_relaxed)) return;
     is_set_.store(true, std::memory_order_release);
+    FIBRIO_MAY_DELAY(kEventSet);
     waiters.wake_all(woken);
   }
   void clear() noexcept {

@@ -3,6 +3,7 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "base/delay.hpp"
 #include "sched/worker.hpp"
 #include "task/task_control.hpp"
 
@@ -49,6 +50,7 @@ void make_ready_all(Woken& woken) noexcept {
   for (Waiter* waiter = woken.first(); waiter != nullptr;) {
     auto& wait = static_cast<SyncWait&>(*waiter);
     waiter = waiter->next_woken;
+    FIBRIO_MAY_DELAY(kWoken);
     if (wait.core_ == nullptr) {
       wait.park_->tell();
     } else if (worker != nullptr && &worker->scheduler == wait.core_->scheduler) [[likely]] {

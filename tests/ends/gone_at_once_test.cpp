@@ -36,6 +36,8 @@ constexpr std::array kPoints = {
     std::pair{DelayPoint::kGroupMarked, "GroupMarked"},
     std::pair{DelayPoint::kGroupChildrenTold, "GroupChildrenTold"},
     std::pair{DelayPoint::kGroupChildDone, "GroupChildDone"},
+    std::pair{DelayPoint::kEventSet, "EventSet"},
+    std::pair{DelayPoint::kWoken, "Woken"},
     std::pair{DelayPoint::kFutureDone, "FutureDone"},
     std::pair{DelayPoint::kFutureClaimed, "FutureClaimed"},
     std::pair{DelayPoint::kTaskResolved, "TaskResolved"},
@@ -252,6 +254,109 @@ void timer_dropped_as_it_fires(Graves&) {
   fired.wait();
 }
 
+void event_of_one_wait(Graves& graves) {
+  Task<> sets;
+  {
+    const Mortal<Event> event(graves);
+    sets = create_task([&event = *event] { event.set(); });
+    event->wait();
+  }
+  await(sets);
+}
+
+void event_of_a_thread(Graves& graves) {
+  Event start;
+  std::atomic<Event*> shared{nullptr};
+  std::thread waits([&] {
+    const Mortal<Event> event(graves);
+    shared = &*event;
+    event->wait();
+  });
+  TASK_CHECK(eventually_in_task([&] { return shared != nullptr; }));
+  shared.load()->set();
+  waits.join();
+}
+
+// Who takes it last lets it go.
+void lock_let_go_by_its_last_owner(Graves& graves) {
+  auto lock = std::make_unique<Mortal<Lock>>(graves);
+  auto first = create_task([&lock = **lock] {
+    const std::lock_guard guard(lock);
+    yield();
+  });
+  yield();
+  { const std::lock_guard guard(**lock); }
+  if (first.done()) lock.reset();
+  await(first);
+}
+
+void semaphore_let_go_by_its_last_user(Graves& graves) {
+  Task<> gives;
+  {
+    const Mortal<Semaphore> semaphore(graves, 0);
+    gives = create_task([&semaphore = *semaphore] { semaphore.release(); });
+    semaphore->acquire();
+  }
+  await(gives);
+}
+
+void queue_let_go_by_its_reader(Graves& graves) {
+  Task<> puts;
+  {
+    const Mortal<Queue<std::string>> queue(graves);
+    puts = create_task([&queue = *queue] { queue.put("the only one"); });
+    TASK_CHECK(queue->get() == "the only one");
+  }
+  await(puts);
+}
+
+void queue_let_go_by_who_joined(Graves& graves) {
+  Task<> works;
+  {
+    const Mortal<Queue<int>> queue(graves);
+    queue->put(1);
+    works = create_task([&queue = *queue] {
+      static_cast<void>(queue.get());
+      queue.task_done();
+    });
+    queue->join();
+  }
+  await(works);
+}
+
+// asyncio's own example: the consumer is cancelled, and main ends.
+void queue_let_go_with_a_cancelled_reader(Graves& graves) {
+  Task<> consumer;
+  {
+    const Mortal<Queue<int>> queue(graves);
+    consumer = create_task([&queue = *queue] {
+      for (;;) static_cast<void>(queue.get());
+    });
+    TASK_CHECK(eventually_in_task([&] { return inspect(consumer).state == TaskState::kWaiting; }));
+    consumer.cancel();
+  }
+  consumer.wait();
+  TASK_CHECK(consumer.cancelled());
+}
+
+void condition_let_go_with_cancelled_waiters(Graves& graves) {
+  std::vector<Task<>> tasks;
+  {
+    const Mortal<Condition> condition(graves);
+    for (int i = 0; i < 2; ++i) {
+      tasks.push_back(create_task([&condition = *condition] {
+        const std::lock_guard guard(condition);
+        condition.wait();
+      }));
+    }
+    for (const auto& task : tasks) {
+      TASK_CHECK(eventually_in_task([&] { return inspect(task).reason == WaitReason::kCondition; }));
+    }
+    for (const auto& task : tasks) task.cancel();
+    for (const auto& task : tasks) task.wait();
+  }
+}
+
 struct Script {
   const char* name;
   void (*round)(Graves& graves);
@@ -272,6 +377,14 @@ constexpr Script kScripts[] = {
     {"gather_cancelled_at_its_end", gather_cancelled_at_its_end},
     {"shield_left", shield_left},
     {"timer_dropped_as_it_fires", timer_dropped_as_it_fires},
+    {"event_of_one_wait", event_of_one_wait},
+    {"event_of_a_thread", event_of_a_thread},
+    {"lock_let_go_by_its_last_owner", lock_let_go_by_its_last_owner},
+    {"semaphore_let_go_by_its_last_user", semaphore_let_go_by_its_last_user},
+    {"queue_let_go_by_its_reader", queue_let_go_by_its_reader},
+    {"queue_let_go_by_who_joined", queue_let_go_by_who_joined},
+    {"queue_let_go_with_a_cancelled_reader", queue_let_go_with_a_cancelled_reader},
+    {"condition_let_go_with_cancelled_waiters", condition_let_go_with_cancelled_waiters},
 };
 
 void run_rounds(const Script& script, std::size_t workers, std::size_t rounds) {

@@ -77,7 +77,7 @@ TEST_CASE("A loop that never got its threads can be closed with all that it was 
   const ScopedSyscalls table;
   ThreadFault create;
   {
-    for (const auto [workers, virtual_time] :
+    for (const auto& [workers, virtual_time] :
          {std::pair<std::size_t, bool>{2, false}, {4, false}, {2, true}, {4, true}}) {
       INFO(workers << " workers, virtual time " << virtual_time);
       const NothingLeft nothing_left;
