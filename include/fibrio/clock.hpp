@@ -40,6 +40,12 @@ constexpr Duration saturate(const std::chrono::duration<Rep, Period>& time) {
     if (ticks >= static_cast<long double>(kLongest)) return Duration::max();
     if (ticks <= -static_cast<long double>(kLongest)) return Duration::min();
     return Duration(static_cast<Duration::rep>(ticks < 0 ? ticks - 0.5L : ticks + 0.5L));
+  } else if constexpr (kNumerator % kDenominator == 0 && kNumerator / kDenominator <= kLongest) {
+    constexpr auto kTick = static_cast<Duration::rep>(kNumerator / kDenominator);
+    Duration::rep ticks = 0;
+    if (!__builtin_mul_overflow(time.count(), kTick, &ticks)) [[likely]]
+      return Duration(ticks);
+    return static_cast<WideTicks>(time.count()) < 0 ? Duration::min() : Duration::max();
   } else {
     constexpr WideTicks kMost = kLongest * kDenominator / kNumerator;  // so that no product overflows
     const auto ticks = static_cast<WideTicks>(time.count());
