@@ -1,15 +1,16 @@
-// What: the machine's monotonic clock in nanoseconds. About 18 ns per call.
+// What: the machine's monotonic clock in nanoseconds, that of std::chrono::steady_clock. About 18 ns per call.
 #pragma once
 
-#include <chrono>
+#include <time.h>
+
 #include <cstdint>
 
 namespace fibrio::detail {
 
 [[nodiscard]] inline std::int64_t monotonic_ns() noexcept {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
+  timespec now;  // which the kernel always has
+  static_cast<void>(::clock_gettime(CLOCK_MONOTONIC, &now));
+  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
 }  // namespace fibrio::detail

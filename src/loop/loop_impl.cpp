@@ -14,6 +14,7 @@
 #include "offload/thread_pool.hpp"
 #include "sched/fork.hpp"
 #include "sched/worker.hpp"
+#include "task/budget.hpp"
 #include "task/loop_services.hpp"
 #include "task/report.hpp"
 #include "task/slow.hpp"
@@ -31,6 +32,7 @@ constexpr SchedulerHooks kHooks{
       return static_cast<const TaskControl&>(core).copy_name(buffer, size);
     },
     &report_slow_step,
+    &look_around_in_turn,
 };
 
 // Clean-up of cancelled tasks may create tasks, whose clean-up may create tasks: enough for every honest

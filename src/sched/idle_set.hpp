@@ -44,7 +44,7 @@ template <template <class> class Atomic = std::atomic>
 class IdleSet {
  public:
   // All workers awake, none searching.
-  explicit IdleSet(std::size_t workers) : workers_(workers), asleep_(workers, false) {
+  explicit IdleSet(std::size_t workers) : workers_(workers), asleep_(workers, 0) {
     sleepers_.reserve(workers);
     reset(workers);
   }
@@ -56,7 +56,7 @@ class IdleSet {
   void reset(std::size_t running) noexcept {
     std::lock_guard guard(lock_);
     sleepers_.clear();
-    for (std::size_t i = 0; i < workers_; ++i) asleep_[i] = false;
+    for (std::size_t i = 0; i < workers_; ++i) asleep_[i] = 0;
     word_.store(static_cast<std::uint64_t>(running) << kAwakeShift, std::memory_order_seq_cst);
   }
 
@@ -95,7 +95,7 @@ class IdleSet {
   // wake_self(). True: others search, and will look (rule 5).
   [[nodiscard]] bool park(std::size_t worker, bool was_searching) noexcept {
     std::lock_guard guard(lock_);
-    asleep_[worker] = true;
+    asleep_[worker] = 1;
     sleepers_.push_back(static_cast<std::uint32_t>(worker));
     // seq_cst: rule 2; partner: the load in wake_for_work.
     const std::uint64_t before =
@@ -106,7 +106,7 @@ class IdleSet {
   // counts as searching.
   [[nodiscard]] bool wake_self(std::size_t worker) noexcept {
     std::lock_guard guard(lock_);
-    if (!asleep_[worker]) return false;
+    if (asleep_[worker] == 0) return false;
     for (std::size_t i = 0; i < sleepers_.size(); ++i) {
       if (sleepers_[i] == worker) {
         take_locked(i);
@@ -140,7 +140,7 @@ class IdleSet {
     return searching(word) == 0 && awake(word) < workers_;
   }
   void take_locked(std::size_t place) noexcept {
-    asleep_[sleepers_[place]] = false;
+    asleep_[sleepers_[place]] = 0;
     sleepers_[place] = sleepers_.back();
     sleepers_.pop_back();
   }
@@ -150,7 +150,7 @@ class IdleSet {
   alignas(kCacheLine) Atomic<std::uint64_t> word_{0};
   alignas(kCacheLine) BasicSpinLock<Atomic> lock_;
   std::vector<std::uint32_t> sleepers_;  // the one that slept last is woken first: its cache is warmest
-  std::vector<bool> asleep_;
+  std::vector<char> asleep_;             // not of bits: the loop goes through it at each sleep
 };
 
 }  // namespace fibrio::detail

@@ -307,21 +307,30 @@ bool Scheduler::has_mail_anywhere() const noexcept {
 }
 
 void Scheduler::arm_timer(TimerEntry& entry, std::int64_t deadline_ns, StrandState* on) noexcept {
-  Worker* here = this_worker();
-  if (here != nullptr && &here->scheduler != this) here = nullptr;
-  if (here == nullptr) enter_external();  // as in schedule_anywhere
-  Worker& worker = here != nullptr ? *here : *workers_[0];
+  Worker* const here = this_worker();
+  if (here == nullptr || &here->scheduler != this) [[unlikely]]
+    return arm_timer_outside(entry, deadline_ns, on);
+  Timers& timers = here->timers_of(on);
+  if (!timers.arm(entry, deadline_ns)) return;
+  if (&timers == &here->timers) {
+    here->unpark();
+  } else {
+    here->wake_strand(*on);
+  }
+}
+
+void Scheduler::arm_timer_outside(TimerEntry& entry, std::int64_t deadline_ns, StrandState* on) noexcept {
+  enter_external();  // as in schedule_anywhere
+  Worker& worker = *workers_[0];
   Timers& timers = worker.timers_of(on);
   if (timers.arm(entry, deadline_ns)) {
     if (&timers == &worker.timers) {
       worker.unpark();
-    } else if (here != nullptr) {
-      here->wake_strand(*on);
     } else if (on->wake()) {
       push_strand_outside(*on);
     }
   }
-  if (here == nullptr) leave_external();
+  leave_external();
 }
 
 // --- time --------------------------------------------------------------------------------------------------
@@ -352,7 +361,7 @@ void Scheduler::change_outside(int delta) noexcept {
 
 bool Scheduler::has_events(std::int64_t timeout_ns) noexcept {
   epoll_event event{};
-  const std::int64_t before = monotonic_ns();
+  const std::int64_t before = timeout_ns == 0 ? 0 : monotonic_ns();
   while (events_->wait(std::span(&event, 1), timeout_ns) != 0) {
     if (!works_alone_ || event.data.u64 == 0) return true;
     // Of a worker without a thread: it was woken, and nobody else takes that.
@@ -375,6 +384,8 @@ bool Scheduler::is_quiet(std::int64_t& next_ns, std::size_t& fds) noexcept {
       next_ns = std::min(next_ns, worker->timers.next_deadline());
       fds += worker->reactor.size();
     }
+    // One worker has just looked, and without fds and waits for the outside nothing can have come since.
+    if (solo_ && fds == 0 && outside_.load(std::memory_order_seq_cst) == 0) return true;
     // A worker takes events only when it counts as awake (sleep_shared): what has come is seen here or there.
     return !has_events(0);
   };
@@ -382,7 +393,8 @@ bool Scheduler::is_quiet(std::int64_t& next_ns, std::size_t& fds) noexcept {
 }
 
 bool Scheduler::jump_virtual_time(std::int64_t& timeout_ns) noexcept {
-  std::lock_guard guard(jump_lock_);
+  std::unique_lock guard(jump_lock_, std::defer_lock);
+  if (!solo_) guard.lock();
   if (jump_holds_.load(std::memory_order_seq_cst) != 0)
     return false;  // somebody is about to wake from the last jump
   std::int64_t next = Timers::kNever;

@@ -57,6 +57,8 @@ struct SchedulerHooks {
   std::size_t (*name_task)(const TaskCore& core, char* buffer, std::size_t size) noexcept;
   // Debug mode: a step of the task took so long. It is the current one, or suspended and not published yet.
   void (*report_slow)(TaskCore& core, std::int64_t took_ns) noexcept;
+  // A task has spent its turns (see task/budget.hpp). Throws CancelledError.
+  void (*look_around_in_turn)(Worker& worker);
 };
 
 // A loop's entry in the table of those that live (see with_live_loop); out of it with the object at the latest.
@@ -119,6 +121,7 @@ class Scheduler {
   // Arms a timer of what is on this strand, or, if null, is free: on the calling worker, or on worker 0 from
   // elsewhere. The caller holds a reference on the strand.
   void arm_timer(TimerEntry& entry, std::int64_t deadline_ns, StrandState* on) noexcept;
+  void arm_timer_outside(TimerEntry& entry, std::int64_t deadline_ns, StrandState* on) noexcept;
 
   [[nodiscard]] std::int64_t now_ns() const noexcept;
   [[nodiscard]] bool has_virtual_time() const noexcept { return virtual_; }

@@ -3,6 +3,9 @@
 #include <pthread.h>
 
 #include "base/sanitizers.hpp"
+#include "fibrio/detail/budget.hpp"
+#include "sched/scheduler.hpp"
+#include "sched/worker.hpp"
 
 namespace fibrio::detail {
 
@@ -44,6 +47,15 @@ Key end_of_thread() noexcept {
 __attribute__((noinline)) Worker* this_worker() noexcept {
   asm volatile("" ::: "memory");
   return current;
+}
+
+// Here, where the variable is, and with a hook, so that it calls nothing: it is on the path of each await of what is
+// done.
+__attribute__((noinline)) void spend_turn() {
+  asm volatile("" ::: "memory");
+  Worker* const worker = current;
+  if (worker != nullptr && worker->spend_turn()) [[unlikely]]
+    worker->scheduler.hooks.look_around_in_turn(*worker);
 }
 
 __attribute__((noinline)) void set_this_worker(Worker* worker) noexcept {

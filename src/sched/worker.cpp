@@ -32,30 +32,10 @@ Worker::Worker(Scheduler& its_scheduler, std::size_t its_index, std::uint64_t se
 
 // --- switching ---------------------------------------------------------------------------------------------
 
-inline void Worker::finish_arrival() noexcept {
-  budget_ = Budget{};
-  step_begin_ = ring_.end();
-  if (commit_ != nullptr) {
-    tsan_acquire(&commit_);
-    const Commit commit = commit_;
-    commit_ = nullptr;
-    commit(commit_argument_, *this);
-  }
-  // The task that stopped was the last of its pass: what its commit made ready belongs to the pass after that.
-  if (pass_is_new_) {
-    pass_is_new_ = false;
-    pass_left_ = local_.size();
-  }
-}
-
-void Worker::arrive() noexcept {
-  if (is_debugging()) [[unlikely]] {
-    end_step();  // before the commit: after it who stopped may run elsewhere, and be gone
-    finish_arrival();
-    begin_step();
-    return;
-  }
+void Worker::arrive_in_debug() noexcept {
+  end_step();  // before the commit: after it who stopped may run elsewhere, and be gone
   finish_arrival();
+  begin_step();
 }
 
 void Worker::begin_step() noexcept {
@@ -97,7 +77,7 @@ void Worker::enter_fiber(SwitchSlot& slot) noexcept {
       next->stack = stack;
       next->fiber.inherit(*stack);
       worker->current = next;
-      worker->budget_ = Budget{};
+      worker->budget_.renew();
       worker->step_begin_ = worker->ring_.end();
       worker->pass_is_new_ = false;  // nothing stops here
       if (worker->is_debugging()) [[unlikely]]
@@ -264,7 +244,7 @@ void yield_current(Worker& worker) noexcept {
   TaskCore* next = worker.take_next();
   while (next != nullptr && next != self && !worker.give_stack(*next)) next = worker.take_next();
   if (next == self) {
-    worker.budget_ = Worker::Budget{};
+    worker.budget_.renew();
     worker.pass_is_new_ = false;  // nothing stops here; the next pass it ends must not be counted again
     if (worker.is_debugging()) [[unlikely]] {
       worker.end_step();
@@ -282,18 +262,21 @@ void yield_current(Worker& worker) noexcept {
 bool Worker::has_overdue_timers() noexcept {
   if (scheduler.has_virtual_time()) return false;
   const Timers& its = timers_here();
-  return its.has_due() || its.may_be_due(scheduler.now_ns());
+  return its.has_due() || (its.size() != 0 && its.may_be_due(scheduler.now_ns()));
+}
+
+bool Worker::renew_turns() noexcept {
+  // Where asyncio's order is kept only what is due ends a step that asyncio would not end.
+  if (!solo && (current == nullptr || current->strand == nullptr)) return renew_budget(true);
+  budget_.turns = kBudget;
+  if (current == nullptr || !has_overdue_timers()) return false;
+  ticks_ = kTicksPerPoll;
+  return true;
 }
 
 bool Worker::renew_budget(bool is_turn) noexcept {
   (is_turn ? budget_.turns : budget_.operations) = kBudget;
   if (current == nullptr) return false;
-  // Where asyncio's order is kept only what is due ends a step that asyncio would not end.
-  if (is_turn && (solo || current->strand != nullptr)) {
-    if (!has_overdue_timers()) return false;
-    ticks_ = kTicksPerPoll;
-    return true;
-  }
   if (!scheduler.has_virtual_time()) {
     const std::int64_t now = scheduler.now_ns();
     if (late_ns_ == 0) late_ns_ = now + kLateLookNs;
@@ -309,10 +292,11 @@ bool Worker::renew_budget(bool is_turn) noexcept {
 
 void Worker::make_ready(TaskCore& core) noexcept {
   tsan_release(static_cast<Runnable*>(&core));
-  if (solo) {
-    local_.push_back(&core);
-    return;
-  }
+  if (!solo) return make_ready_shared(core);
+  local_.push_back(&core);
+}
+
+[[gnu::noinline]] void Worker::make_ready_shared(TaskCore& core) noexcept {
   Runnable* item = post(core);
   if (item == nullptr) return;
   if (scheduler.forced_migration) return send_to_neighbour(*item);
@@ -357,11 +341,12 @@ void Worker::make_ready(RunnableChain chain) noexcept {
 
 void Worker::schedule(Runnable& item) noexcept {
   tsan_release(&item);
-  if (solo) {
-    local_.push_back(&item);
-  } else if (Runnable* to_queue = post(item)) {
-    push_ring(*to_queue);
-  }
+  if (!solo) return schedule_shared(item);
+  local_.push_back(&item);
+}
+
+[[gnu::noinline]] void Worker::schedule_shared(Runnable& item) noexcept {
+  if (Runnable* to_queue = post(item)) push_ring(*to_queue);
 }
 
 bool Worker::is_worth_waking(std::size_t waiting) const noexcept {

@@ -28,8 +28,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 
 #include "base/counter.hpp"
@@ -54,6 +56,21 @@ namespace fibrio::detail {
 FIBRIO_NO_TSAN_BEGIN
 
 class Scheduler;
+
+// What a task may do in one step before it looks around; see task/budget.hpp.
+struct StepBudget {
+  std::uint8_t operations = kBudget;
+  std::uint8_t looks = kLooksPerYield;
+  std::uint8_t turns = kBudget;
+  std::uint8_t turn_looks = kLooksPerYield;
+
+  // At each switch: one store of a number, which compilers do not make of an assignment.
+  void renew() noexcept;
+};
+inline void StepBudget::renew() noexcept {
+  constexpr auto kFresh = std::bit_cast<std::uint32_t>(StepBudget{});
+  std::memcpy(this, &kFresh, sizeof kFresh);
+}
 
 // What one task of a strand does comes before what the next one does, wherever they run.
 inline void tsan_release_strand([[maybe_unused]] TaskCore& core) noexcept {
@@ -147,6 +164,7 @@ class Worker : public SwitchSlot {
   [[nodiscard]] bool spend_turn() noexcept { return --budget_.turns == 0; }
   // After one of these was true. True: the task gives way.
   [[nodiscard]] bool renew_budget(bool is_turn) noexcept;
+  [[nodiscard]] bool renew_turns() noexcept;
   // Timers of what runs here wait for the end of its step.
   [[nodiscard]] bool has_overdue_timers() noexcept;
 
@@ -208,6 +226,7 @@ class Worker : public SwitchSlot {
   // switching
   static void enter_fiber(SwitchSlot& slot) noexcept;
   void arrive() noexcept;
+  [[gnu::noinline, gnu::cold]] void arrive_in_debug() noexcept;
   void finish_arrival() noexcept;
   void begin_step() noexcept;
   // What runs next if that is a task and the loop need not look at anything else first; null: the loop
@@ -217,6 +236,8 @@ class Worker : public SwitchSlot {
   [[nodiscard]] TaskCore* take_next_of_strand() noexcept;
   [[nodiscard]] TaskCore* take_creator() noexcept;
   [[nodiscard]] bool give_stack(TaskCore& core) noexcept;
+  void make_ready_shared(TaskCore& core) noexcept;
+  void schedule_shared(Runnable& item) noexcept;
   void run_item(Runnable& item) noexcept;
   void run_callback(Runnable& item) noexcept;
   void run_strand(StrandState& strand) noexcept;
@@ -274,12 +295,7 @@ class Worker : public SwitchSlot {
   void* commit_argument_ = nullptr;
   std::size_t pass_left_ = 0;  // solo: items of this pass not yet taken
   std::uint32_t ticks_ = 0;    // items run since the last poll
-  struct Budget {              // set by one store at each switch
-    std::uint8_t operations = kBudget;
-    std::uint8_t looks = kLooksPerYield;
-    std::uint8_t turns = kBudget;
-    std::uint8_t turn_looks = kLooksPerYield;
-  } budget_;
+  StepBudget budget_;
   std::uint32_t lifo_streak_ = 0;
   bool searching_ = false;
   bool watch_expired_ = false;
@@ -337,6 +353,28 @@ class Worker : public SwitchSlot {
   std::uint32_t spins_left_out_ = 0;
   std::atomic<bool> held_for_jump_{false};  // a jump of virtual time waits for this worker to wake
 };
+
+inline void Worker::finish_arrival() noexcept {
+  budget_.renew();
+  step_begin_ = ring_.end();
+  if (commit_ != nullptr) {
+    tsan_acquire(&commit_);
+    const Commit commit = commit_;
+    commit_ = nullptr;
+    commit(commit_argument_, *this);
+  }
+  // The task that stopped was the last of its pass: what its commit made ready belongs to the pass after that.
+  if (pass_is_new_) {
+    pass_is_new_ = false;
+    pass_left_ = local_.size();
+  }
+}
+
+inline void Worker::arrive() noexcept {
+  if (is_debugging()) [[unlikely]]
+    return arrive_in_debug();
+  finish_arrival();
+}
 
 // Stops the calling task: `commit` runs once its context is saved. Returns, when the task was made ready and
 // its turn has come, the worker it is on then.

@@ -11,13 +11,7 @@ void deliver(Worker& worker) {
   if (!is_masked(worker) && task.word.take_cancellation()) task.throw_cancelled();
 }
 
-}  // namespace
-
-Worker& look_around(Worker& worker, bool is_turn) {
-  const bool gives_way = worker.renew_budget(is_turn);
-  if (worker.current == nullptr) return worker;
-  deliver(worker);
-  if (!gives_way) return worker;
+[[gnu::noinline]] Worker& give_way(Worker& worker) {
   // A timer that is due fires at the end of a pass: of the next one at the latest.
   constexpr int kPasses = 3;
   Worker* here = &worker;
@@ -29,14 +23,19 @@ Worker& look_around(Worker& worker, bool is_turn) {
   return *here;
 }
 
-void look_around_in_turn() {
-  if (Worker* const worker = this_worker()) look_around(*worker, true);
+}  // namespace
+
+Worker& look_around(Worker& worker, bool is_turn) {
+  const bool gives_way = is_turn ? worker.renew_turns() : worker.renew_budget(false);
+  if (worker.current == nullptr) return worker;
+  deliver(worker);
+  return gives_way ? give_way(worker) : worker;
 }
 
-void spend_turn() {
-  Worker* const worker = this_worker();
-  if (worker != nullptr && worker->spend_turn()) [[unlikely]]
-    look_around(*worker, true);
+void look_around_in_turn(Worker& worker) { look_around(worker, true); }
+
+void look_around_in_turn() {
+  if (Worker* const worker = this_worker()) look_around(*worker, true);
 }
 
 }  // namespace fibrio::detail

@@ -24,6 +24,7 @@ Worker& look_around(Worker& worker, bool is_turn);
 
 // What spend_turn does where the budget is spent, for who counts its turns elsewhere; nothing on a plain thread.
 void look_around_in_turn();
+void look_around_in_turn(Worker& worker);
 
 // Before an operation on a socket, a pipe, a file. Throws CancelledError.
 inline void spend_budget() {
