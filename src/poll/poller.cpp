@@ -48,10 +48,8 @@ int Poller::remove(int fd) noexcept {
   return sys::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, &unused);
 }
 
-int Poller::wait(std::span<epoll_event> events, std::int64_t timeout_ns) noexcept {
+inline int Poller::wait_as_is(std::span<epoll_event> events, std::int64_t timeout_ns) noexcept {
   constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
-  const bool is_exact = timeout_ns > 0 && timeout_ns < kNanosPerSecond && slack_ns_ > 1;
-  if (is_exact) sys::prctl(PR_SET_TIMERSLACK, 1);
   timespec time{};
   if (timeout_ns > 0) {
     time.tv_sec = timeout_ns / kNanosPerSecond;
@@ -59,10 +57,21 @@ int Poller::wait(std::span<epoll_event> events, std::int64_t timeout_ns) noexcep
   }
   const int count = sys::epoll_pwait2(epoll_.get(), events.data(), static_cast<int>(events.size()),
                                       timeout_ns < 0 ? nullptr : &time, nullptr);
-  if (is_exact) sys::prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(slack_ns_));
   if (count >= 0) return count;
   FIBRIO_CHECK(count == -EINTR, "epoll_pwait2 failed on the loop's own epoll instance");
   return 0;
+}
+
+int Poller::wait(std::span<epoll_event> events, std::int64_t timeout_ns) noexcept {
+  if (timeout_ns > 0 && timeout_ns < exact_below_ns_) return wait_exactly(events, timeout_ns);
+  return wait_as_is(events, timeout_ns);
+}
+
+int Poller::wait_exactly(std::span<epoll_event> events, std::int64_t timeout_ns) noexcept {
+  sys::prctl(PR_SET_TIMERSLACK, 1);
+  const int count = wait_as_is(events, timeout_ns);
+  sys::prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(slack_ns_));
+  return count;
 }
 
 void Poller::wake() noexcept {

@@ -29,17 +29,25 @@ class Poller {
   [[nodiscard]] int wait(std::span<epoll_event> events, std::int64_t timeout_ns) noexcept;
   void wake() noexcept;
   // The slack of the timers of the thread that waits, in ns. It delays each sleep by up to that, usually 50 us; so it
-  // is taken away over short ones, and only over them: threads and processes inherit it from whoever makes them.
-  void set_timer_slack(int slack_ns) noexcept { slack_ns_ = slack_ns; }
+  // is taken away over short ones, and only over them: threads and processes inherit it from whoever makes them. Longer
+  // ones have a slack that is theirs: the kernel takes a thousandth of the time, if that is more than the thread's.
+  void set_timer_slack(int slack_ns) noexcept {
+    slack_ns_ = slack_ns;
+    exact_below_ns_ = slack_ns > 1 ? std::int64_t{slack_ns} * 1'000 : 0;
+  }
 
   [[nodiscard]] int fd() const noexcept { return epoll_.get(); }
 
   static constexpr std::uint64_t kWakeData = ~std::uint64_t{0};
 
  private:
+  [[nodiscard]] int wait_as_is(std::span<epoll_event> events, std::int64_t timeout_ns) noexcept;
+  [[nodiscard]] int wait_exactly(std::span<epoll_event> events, std::int64_t timeout_ns) noexcept;
+
   sys::UniqueFd epoll_;
   sys::UniqueFd event_;
   int slack_ns_ = 0;  // unknown, or nothing to take away: up to 1
+  std::int64_t exact_below_ns_ = 0;
 };
 
 }  // namespace fibrio::detail

@@ -52,6 +52,9 @@ inline constexpr std::int64_t kWatchGrowth = 16;  // by one part of so many: to 
 // How often unused stacks and memory are looked for: given back after two to three looks, so within 2 s, also
 // after a burst of a million.
 inline constexpr std::int64_t kMaintenancePeriodNs = 250'000'000;
+// A sleep that has no other end than the next look lasts as long at least: shorter ones are exact, by two system calls
+// (see Poller).
+inline constexpr std::int64_t kMaintenanceSleepNs = 50'000'000;
 // Stacks whose pages are given back in one go: about 0.5 ms to 2 ms during which the worker does nothing
 // else.
 inline constexpr std::size_t kStacksPerTrim = 1024;

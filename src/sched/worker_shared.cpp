@@ -243,7 +243,8 @@ void Worker::relieve(Worker& neighbour) noexcept {
 void Worker::sleep_shared() {
   if (watch_expired_) return on_watch(true);  // from the claim of a neighbour's reactor
   if (expects_completion_ && spin_for_completion()) return;
-  std::int64_t timeout_ns = sleep_time(timers.park());
+  const std::int64_t until_ns = timers.park();
+  std::int64_t timeout_ns = scheduler.has_virtual_time() ? -1 : sleep_time(until_ns);
   running_.store(false, std::memory_order_seq_cst);
   const bool others_look = scheduler.idle_.park(index, searching_);
   searching_ = false;

@@ -59,10 +59,13 @@ void Worker::unpark() noexcept {
 }
 
 std::int64_t Worker::sleep_time(std::int64_t until_ns) noexcept {
-  if (scheduler.has_virtual_time()) return -1;
   read_clock();
-  maintain();
-  if (needs_maintenance_) until_ns = std::min(until_ns, next_maintenance_ns_);
+  if (!needs_maintenance_ || now_ns >= next_maintenance_ns_) maintain();
+  if (needs_maintenance_) {
+    const bool goes_on = next_maintenance_ns_ <= now_ns;  // the last look was not the whole
+    until_ns =
+        std::min(until_ns, goes_on ? now_ns : std::max(next_maintenance_ns_, now_ns + kMaintenanceSleepNs));
+  }
   if (until_ns == Timers::kNever) return -1;
   return until_ns <= now_ns ? 0 : until_ns - now_ns;
 }
@@ -138,8 +141,8 @@ void Worker::sleep_solo() {
     }
   }
   if (expects_completion_ && spin_for_completion()) return;
-  std::int64_t timeout_ns = sleep_time(timers.park());
-  if (scheduler.has_virtual_time()) timeout_ns = ask_again_ns;
+  const std::int64_t until_ns = timers.park();
+  std::int64_t timeout_ns = scheduler.has_virtual_time() ? ask_again_ns : sleep_time(until_ns);
   static_cast<void>(scheduler.idle_.park(index, false));  // nobody else searches
   // seq_cst: partners are the pushers' publications (see IdleSet) and unpark.
   if (!scheduler.inject_.is_empty_seq_cst() || scheduler.is_stopping() ||
