@@ -137,6 +137,8 @@ class Connection {
     entry_.enter(Phase::kBusy);
     body_.begin();
     Response response = call_handler();
+    if (!is_final(response)) [[unlikely]]
+      response = refuse_status_of(response);
     at_ = State::kSending;
     // The handler has read the body, and caught what ended the sending of answers before its own.
     if (sender_.is_broken()) return cut_off();
@@ -146,7 +148,7 @@ class Connection {
                       requests_ != state_.options.max_requests_per_connection &&
                       !state_.is_draining.load(std::memory_order_relaxed);
     // A stream may still read the body that it answers.
-    if (!response.stream) keep_alive = body_.drop(false) && keep_alive;
+    if (!response.stream && !parser_.is_done()) keep_alive = body_.drop(false) && keep_alive;
     if (response.status == 101 && !parser_.is_done() && !body_.drop(true)) {
       // The bytes of the body would be taken for the other protocol's.
       response = error_response(400, "an upgrade with a body that nobody has read");
@@ -164,9 +166,7 @@ class Connection {
     if (!route.is_quick) sender_.flush();
     at_ = State::kHandling;
     try {
-      Response response = route.handler(request_);
-      require_final(response);
-      return response;
+      return route.handler(request_);
     } catch (const HttpError& error) {
       return error_response_of(error);
     } catch (...) {
@@ -177,10 +177,16 @@ class Connection {
     }
   }
 
-  static void require_final(const Response& response) {
-    if (is_final(response)) return;
-    throw std::logic_error("no answer has the status " + std::to_string(response.status) +
-                           (response.status == 101 ? " without upgrade" : ""));
+  // As if the handler had thrown.
+  [[gnu::noinline]] Response refuse_status_of(const Response& response) const {
+    if (is_peer_gone()) throw_gone();
+    try {
+      throw std::logic_error("no answer has the status " + std::to_string(response.status) +
+                             (response.status == 101 ? " without upgrade" : ""));
+    } catch (const std::logic_error&) {
+      report("an exception in the handler of ");
+    }
+    return error_response(500);
   }
 
   // Whether what is being handled is the server's cancellation, not one that the handler came across.
@@ -214,7 +220,7 @@ class Connection {
 
   // Sends the response, or appends it to what is sent later. Returns whether the connection can go on.
   bool send(const Response& response, bool keep_alive) {
-    const bool is_head = request_.method() == "HEAD";
+    const bool is_head = std::string_view(request_.method()) == "HEAD";
     const bool is_bodiless = response.status < 200 || response.status == 204 || response.status == 304;
     const bool is_empty = response.status == 205;  // "reset": of a length, and that is 0
     ResponseHeader::Style style{Framing::kLength, request_.version(), keep_alive};

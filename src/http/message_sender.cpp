@@ -79,19 +79,9 @@ void MessageSender::flush_used() {
   if (buffer_.size() > 0) send_with({});
 }
 
-void MessageSender::put(std::string_view bytes) {
-  const State before = std::exchange(state_, State::kBroken);
-  buffer_.append(bytes);
-  state_ = before;
-}
-
-void MessageSender::put_body(std::string_view bytes) {
-  if (bytes.size() < kLargeBody) {
-    put(bytes);
-  } else {
-    require_whole();
-    send_with(std::as_bytes(std::span(bytes)));
-  }
+void MessageSender::put_large_body(std::string_view bytes) {
+  require_whole();
+  send_with(std::as_bytes(std::span(bytes)));
 }
 
 void MessageSender::begin_body(Framing framing, std::uint64_t length) {

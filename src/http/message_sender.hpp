@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include "fibrio/byte_stream.hpp"
 #include "fibrio/http/fields.hpp"
@@ -43,9 +44,13 @@ class MessageSender : public BodyWriter {
   // Where the headers of messages are written; sent by the next flush. Only while is_between().
   [[nodiscard]] detail::Text& text() { return buffer_; }
   // Appends a whole message or a whole body. Only while is_between().
-  void put(std::string_view bytes);
+  void put(std::string_view bytes) {
+    const State before = std::exchange(state_, State::kBroken);
+    buffer_.append(bytes);
+    state_ = before;
+  }
   // The same, of any size: a large one is sent at once, from where it lies.
-  void put_body(std::string_view bytes);
+  void put_body(std::string_view bytes) { bytes.size() < kLargeBody ? put(bytes) : put_large_body(bytes); }
   // The header that was written has a body, which write() writes. `length`: of one by its length.
   void begin_body(Framing framing, std::uint64_t length);
   // The body is complete. Throws: std::length_error if it is shorter than its length. False: it is broken.
@@ -89,6 +94,7 @@ class MessageSender : public BodyWriter {
   // Messages are sent at the latest when this many bytes have come together.
   static constexpr std::size_t kHighWater = 64 * 1024;
 
+  void put_large_body(std::string_view bytes);
   void flush_used();
   void require_whole();
   void require_body();

@@ -9,6 +9,7 @@ namespace {
 
 // Everything in a header but the response's own fields, about.
 constexpr std::size_t kUsualHeader = 256;
+constexpr std::string_view kStatusLine = "HTTP/1.1 200 OK\r\n";
 
 // What says where the answer ends is ours alone.
 void append_fields(const Fields& fields, TextWriter& out) {
@@ -26,17 +27,17 @@ void append_fields(const Fields& fields, TextWriter& out) {
 void ResponseHeader::write(detail::Text& text, const Response& response, Style style, std::uint64_t length,
                            std::int64_t unix_time) {
   if (unix_time != date_time_) {
-    date_ = "Date: " + format_date(unix_time) + "\r\n";
+    head_ = std::string(kStatusLine) + "Date: " + format_date(unix_time) + "\r\n";
     date_time_ = unix_time;
   }
   // Room for all of it, once. Fields that are passed on may take more than they did: "a:" becomes "a: ".
   TextWriter out(text, kUsualHeader + response.fields.text().size());
   if (response.status == 200) {
-    out << "HTTP/1.1 200 OK\r\n";
+    out << head_;
   } else {
     out << "HTTP/1.1 " << response.status << " " << reason_of(response.status) << "\r\n";
+    out << std::string_view(head_).substr(kStatusLine.size());
   }
-  out << date_;
   append_fields(response.fields, out);
   if (style.framing == Framing::kLength) out << "Content-Length: " << length << "\r\n";
   if (style.framing == Framing::kChunked) out << "Transfer-Encoding: chunked\r\n";

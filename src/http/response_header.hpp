@@ -29,7 +29,7 @@ class ResponseHeader {
              std::int64_t unix_time);
 
  private:
-  std::string date_;  // "Date: ...\r\n", made anew once a second
+  std::string head_;  // of a 200, with the date; made anew once a second
   std::int64_t date_time_ = -1;
 };
 

@@ -213,8 +213,10 @@ ContextSlot copy_current_context() { return current_context().copy(); }
 
 SavedContext::SavedContext() : slot_(current_context()), values_(slot_.map()) {}
 
-bool SavedContext::is_changed() const noexcept {
-  return slot_.is_used() && (slot_.entered() != nullptr || slot_.map() != values_);
+// A task without variables has nothing to compare, and nothing to call for that.
+bool SavedContext::is_changed() const noexcept { return slot_.is_used() && differs(); }
+[[gnu::noinline]] bool SavedContext::differs() const noexcept {
+  return slot_.entered() != nullptr || slot_.map() != values_;
 }
 
 void SavedContext::put_back() const {

@@ -22,6 +22,7 @@ class SavedContext {
 
  private:
   [[nodiscard]] bool is_changed() const noexcept;
+  [[nodiscard]] bool differs() const noexcept;
   void put_back() const;
 
   ContextSlot& slot_;
