@@ -5,8 +5,6 @@
 // preempts the next in line and everybody waits for it).
 #pragma once
 
-#include <sched.h>
-
 #include <algorithm>
 
 #include "base/atomic.hpp"
@@ -37,7 +35,7 @@ class BasicSpinLock {
         // The holder may have been preempted (more threads than CPUs): let it run.
         if (++looks == kLooksBeforeYield) {
           looks = 0;
-          ::sched_yield();
+          yield_cpu();
         }
       } while (locked_.load(std::memory_order_relaxed));
     } while (locked_.exchange(true, std::memory_order_acquire));
