@@ -44,7 +44,7 @@ class Server {
   void serve_forever();
   [[nodiscard]] bool is_serving() const;
 
-  // Stops listening. Idempotent; waits for nothing. Connections live on.
+  // Stops listening: the port is free. Idempotent; waits for nothing. Connections live on.
   void close() noexcept;
   // Returns when the server is closed and its last connection has ended: not the handlers, which may go on when
   // another task, or close_clients(), has closed their connection. Waits: if not. Cancel: CancelledError,

@@ -87,6 +87,7 @@ constexpr Syscalls kReal = {
     .open = real<::open>,
     .pipe2 = real<::pipe2>,
     .fcntl = real<::fcntl>,
+    .dup3 = real<::dup3>,
     .lstat = real<::lstat>,
     .fstat = real<::fstat>,
     .unlink = real<::unlink>,

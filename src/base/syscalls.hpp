@@ -61,6 +61,7 @@ struct Syscalls {
   int (*open)(const char* path, int flags, mode_t mode);
   int (*pipe2)(int fds[2], int flags);
   int (*fcntl)(int fd, int command, long argument);
+  int (*dup3)(int from, int to, int flags);
 
   // files
   int (*lstat)(const char* path, struct ::stat* result);
@@ -186,6 +187,7 @@ inline int close(int fd) noexcept { return syscalls.close(fd); }
 [[nodiscard]] inline int fcntl(int fd, int command, long argument = 0) noexcept {
   return syscalls.fcntl(fd, command, argument);
 }
+[[nodiscard]] inline int dup3(int from, int to, int flags) noexcept { return syscalls.dup3(from, to, flags); }
 
 [[nodiscard]] inline int lstat(const char* path, struct ::stat* result) noexcept {
   return syscalls.lstat(path, result);

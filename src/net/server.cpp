@@ -37,8 +37,8 @@ void complete(const std::vector<Future<>>& waiters) {
 // The callable of an accepting task. Also one that never ran closes the server.
 class ServerCore::Acceptor {
  public:
-  Acceptor(std::shared_ptr<ServerCore> server, Listening listening) noexcept
-      : server_(std::move(server)), listening_(std::move(listening)) {}
+  Acceptor(std::shared_ptr<ServerCore> server, Listening listening)
+      : ticket_(server->handlers_->enter()), server_(std::move(server)), listening_(std::move(listening)) {}
   Acceptor(Acceptor&&) noexcept = default;
   Acceptor& operator=(Acceptor&&) = delete;
   ~Acceptor() {
@@ -47,6 +47,7 @@ class ServerCore::Acceptor {
   void operator()() { server_->accept_from(listening_); }
 
  private:
+  ServerHandlers::Ticket ticket_;  // the last to go
   std::shared_ptr<ServerCore> server_;
   Listening listening_;
 };
@@ -318,7 +319,7 @@ bool ServerCore::close() noexcept {
   }
   for (const Listening& each : listening) {
     if (each.file != nullptr) each.file->remove();
-    each.socket->close(each.socket);
+    each.socket->close_listener(each.socket);
   }
   for (const Task<>& each : acceptors) each.cancel();  // one may wait for a slot
   if (forever.valid()) forever.cancel();

@@ -8,7 +8,8 @@
 //     keeps the server alive): so wait_closed also waits for what is flushed in the background.
 //  3. A connection over max_connections is accepted, but waits in its acceptor for a slot: an acceptor that held
 //     a slot for a connection to come could starve another one.
-//  4. A handler counts in ServerHandlers, apart from its connection: shutdown() and end() wait for that.
+//  4. A handler counts in ServerHandlers, apart from its connection: shutdown() and end() wait for that. So does an
+//     acceptor: after them the port is free, and nobody connects to it any more.
 //  5. Acceptors and handlers run on the strand that the server was started on, if it was started on one.
 //  6. close() takes everything under the lock and acts after it: files, sockets, acceptors, serve_forever.
 #pragma once

@@ -52,9 +52,12 @@ void ServerHandlers::bind(std::uint64_t id, const AnyTask& task) {
   {
     const std::lock_guard guard(lock_);
     const auto found = entries_.find(id);
-    if (found == entries_.end()) return;
+    // The second of the two that call here changes nothing: the handler may have ended its server since, and that
+    // does not cancel the one who does it.
+    if (found == entries_.end() || found->second.task.valid()) return;
     found->second.task = task;
-    if (!is_cancelling_ || std::exchange(found->second.was_cancelled, true)) return;
+    if (!is_cancelling_) return;
+    found->second.was_cancelled = true;
   }
   task.cancel();
 }

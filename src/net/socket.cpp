@@ -86,7 +86,7 @@ void Socket::deregister() noexcept {
   }
 }
 
-void Socket::close(const std::shared_ptr<Socket>& self) noexcept {
+void Socket::close(const std::shared_ptr<Socket>& self, bool listens) noexcept {
   if (!is_open()) return;
   // Counts as an operation itself, and before it sets kClosed, so that nobody closes the fd before it is out
   // of epoll.
@@ -97,7 +97,15 @@ void Socket::close(const std::shared_ptr<Socket>& self) noexcept {
   }
   self_ = self;
   deregister();
+  if (listens && (use_.load(std::memory_order_relaxed) & ~kClosed) > 1) stop_listening();
   leave();
+}
+
+// Clients would connect to nobody, and the port stay taken, until a task inside has come to a worker and left. Without
+// an fd for the dead socket it is so: that one closes the port then.
+void Socket::stop_listening() noexcept {
+  const sys::UniqueFd dead(sys::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (dead.get() >= 0) static_cast<void>(sys::dup3(dead.get(), fd_.get(), O_CLOEXEC));
 }
 
 void Socket::leave_as_last() noexcept {

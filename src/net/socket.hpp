@@ -11,10 +11,13 @@
 //     once (operations that come too late bring the count to zero as well), and never while a system call of
 //     ours may be about to use its number. Until then the socket keeps itself alive, so that its handle may
 //     go while tasks are inside.
-//  4. The fd is registered by the first operation that has to wait (Worker::reactor_for_new_fd): a connection
+//  4. A listener gives its port back in close, though a task is inside: a dead socket takes the fd's number over, and
+//     keeps it for us until the last operation leaves.
+//  5. The fd is registered by the first operation that has to wait (Worker::reactor_for_new_fd): a connection
 //     that is answered at once costs no epoll_ctl.
 //
-// Rejected: closing under the waiting task (its next call could hit a stranger's fd of the same number).
+// Rejected: closing under the waiting task (its next call could hit a stranger's fd of the same number); shutdown() of
+// a listener (another process may share it, and goes on to accept).
 #pragma once
 
 #include <sys/socket.h>
@@ -56,7 +59,10 @@ class Socket {
     return (use_.load(std::memory_order_acquire) & kClosed) == 0;
   }
   // `self` is what is kept while tasks are inside.
-  void close(const std::shared_ptr<Socket>& self) noexcept;
+  void close(const std::shared_ptr<Socket>& self) noexcept { close(self, false); }
+  // The same for a socket that listens. It does not any more on return, but for an accept on another thread that is
+  // inside the kernel at this moment.
+  void close_listener(const std::shared_ptr<Socket>& self) noexcept { close(self, true); }
   // Gives the fd away, deregistered. Throws RuntimeError while an operation is inside.
   [[nodiscard]] int release();
 
@@ -69,6 +75,8 @@ class Socket {
 
   // False: it is closed.
   [[nodiscard]] bool register_here(Worker& worker, Direction direction, const char* call);
+  void close(const std::shared_ptr<Socket>& self, bool listens) noexcept;
+  void stop_listening() noexcept;
   void deregister() noexcept;
   void leave() noexcept {
     if (use_.fetch_sub(1, std::memory_order_acq_rel) == (kClosed | 1)) [[unlikely]]

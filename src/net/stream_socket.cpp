@@ -145,7 +145,7 @@ sys::UniqueFd accept_connection(Socket& listener) {
         case ENOSYS:
         case ENOTSOCK:
         case EOPNOTSUPP:
-          operation.fail(fd);
+          operation.fail(operation.is_open() ? fd : -ECANCELED);
         case ECONNABORTED:  // a connection that died before it was accepted; or only interrupted
         case ECONNREFUSED:
         case ECONNRESET:

@@ -240,7 +240,7 @@ Address TcpListener::local_address() const {
   return detail::local_address(Socket::Operation(open_or_throw(socket_, "getsockname"), "getsockname").fd());
 }
 void TcpListener::close() noexcept {
-  if (socket_ != nullptr) socket_->close(socket_);
+  if (socket_ != nullptr) socket_->close_listener(socket_);
 }
 bool TcpListener::is_open() const noexcept { return socket_ != nullptr && socket_->is_open(); }
 int TcpListener::native_handle() const noexcept { return socket_ == nullptr ? -1 : socket_->fd(); }

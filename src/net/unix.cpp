@@ -70,7 +70,7 @@ Address UnixListener::local_address() const {
 }
 void UnixListener::close() noexcept {
   if (file_ != nullptr) file_->remove();
-  if (socket_ != nullptr) socket_->close(socket_);
+  if (socket_ != nullptr) socket_->close_listener(socket_);
 }
 bool UnixListener::is_open() const noexcept { return socket_ != nullptr && socket_->is_open(); }
 int UnixListener::native_handle() const noexcept { return socket_ == nullptr ? -1 : socket_->fd(); }

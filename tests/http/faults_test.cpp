@@ -105,12 +105,6 @@ void stop(Place& place) {
   fibrio::await(place.serving);
 }
 
-// A port of the loopback that nobody listens on.
-fibrio::Address free_port() {
-  fibrio::TcpListener listener = fibrio::TcpListener::bind(loopback());
-  return listener.local_address();
-}
-
 }  // namespace
 
 TEST_CASE("accept without fds or memory backs off and goes on, while connections are served",
@@ -286,7 +280,8 @@ TEST_CASE(
     const auto place = start();
     http::Session session({.max_connections = 1, .connect_timeout = 50ms});
     std::string text;
-    const std::string closed = free_port().to_string();
+    const fibrio::net_test::ClosedPort nobody;
+    const std::string closed = nobody.address().to_string();
     expect_equal(error_of([&] { session.get("http://" + closed + "/"); }, &text), ECONNREFUSED, "errno");
     expect(text.find("connecting to " + closed) != std::string::npos, text);
 

@@ -84,13 +84,9 @@ TEST_CASE("Happy eyeballs: an address that does not answer costs the delay, no m
 // asyncio: test_base_events BaseEventLoopWithSelectorTests.test_create_connection_multiple_errors
 TEST_CASE("connect to addresses that all refuse: one error that names all, or a group", "[connect]") {
   on_loops([] {
-    std::uint16_t port = 0;
-    {
-      TcpListener listener = TcpListener::bind(loopback());
-      port = listener.local_address().port();
-    }
-    const std::vector<Address> one = {local("127.0.0.1", port)};
-    const std::vector<Address> two = {local("127.0.0.1", port), local("127.0.0.2", port)};
+    const ClosedPort nobody(Address::parse("0.0.0.0", 0));
+    const std::vector<Address> one = {local("127.0.0.1", nobody.port())};
+    const std::vector<Address> two = {local("127.0.0.1", nobody.port()), local("127.0.0.2", nobody.port())};
     std::string text;
     expect_equal(error_of([&] { (void)detail::connect_to_any("host", one, {}); }, &text), ECONNREFUSED,
                  "one");

@@ -162,6 +162,24 @@ TEST_CASE("A handler may shut its server down, or drop it", "[server][end]") {
   });
 }
 
+TEST_CASE("A handler that ends its server as soon as it runs is not cancelled by that", "[server][end]") {
+  on_loops([] {
+    for (int i = 0; i < 300; ++i) {
+      std::optional<Server> server;
+      std::atomic<bool> is_made{false};
+      Event ended;
+      server.emplace(serve([&](StreamReader&, StreamWriter&) {
+        while (!is_made) yield();
+        server->shutdown(0s);
+        ended.set();
+      }));
+      is_made = true;
+      const TcpStream client = TcpStream::connect(server->sockets().at(0));
+      timeout(10s, [&] { ended.wait(); });
+    }
+  });
+}
+
 TEST_CASE("Two handlers that shut their server down do not wait for each other", "[server][end]") {
   on_loops([] {
     Room room;

@@ -1,4 +1,5 @@
 // Server, start_server, start_unix_server.
+#include <algorithm>
 #include <filesystem>
 
 #include "support/faults.hpp"
@@ -19,7 +20,7 @@ void echo_lines(StreamReader& reader, StreamWriter& writer) {
 void wait_for_end(StreamReader& reader, StreamWriter&) { static_cast<void>(reader.read()); }
 
 Server serve(ConnectionHandler handler, ServerOptions options = {}) {
-  return start_server(std::move(handler), "127.0.0.1", 0, std::move(options));
+  return start_server(std::move(handler), lone_loopback().host(), 0, std::move(options));
 }
 Streams connect(const Server& server) {
   const Address address = server.sockets().at(0);
@@ -280,9 +281,9 @@ TEST_CASE("Server: max_connections are served at once, further ones when there i
 TEST_CASE("Server: connections over max_connections_per_peer are reset at once", "[server]") {
   on_loops([] {
     Server server = serve(echo_lines, {.max_connections_per_peer = 2});
-    const std::uint16_t port = server.sockets().at(0).port();
+    const Address address = server.sockets().at(0);
     const auto from = [&](const char* ip) {
-      return open_connection("127.0.0.1", port, {.local_addresses = {Address::parse(ip, 0)}});
+      return open_connection(address.host(), address.port(), {.local_addresses = {Address::parse(ip, 0)}});
     };
     std::vector<Streams> clients;
     for (const char* ip : {"127.0.0.2", "127.0.0.2", "127.0.0.3"}) clients.push_back(from(ip));
@@ -376,7 +377,7 @@ TEST_CASE("start_server: a taken address is named, and nothing stays bound; othe
     Server first = serve(echo_lines);
     const std::uint16_t port = first.sockets().at(0).port();
     std::string text;
-    const auto both = std::vector<std::string>{"127.0.0.9", "127.0.0.1"};
+    const auto both = std::vector<std::string>{"127.0.0.9", first.sockets().at(0).host()};
     expect_equal(error_of([&] { (void)start_server(echo_lines, both, port); }, &text), EADDRINUSE, "errno");
     expect(text.find(first.sockets().at(0).to_string()) != std::string::npos, text);
     { const Server other = start_server(echo_lines, "127.0.0.9", port); }
@@ -415,7 +416,8 @@ TEST_CASE("start_server with a listener that exists; options reach the connectio
     }
     // Two servers on one port.
     Server one = serve(echo_lines, {.reuse_port = true});
-    Server two = start_server(echo_lines, "127.0.0.1", one.sockets().at(0).port(), {.reuse_port = true});
+    Server two = start_server(echo_lines, one.sockets().at(0).host(), one.sockets().at(0).port(),
+                              {.reuse_port = true});
     expect_text(ask(two, "x\n"), "x\n", "the answer");
   });
 }
@@ -456,6 +458,55 @@ TEST_CASE("Dropping a Server stops listening, and ends its connections", "[serve
     expect_text(reader.read(), "", "the end");
     expect_equal(error_of([&] { (void)open_connection(address.host(), address.port()); }), ECONNREFUSED,
                  "closed");
+  });
+}
+
+// The fd lives until the acceptors have left, which takes them a moment: the port was taken so long.
+TEST_CASE("A Server that is closed or dropped has given its port back", "[server]") {
+  on_loops([] {
+    const auto is_free = [](const Address& address, const std::string& after) {
+      expect_equal(error_of([&] { (void)open_connection(address.host(), address.port()); }), ECONNREFUSED,
+                   "errno of a client after " + after);
+      expect_equal(error_of([&] { (void)start_server(echo_lines, address.host(), address.port()); }), 0,
+                   "errno of the next server after " + after);
+    };
+    const auto wait_for_acceptor = [] {
+      const auto waits = [] {
+        const auto tasks = all_tasks();
+        return std::all_of(tasks.begin(), tasks.end(), [](const AnyTask& task) {
+          return task == current_task() || inspect(task).state == TaskState::kWaiting;
+        });
+      };
+      wait_until(waits, "the acceptor waits");
+    };
+    for (int i = 0; i < 10; ++i) {
+      Server server = serve(echo_lines);
+      const Address address = server.sockets().at(0);
+      wait_for_acceptor();
+      server.close();
+      is_free(address, "close");
+      std::optional<Server> dropped = serve(echo_lines);
+      const Address its_address = dropped->sockets().at(0);
+      dropped.reset();  // whatever its acceptor does
+      is_free(its_address, "the destructor");
+      Server other = serve(echo_lines);
+      const Address other_address = other.sockets().at(0);
+      other.shutdown(0s);
+      is_free(other_address, "shutdown");
+    }
+  });
+}
+
+TEST_CASE("A TcpListener that is closed while a task accepts has given its port back", "[tcp]") {
+  on_loops([] {
+    TcpListener listener = TcpListener::bind(lone_loopback());
+    const Address address = listener.local_address();
+    auto accepting = create_task([&] { return error_of([&] { (void)listener.accept(); }); });
+    wait_until_waits(accepting);
+    listener.close();
+    expect_equal(error_of([&] { (void)TcpStream::connect(address); }), ECONNREFUSED, "errno of a client");
+    (void)TcpListener::bind(address);
+    expect_equal(await(accepting), ECANCELED, "errno of accept");
   });
 }
 

@@ -229,9 +229,8 @@ TEST_CASE("sock_recvfrom and sock_sendto carry datagrams with their address", "[
 // asyncio: test_sock_lowlevel BaseSockTestsMixin.test_sock_client_fail
 TEST_CASE("sock_connect tells a refusal, and the address", "[sock]") {
   on_loops([] {
-    RawPeer listener = listen_on(loopback());
-    const Address nobody = name_of(listener.fd());
-    listener.close();
+    const ClosedPort port;
+    const Address& nobody = port.address();
     const RawPeer client = make_socket(AF_INET, SOCK_STREAM);
     std::string text;
     expect_equal(error_of([&] { sock_connect(client.fd(), nobody); }, &text), ECONNREFUSED, "errno");

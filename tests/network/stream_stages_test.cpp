@@ -66,9 +66,9 @@ void half_close(const RawPeer& peer) { expect(::shutdown(peer.fd(), SHUT_WR) == 
 
 TEST_CASE("Connecting: nobody there, no answer, and a reset right behind the handshake", "[streams]") {
   on_loops([] {
-    std::uint16_t port = 0;
-    { port = TcpListener::bind(loopback()).local_address().port(); }
-    expect_equal(error_of([&] { (void)open_connection("127.0.0.1", port); }), ECONNREFUSED, "nobody's errno");
+    const ClosedPort nobody;
+    expect_equal(error_of([&] { (void)open_connection("127.0.0.1", nobody.port()); }), ECONNREFUSED,
+                 "nobody's errno");
     const FullListener full;
     expect_throws<TimeoutError>(
         [&] { (void)open_connection("127.0.0.1", full.address().port(), {.timeout = 5ms}); }, "no answer");

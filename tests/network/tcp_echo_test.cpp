@@ -83,11 +83,8 @@ TEST_CASE("TcpStream connect tries every address of a name", "[tcp]") {
 TEST_CASE("TcpStream connect to a port where nobody listens throws ECONNREFUSED naming the address",
           "[tcp]") {
   on_loops([] {
-    std::uint16_t port = 0;
-    {
-      TcpListener listener = TcpListener::bind(loopback());
-      port = listener.local_address().port();
-    }
+    const ClosedPort nobody;
+    const std::uint16_t port = nobody.port();
     std::string text;
     for (int i = 0; i < 20; ++i) {
       expect_equal(error_of([&] { (void)TcpStream::connect(Address::parse("127.0.0.1", port)); }, &text),
@@ -100,12 +97,9 @@ TEST_CASE("TcpStream connect to a port where nobody listens throws ECONNREFUSED 
 TEST_CASE("TcpStream connect by name to a port where nobody listens throws ECONNREFUSED", "[tcp]") {
   fibrio::test::need_localhost();
   on_loops([] {
-    std::uint16_t port = 0;
-    {
-      TcpListener listener = TcpListener::bind(loopback());
-      port = listener.local_address().port();
-    }
-    expect_equal(error_of([&] { (void)TcpStream::connect("localhost", port); }), ECONNREFUSED, "errno");
+    const ClosedPort nobody;
+    expect_equal(error_of([&] { (void)TcpStream::connect("localhost", nobody.port()); }), ECONNREFUSED,
+                 "errno");
   });
 }
 

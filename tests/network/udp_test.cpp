@@ -98,7 +98,7 @@ TEST_CASE("UdpSocket says when a datagram did not fit", "[udp]") {
 // asyncio: test_events EventLoopTestsMixin.test_datagram_send_to_non_listening_address
 TEST_CASE("UdpSocket tells a refusal once and goes on", "[udp]") {
   on_loops([] {
-    UdpSocket nobody = UdpSocket::bind(loopback());
+    UdpSocket nobody = UdpSocket::bind(lone_loopback());
     const Address address = nobody.local_address();
     nobody.close();
     UdpSocket client = UdpSocket::connect(address);

@@ -26,6 +26,14 @@ using namespace std::chrono_literals;
 
 inline Address loopback() { return Address::parse("127.0.0.1", 0); }
 
+// The same for this process alone: no other test program has a socket there, and no client gets it as its own address.
+// For tests that expect a port to be free again.
+inline Address lone_loopback() {
+  const auto id = static_cast<std::uint32_t>(::getpid());  // below 2^22
+  const auto part = [id](unsigned shift) { return std::to_string((id >> shift) & 0xffU); };
+  return Address::parse("127." + std::to_string(64 + (id >> 16)) + "." + part(8) + "." + part(0), 0);
+}
+
 struct StreamPair {
   TcpStream client;
   TcpStream server;
@@ -85,6 +93,26 @@ class RawPeer {
 
  private:
   int fd_;
+};
+
+// A port that is taken, and refuses whoever connects: a socket that is bound and does not listen. One that was let go
+// could be somebody else's by now, or the client's own.
+class ClosedPort {
+ public:
+  explicit ClosedPort(const Address& address = loopback())
+      : holder_(::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    expect(::bind(holder_.fd(), address.data(), address.size()) == 0, "a raw bind");
+    sockaddr_storage storage{};
+    socklen_t length = sizeof storage;
+    expect(::getsockname(holder_.fd(), reinterpret_cast<sockaddr*>(&storage), &length) == 0, "its address");
+    address_ = Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&storage), length);
+  }
+  [[nodiscard]] const Address& address() const { return address_; }
+  [[nodiscard]] std::uint16_t port() const { return address_.port(); }
+
+ private:
+  RawPeer holder_;
+  Address address_;
 };
 
 struct RawPair {
