@@ -67,6 +67,25 @@ class BodyParser : public beast_http::basic_parser<kIsRequest> {
     return filled_;
   }
 
+  // False: `rest`, which take() has left, is no prefix of what may follow a chunk, whatever is still to come. (take()
+  // waits for whole lines.)
+  [[nodiscard]] bool may_go_on(std::span<const char> rest) const {
+    if (!this->chunked() || in_chunk_) return true;
+    std::string_view text(rest.data(), rest.size());
+    if (has_bare_line_end(text)) return false;
+    if (is_last_chunk_) return true;
+    if (has_chunk_) {
+      if (text.size() < 2) return text.empty() || text == "\r";
+      if (!text.starts_with("\r\n")) return false;
+      text.remove_prefix(2);
+    }
+    if (text.empty()) return true;
+    const std::size_t end = std::min(text.find_first_not_of("0123456789abcdefABCDEF"), text.size());
+    const std::size_t zeros = std::min(text.find_first_not_of('0'), end);
+    if (end == 0 || end - zeros > kMaxSizeDigits) return false;
+    return end == text.size() || std::string_view("\r; \t").find(text[end]) != std::string_view::npos;
+  }
+
  protected:
   // To be called for the first line of a header, which ends there: the fields begin behind it.
   void set_first_line_end(const char* end) { fields_begin_ = end; }
@@ -84,6 +103,8 @@ class BodyParser : public beast_http::basic_parser<kIsRequest> {
   std::size_t on_body_impl(View piece, ErrorCode&) final { return move(piece); }
   void on_chunk_header_impl(std::uint64_t size, View extension, ErrorCode& error) final {
     in_chunk_ = size > 0;
+    has_chunk_ = has_chunk_ || in_chunk_;
+    is_last_chunk_ = !in_chunk_;
     // Beast takes any character within quotes; a line end there is one for other servers.
     if (!is_field_text({extension.data(), extension.size()})) error = Error::bad_chunk_extension;
   }
@@ -99,6 +120,7 @@ class BodyParser : public beast_http::basic_parser<kIsRequest> {
   static constexpr std::uint64_t kMaxFraming = 16 * 1024;
   static constexpr std::uint64_t kMaxFramingPerByte = 16;
   static constexpr std::size_t kShortestEnd = sizeof("0\r\n\r\n") - 1;
+  static constexpr std::size_t kMaxSizeDigits = 16;  // of 64 bits
 
   // What is in the way of chunks may be no large multiple of what is in them.
   void check_chunks(std::size_t used, ErrorCode& error) {
@@ -126,6 +148,8 @@ class BodyParser : public beast_http::basic_parser<kIsRequest> {
   std::span<std::byte> target_;
   std::size_t filled_ = 0;
   bool in_chunk_ = false;
+  bool has_chunk_ = false;           // a line end belongs before the next size
+  bool is_last_chunk_ = false;       // what follows are trailers
   std::uint64_t body_bytes_ = 0;     // of a body in chunks
   std::uint64_t framing_bytes_ = 0;  // of what is between its bytes
 };

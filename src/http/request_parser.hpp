@@ -69,7 +69,7 @@ class RequestParser {
       note_too_large(line);
       return fail(Callbacks::Error::header_limit);
     }
-    return Progress::kNeedMore;
+    return is_hopeless(line) ? Progress::kFailed : Progress::kNeedMore;
   }
 
   // Reads more of the body; no target: drops it. `count` says how many bytes of it there were.
@@ -78,7 +78,8 @@ class RequestParser {
     Callbacks::ErrorCode error;
     count = parser_->take(input, used, target, error);
     if (error) return fail(error);
-    return parser_->is_done() ? Progress::kDone : Progress::kNeedMore;
+    if (parser_->is_done()) return Progress::kDone;
+    return parser_->may_go_on(input.subspan(used)) ? Progress::kNeedMore : Progress::kFailed;
   }
 
   // What to answer when no more of a header fits into the input, of which this is what is there.
@@ -233,6 +234,21 @@ class RequestParser {
     parser_->feed_header(line, Access::fields(request_), error);
     if (error == Callbacks::Error::need_more) error = {};
     return line.size();
+  }
+
+  // No more bytes make a request of it: Beast, which looks for the end of the header, waits for them all the same.
+  [[nodiscard]] bool is_hopeless(std::string_view rest) const {
+    if (has_bare_line_end(rest)) return true;
+    const std::size_t end = rest.find('\r');
+    if (parser_->has_request_line() || end == std::string_view::npos) return false;
+    const std::string_view line = rest.substr(0, end);
+    const std::size_t last = line.rfind(' ');
+    return last == std::string_view::npos || line.find(' ') == last || !is_version(line.substr(last + 1));
+  }
+  static bool is_version(std::string_view text) {
+    const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+    return text.size() == 8 && text.starts_with("HTTP/") && is_digit(text[5]) && text[6] == '.' &&
+           is_digit(text[7]);
   }
 
   // Of the first line the target is what is too long, once the method is there.

@@ -101,6 +101,13 @@ bool is_token(std::string_view text) noexcept { return !text.empty() && all_in(t
 
 bool is_field_text(std::string_view text) noexcept { return all_in(text, kFieldText); }
 
+bool has_bare_line_end(std::string_view text) noexcept {
+  for (std::size_t at = 0; (at = text.find_first_of("\r\n", at)) != std::string_view::npos; at += 2) {
+    if (text[at] == '\n' || (at + 1 < text.size() && text[at + 1] != '\n')) return true;
+  }
+  return false;
+}
+
 bool is_target(std::string_view text) noexcept { return all_in(text, kTarget); }
 
 std::string_view trim(std::string_view text) noexcept {

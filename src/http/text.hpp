@@ -16,6 +16,8 @@ namespace fibrio::http {
 [[nodiscard]] bool is_token(std::string_view text) noexcept;
 // What may stand in the value of a field.
 [[nodiscard]] bool is_field_text(std::string_view text) noexcept;
+// A CR or an LF without the other; a CR may be the last character.
+[[nodiscard]] bool has_bare_line_end(std::string_view text) noexcept;
 // What a target may consist of: printable ASCII, and no "#".
 [[nodiscard]] bool is_target(std::string_view text) noexcept;
 [[nodiscard]] std::string_view trim(std::string_view text) noexcept;

@@ -14,6 +14,7 @@
 
 using namespace http_test;
 using namespace std::chrono_literals;
+using namespace std::string_literals;
 namespace http = fibrio::http;
 using http::Request;
 using http::Response;
@@ -21,9 +22,10 @@ using http::Response;
 namespace {
 
 // What comes for `text`, whose connection stays open: an answer that needs more time than `limit` is none.
-std::string answer_to(Routes& routes, std::string_view text, fibrio::Duration limit = 100ms) {
+std::string answer_to(Routes& routes, std::string_view text, fibrio::Duration limit = 100ms,
+                      const fibrio::StreamPairOptions& options = {}) {
   std::string seen;
-  talk(routes, {}, [&](fibrio::ByteStream& client, fibrio::Task<>&) {
+  talk(routes, options, [&](fibrio::ByteStream& client, fibrio::Task<>&) {
     say(client, text);
     char buffer[4096];
     try {
@@ -39,7 +41,7 @@ std::string answer_to(Routes& routes, std::string_view text, fibrio::Duration li
 }
 std::string status_of(std::string_view seen) { return std::string(seen.substr(0, 12)); }
 
-std::string ask(std::string_view text) {
+std::string ask(std::string_view text, const fibrio::StreamPairOptions& options = {}) {
   Routes routes;
   routes.add("GET", "/", [](Request& request) { return Response(std::string(request.field("Host"))); });
   routes.add("POST", "/",
@@ -50,8 +52,9 @@ std::string ask(std::string_view text) {
   routes.add("DELETE", "/a/{name}", [](Request&) { return Response("deleted"); });
   routes.add("GET", "/caf\xc3\xa9", [](Request&) { return Response("coffee"); });
   routes.add("GET", "/205", [](Request&) { return Response("body", "text/plain", 205); });
-  return answer_to(routes, text);
+  return answer_to(routes, text, 100ms, options);
 }
+const fibrio::StreamPairOptions kByteByByte{.max_read = 1};
 std::string get(std::string_view target, std::string_view fields = {}, std::string_view method = "GET") {
   return std::string(method) + ' ' + std::string(target) + " HTTP/1.1\r\nHost: t\r\n" + std::string(fields) +
          "\r\n";
@@ -72,6 +75,44 @@ TEST_CASE("A target in absolute form says which host it is for", "[http][ends]")
   CHECK(ask(get("/")).ends_with("\r\n\r\nt"));
   CHECK(ask(get("http://a.example/") + get("/")).ends_with("\r\n\r\nt"));
   CHECK(status_of(ask(get("http:///"))) == "HTTP/1.1 400");
+}
+
+// Those who sent them wait for an answer, and it came when a time limit was over.
+TEST_CASE("What can be no request any more is refused at once", "[http][ends]") {
+  const std::string whole = "GET / HTTP/1.1\r\nHost: t\r\n\r\n";
+  for (const std::string text :
+       {"GET / \r\n\r\n", "GET / \r\n", "GET /\r\n", "GET\r\n", "GET / HTTP\r\n", "GET / HTTP/1.1\n",
+        "GET / HTTP/1.2\n", "\n", "\r\r", "GET / HTTP/1.1\r\nHost: t\n", "GET / HTTP/1.1\r\nHost: t\r\n\n",
+        "GET / HTTP/1.1\r\nHost: t\rA", "GET / HTTP/1.1\r\nHost: t\r\n\rA"}) {
+    CAPTURE(text);
+    CHECK(status_of(ask(text)) == "HTTP/1.1 400");
+    CHECK(status_of(ask(text, kByteByByte)) == "HTTP/1.1 400");
+    const std::string second = ask(whole + text);
+    CHECK(second.find("HTTP/1.1 400") != std::string::npos);
+  }
+  for (const std::string body :
+       {"\r\n", "\n", "5\n", "5\rA", "g", ";a\r\n", " 5", "-1", "0x", "12345678123456781", "5\r\nhelloX",
+        "5\r\nhello\n", "5\r\nhello\r\n\r", "5\r\nhello\r\n\n", "5\r\nhello\r\nx", "0\n", "0\r\n\n",
+        "0\r\nA: b\n", "5\r\nhello\r\n0\r\n\n"}) {
+    CAPTURE(body);
+    CHECK(status_of(ask(chunked(body))) == "HTTP/1.1 400");
+    CHECK(status_of(ask(chunked(body), kByteByByte)) == "HTTP/1.1 400");
+  }
+}
+
+TEST_CASE("What may become a request yet is waited for", "[http][ends]") {
+  for (const std::string& text :
+       {"GET / HTTP/1.2\r\nHost: t\r\nA: \r\nB: c\r\n\r\n"s, "\r\n\r\nGET / HTTP/1.1\r\nHost: t\r\n\r\n"s,
+        chunked("0\r\n\r\n"), chunked("00000000000000000005\r\nhello\r\n0\r\n\r\n"),
+        chunked("5;a=\"b c\"\r\nhello\r\n5\r\n\r\n\r\n\n\r\n0;z\r\nA: b\r\nC:\r\n\r\n")}) {
+    CAPTURE(text);
+    for (std::size_t end = 1; end < text.size(); ++end) {
+      CAPTURE(end);
+      CHECK(ask(text.substr(0, end)).empty());
+    }
+    CHECK(status_of(ask(text)) == "HTTP/1.1 200");
+    CHECK(status_of(ask(text, kByteByByte)) == "HTTP/1.1 200");
+  }
 }
 
 TEST_CASE("What stands between chunks is limited together", "[http][ends]") {
