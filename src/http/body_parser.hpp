@@ -71,6 +71,8 @@ class BodyParser : public beast_http::basic_parser<kIsRequest> {
   // waits for whole lines.)
   [[nodiscard]] bool may_go_on(std::span<const char> rest) const {
     if (!this->chunked() || in_chunk_) return true;
+    if (!target_.empty() && filled_ == target_.size())
+      return true;  // it holds more than what take() looked at
     std::string_view text(rest.data(), rest.size());
     if (has_bare_line_end(text)) return false;
     if (is_last_chunk_) return true;

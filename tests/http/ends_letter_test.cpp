@@ -113,6 +113,11 @@ TEST_CASE("What may become a request yet is waited for", "[http][ends]") {
     CHECK(status_of(ask(text)) == "HTTP/1.1 200");
     CHECK(status_of(ask(text, kByteByByte)) == "HTTP/1.1 200");
   }
+  // Chunks as long as what the handler reads at once: what is left is not one line.
+  const std::string piece(16 * 1024, '\n');
+  std::string body;
+  for (int i = 0; i < 8; ++i) body += "4000\r\n" + piece + "\r\n";
+  CHECK(ask(chunked(body + "0\r\n\r\n")).ends_with("\r\n\r\n131072"));
 }
 
 TEST_CASE("What stands between chunks is limited together", "[http][ends]") {
