@@ -1,8 +1,5 @@
 #include "introspect/look.hpp"
 
-#include <algorithm>
-#include <utility>
-
 #include "sched/scheduler.hpp"
 #include "sched/worker.hpp"
 #include "structured/composition.hpp"
@@ -70,48 +67,6 @@ void look_at(TaskControl& task, Look& look) noexcept {
 std::vector<StackFrame> shown_stack(const Look& look) {
   return user_frames(look.stack.frames(),
                      look.state == TaskState::kRunning ? LibraryCall::kHide : LibraryCall::kShow);
-}
-
-namespace {
-
-// Who waits for the future, and for whatever else by its means: tasks and compositions.
-std::vector<AnyFuture> listed_in(FutureState& future) {
-  for (std::size_t capacity = 4;;) {
-    WaiterList list(capacity);
-    future.for_each_waiter(
-        [](FutureWaiter& waiter, void* context) {
-          auto& found = *static_cast<WaiterList*>(context);
-          if (TaskControl* task = awaiting_task(waiter)) {
-            found.add(*task);
-          } else if (FutureWatch* watch = FutureWatch::of(waiter)) {
-            found.add(watch->waits_for_it());
-          }
-        },
-        &list);
-    if (auto* composition = dynamic_cast<Composition*>(&future)) composition->list_waiting(list);
-    if (list.count() <= capacity) return {list.found().rbegin(), list.found().rend()};  // the oldest first
-    capacity = 2 * list.count();
-  }
-}
-
-}  // namespace
-
-std::vector<AnyTask> waiting_for(FutureState& future) {
-  std::vector<AnyTask> tasks;
-  std::vector<AnyFuture> open = listed_in(future);
-  std::reverse(open.begin(), open.end());  // taken from the end
-  while (!open.empty()) {
-    const AnyFuture waiting = std::move(open.back());
-    open.pop_back();
-    if (waiting.state()->kind() != FutureState::Kind::kTask) {
-      std::vector<AnyFuture> more = listed_in(*waiting.state());
-      open.insert(open.end(), std::move_iterator(more.rbegin()), std::move_iterator(more.rend()));
-    } else if (std::find(tasks.begin(), tasks.end(), waiting) == tasks.end()) {
-      waiting.state()->add_ref();
-      tasks.emplace_back(waiting.state());
-    }
-  }
-  return tasks;
 }
 
 std::vector<StackFrame> task_stack(FutureState& state) {

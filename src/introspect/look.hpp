@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "fibrio/introspection.hpp"
+#include "structured/waiting_tasks.hpp"
 #include "task/capture.hpp"
 #include "task/task_control.hpp"
 
@@ -30,9 +31,5 @@ struct Look {
 void look_at(TaskControl& task, Look& look) noexcept;
 // Its stack as it is shown to people.
 [[nodiscard]] std::vector<StackFrame> shown_stack(const Look& look);
-
-// The tasks that wait for the future: by themselves, by a composition, or as the group it belongs to. The one
-// that began first comes first, as far as they wait in the same way.
-[[nodiscard]] std::vector<AnyTask> waiting_for(FutureState& future);
 
 }  // namespace fibrio::detail

@@ -2,44 +2,198 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
+#include <unordered_set>
 #include <utility>
+#include <vector>
 
-#include "fibrio/errors.hpp"
-#include "fibrio/timeouts.hpp"
+#include "fibrio/event_loop.hpp"
 #include "sched/scheduler.hpp"
+#include "sched/timers.hpp"
 #include "sched/worker.hpp"
+#include "structured/waiting_tasks.hpp"
+#include "task/report.hpp"
 
 namespace fibrio::detail {
 
+namespace {
+
+// A handler that comes to wait for the task that waits for it, and passes no cancel on, is looked for after this time,
+// twice this time, and so on. After ten seconds those that are left are named, if they were all cancelled.
+constexpr Duration kFirstLook = std::chrono::milliseconds(10);
+constexpr int kLooks = 14;
+constexpr int kReportAt = 10;
+// How many handlers are left when each that leaves makes who waits look.
+constexpr std::size_t kFew = 8;
+
+}  // namespace
+
 class ServerHandlers::Wait {
  public:
-  explicit Wait(ServerHandlers& handlers) : handlers_(handlers), self_(current_task()) {
-    {
-      const std::lock_guard guard(handlers.lock_);
-      for (const auto& [id, entry] : handlers.entries_) {
-        if (entry.task == self_ && !entry.is_waiting) id_ = id;
-      }
+  // `is_masked`: no cancel ends it.
+  Wait(ServerHandlers& handlers, bool is_masked)
+      : handlers_(handlers), self_(current_task()), is_masked_(is_masked) {
+    const std::lock_guard guard(handlers.lock_);
+    for (auto& [id, entry] : handlers.entries_) {
+      if (entry.task != self_ || entry.is_waiting) continue;
+      id_ = id;
+      entry.is_waiting = true;
     }
-    if (id_ != 0) handlers_.change(id_, [](Entry& entry) { entry.is_waiting = true; });
   }
   ~Wait() {
-    if (id_ != 0) handlers_.change(id_, [](Entry& entry) { entry.is_waiting = false; });
+    {
+      const std::lock_guard guard(handlers_.lock_);
+      for (auto& [id, entry] : handlers_.entries_) {
+        if (id == id_) entry.is_waiting = false;
+        if (entry.awaits == self_.state()) entry.awaits = nullptr;
+      }
+    }
+    if (took_cancel_) core().word.record_request();
   }
   Wait(const Wait&) = delete;
   Wait& operator=(const Wait&) = delete;
 
-  [[nodiscard]] bool is_over_locked() const noexcept {
-    if (handlers_.left_out_ < handlers_.entries_.size()) return false;
-    return std::all_of(handlers_.entries_.begin(), handlers_.entries_.end(), [this](const auto& each) {
-      const Entry& entry = each.second;
-      return (id_ != 0 && entry.is_waiting) || entry.awaits == self_.state();
-    });
+  // False: the time was up. Throws CancelledError, unless masked.
+  [[nodiscard]] bool run(std::optional<TimePoint> end) {
+    if (id_ != 0) handlers_.tell_waiting();  // others do not wait for this one now
+    Duration pause = kFirstLook;
+    for (int looks = 0;;) {
+      if (is_over()) return true;
+      const TimePoint now(Duration(this_worker()->read_clock()));
+      if (end && now >= *end) return false;
+      TimePoint wake = looks < kLooks && pause < TimePoint::max() - now ? now + pause : TimePoint::max();
+      const bool is_look = !end || wake < *end;
+      if (!is_look) wake = *end;
+      if (park_until(wake) != Woken::kTime || !is_look) continue;
+      pause *= 2;
+      if (++looks == kReportAt && !end) report_rest();
+    }
   }
 
  private:
+  enum class Woken : std::uint8_t { kTold, kCancelled, kTime };
+
+  struct Parking : ParkedTask, TimerEntry {
+    Parking(Wait& its_wait, TaskControl& its_task, Timers& its_timers, TimePoint at,
+            WaitPhase its_phase) noexcept
+        : ParkedTask(its_task),
+          TimerEntry(&claim_due),
+          wait(its_wait),
+          timers(its_timers),
+          wake(at),
+          phase(its_phase) {
+      home = &its_timers;
+    }
+    Wait& wait;
+    Timers& timers;
+    const TimePoint wake;
+    const WaitPhase phase;
+    bool was_time = false;  // written before the task is made ready
+
+    static Action claim_due(TimerEntry& entry, bool) noexcept {
+      auto& self = static_cast<Parking&>(entry);
+      TaskCore& core = self.task;
+      if (!core.word.resolve()) return {};
+      self.was_time = true;
+      return {
+          [](void* context, Worker& worker) noexcept { worker.make_ready(*static_cast<TaskCore*>(context)); },
+          &core};
+    }
+    static void commit(void* argument, Worker& worker) noexcept {
+      auto& self = *static_cast<Parking*>(argument);
+      TaskCore& core = self.task;
+      {
+        ServerHandlers& handlers = self.wait.handlers_;
+        const std::lock_guard holds_timers(self.timers.lock());
+        const std::lock_guard guard(handlers.lock_);
+        if (!self.wait.has_news_locked() && core.word.arm(self.phase) != WaitWord<>::Armed::cancelled) {
+          handlers.parked_.push_back(&self);
+          if (self.wake != TimePoint::max())
+            static_cast<void>(self.timers.arm_locked(self, self.wake.time_since_epoch().count()));
+          return;
+        }
+      }
+      worker.make_ready(core);
+    }
+  };
+
+  [[nodiscard]] TaskControl& core() const noexcept { return TaskControl::of(*self_.state()); }
+
+  Woken park_until(TimePoint wake) {
+    Worker& worker = *this_worker();
+    Parking parking(*this, core(), worker.timers_here(), wake,
+                    is_masked_ ? WaitPhase::waiting : wait_phase(worker));
+    suspend(worker, WaitReason::kEvent, &Parking::commit, &parking);
+    parking.home->cancel(parking);
+    {
+      const std::lock_guard guard(handlers_.lock_);
+      if (parking.is_linked()) ParkedTasks::remove(&parking);
+    }
+    if (parking.phase == WaitPhase::waiting && core().word.take_cancellation()) {
+      if (!is_masked_) core().throw_cancelled();
+      took_cancel_ = true;
+      return Woken::kCancelled;
+    }
+    return parking.was_time ? Woken::kTime : Woken::kTold;
+  }
+
+  // The table has changed since is_over() looked.
+  [[nodiscard]] bool has_news_locked() const noexcept { return handlers_.changes_ != seen_; }
+
+  [[nodiscard]] bool is_over() noexcept {
+    {
+      const std::lock_guard guard(handlers_.lock_);
+      seen_ = handlers_.changes_;
+      if (is_over_locked()) return true;
+    }
+    try {
+      std::unordered_set<const FutureState*> waiting;
+      for (const AnyTask& task : all_waiting_for(*self_.state())) waiting.insert(task.state());
+      const std::lock_guard guard(handlers_.lock_);
+      for (auto& [id, entry] : handlers_.entries_) {
+        const bool awaits = entry.task.valid() && waiting.count(entry.task.state()) != 0;
+        if (awaits || entry.awaits == self_.state()) entry.awaits = awaits ? self_.state() : nullptr;
+      }
+      return is_over_locked();
+    } catch (const std::bad_alloc&) {
+      return false;  // it is looked for once more
+    }
+  }
+  [[nodiscard]] bool is_over_locked() const noexcept {
+    return std::all_of(handlers_.entries_.begin(), handlers_.entries_.end(), [this](const auto& each) {
+      const Entry& entry = each.second;
+      return id_ != 0 ? entry.is_waiting || entry.awaits != nullptr : entry.awaits == self_.state();
+    });
+  }
+
+  void report_rest() noexcept {
+    try {
+      ExceptionContext context{
+          "the end of a Server waits for handlers that go on though they are cancelled:"};
+      std::vector<AnyTask> left;
+      {
+        const std::lock_guard guard(handlers_.lock_);
+        if (!handlers_.is_cancelling_) return;
+        for (const auto& [id, entry] : handlers_.entries_) {
+          if (entry.task.valid() && entry.task != self_) left.push_back(entry.task);
+        }
+      }
+      for (std::size_t i = 0; i < left.size() && i < kFew; ++i)
+        context.message += " '" + left[i].get_name() + "'";
+      if (left.size() > kFew) context.message += " and others";
+      context.future = self_;
+      report_later(*core().FutureState::scheduler(), std::move(context));
+    } catch (const std::bad_alloc&) {
+      // No memory for the report.
+    }
+  }
+
   ServerHandlers& handlers_;
   const AnyTask self_;
-  std::uint64_t id_ = 0;  // 0: the caller is no handler
+  const bool is_masked_;
+  std::uint64_t id_ = 0;    // 0: the caller is no handler
+  std::uint64_t seen_ = 0;  // of changes_
+  bool took_cancel_ = false;
 };
 
 ServerHandlers::Ticket ServerHandlers::enter() {
@@ -64,43 +218,37 @@ void ServerHandlers::bind(std::uint64_t id, const AnyTask& task) {
 
 void ServerHandlers::leave(std::uint64_t id) noexcept {
   AnyTask task;  // let go of without the lock
+  bool is_news = false;
   {
     const std::lock_guard guard(lock_);
     const auto found = entries_.find(id);
     task = std::move(found->second.task);
-    if (found->second.is_left_out()) --left_out_;
     entries_.erase(found);
+    is_news = entries_.size() <= kFew || std::all_of(entries_.begin(), entries_.end(), [](const auto& each) {
+                return each.second.is_waiting || each.second.awaits != nullptr;
+              });
   }
-  look();
+  if (is_news) tell_waiting();
 }
 
-template <class Change>
-void ServerHandlers::change(std::uint64_t id, Change&& change) noexcept {
-  {
-    const std::lock_guard guard(lock_);
-    const auto found = entries_.find(id);
-    if (found == entries_.end()) return;
-    left_out_ -= found->second.is_left_out() ? 1 : 0;
-    change(found->second);
-    left_out_ += found->second.is_left_out() ? 1 : 0;
-  }
-  look();
-}
-
-// Whether somebody's wait may be over.
-void ServerHandlers::look() noexcept {
-  {
-    const std::lock_guard guard(lock_);
-    if (left_out_ < entries_.size()) return;
+// Whoever waits looks again.
+void ServerHandlers::tell_waiting() noexcept {
+  for (;;) {
+    TaskCore* core = nullptr;
+    {
+      const std::lock_guard guard(lock_);
+      ++changes_;
+      core = take_parked(parked_);
+    }
+    if (core == nullptr) break;
+    make_ready_anywhere(*core);
   }
   changed_.notify_all();
-  idle_.set();
 }
 
 void ServerHandlers::cancel_all() noexcept {
   const Worker* const worker = this_worker();
-  const TaskCore* const self = worker == nullptr ? nullptr : static_cast<TaskCore*>(worker->current);
-  const AnyTask caller = self == nullptr ? AnyTask() : current_task();
+  const AnyTask caller = worker == nullptr || worker->current == nullptr ? AnyTask() : current_task();
   for (std::uint64_t id = 0;;) {
     AnyTask task;
     {
@@ -115,37 +263,11 @@ void ServerHandlers::cancel_all() noexcept {
       id = found->first;
       task = found->second.task;
     }
-    const std::uint32_t requests = self == nullptr ? 0 : self->word.count();
     task.cancel();
-    // It awaits the caller, who would wait for it for ever.
-    if (self != nullptr && self->word.count() != requests)
-      change(id, [&caller](Entry& entry) { entry.awaits = caller.state(); });
   }
 }
 
-bool ServerHandlers::wait_until(std::optional<TimePoint> end) {
-  const Wait self(*this);
-  const auto wait = [this, &self] {
-    for (;;) {
-      {
-        const std::lock_guard guard(lock_);
-        if (self.is_over_locked()) return;
-        idle_.clear();
-      }
-      idle_.wait();
-    }
-  };
-  if (!end) {
-    wait();
-    return true;
-  }
-  try {
-    timeout_at(*end, wait);
-  } catch (const TimeoutError&) {
-    return false;
-  }
-  return true;
-}
+bool ServerHandlers::wait_until(std::optional<TimePoint> end) { return Wait(*this, false).run(end); }
 
 void ServerHandlers::wait_masked(const LoopIdentity& loop) noexcept {
   const auto loop_runs = [&loop] {
@@ -160,8 +282,7 @@ void ServerHandlers::wait_masked(const LoopIdentity& loop) noexcept {
   if (worker != nullptr && worker->current == nullptr) return;
   if (worker != nullptr) {
     if (!loop_runs()) return;
-    const CancelMask mask;
-    static_cast<void>(wait_until(std::nullopt));
+    static_cast<void>(Wait(*this, true).run(std::nullopt));
     return;
   }
   constexpr auto kLook = std::chrono::milliseconds(20);  // whether the loop still runs

@@ -6,13 +6,18 @@
 //  1. A handler counts from before its task is made (its Ticket) until what its task runs is destroyed: then nothing
 //     refers any more to what it was given by reference.
 //  2. A handler that waits for the end of all waits neither for itself nor for others that do the same; whoever else
-//     waits does wait for it. A task that cancels all, and is reached by that itself, is awaited by a handler: it does
-//     not wait for that one.
-//  3. Whoever leaves only such handlers behind sets the event, without the lock; who waits clears it under the lock, if
-//     its wait is not over, before it suspends. So a set that comes late costs one more look, and none is lost.
+//     waits does wait for it. A task that waits does not wait for a handler that waits for this task, directly or by
+//     others (all_waiting_for); nor does a handler that waits.
+//  3. A task looks who waits for it before it suspends, and when one of the last few handlers has left. A cancel ends
+//     its suspension too, also in a destructor: a cancelled handler that begins to await the task passes its cancel on,
+//     so the task looks again. The request is delivered later (put_back). A handler that has swallowed its cancel is
+//     found by a look at a time, and named in a report if it is not found.
+//  4. The wait's end is looked for under the lock in the task's commit, and whoever changes the table takes the tasks
+//     that are parked off the list under that lock: so no change is missed.
 //
 // Rejected: a future for each wait (~Server must wait without memory); counting connections, which end before their
-// handlers (close_clients) or after them (data that is flushed).
+// handlers (close_clients) or after them (data that is flushed); noting at the cancel who awaits the caller (a handler
+// may begin to a moment later, and both waited for ever).
 #pragma once
 
 #include <condition_variable>
@@ -24,8 +29,8 @@
 #include <optional>
 
 #include "fibrio/clock.hpp"
-#include "fibrio/locks.hpp"
 #include "fibrio/tasks.hpp"
+#include "structured/parking.hpp"
 #include "task/loop_services.hpp"
 
 namespace fibrio::detail {
@@ -74,24 +79,22 @@ class ServerHandlers : public std::enable_shared_from_this<ServerHandlers> {
     AnyTask task;
     bool was_cancelled = false;
     bool is_waiting = false;              // in wait_until
-    const FutureState* awaits = nullptr;  // a task that does
-    [[nodiscard]] bool is_left_out() const noexcept { return is_waiting || awaits != nullptr; }
+    const FutureState* awaits = nullptr;  // a task that does, when it looked last
   };
   // The calling task waits, as long as this lives.
   class Wait;
+  friend class Wait;
 
   void leave(std::uint64_t id) noexcept;
-  template <class Change>
-  void change(std::uint64_t id, Change&& change) noexcept;
-  void look() noexcept;
+  void tell_waiting() noexcept;
 
   std::mutex lock_;  // guards what follows
   std::map<std::uint64_t, Entry> entries_;
-  std::size_t left_out_ = 0;  // entries that are
   std::uint64_t last_id_ = 0;
+  std::uint64_t changes_ = 0;  // that who waits may have to see
   bool is_cancelling_ = false;
   std::condition_variable changed_;  // for plain threads
-  Event idle_;
+  ParkedTasks parked_;
 };
 
 }  // namespace fibrio::detail

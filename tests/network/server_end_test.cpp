@@ -180,6 +180,115 @@ TEST_CASE("A handler that ends its server as soon as it runs is not cancelled by
   });
 }
 
+namespace {
+
+// Waits, and lets no cancel in.
+void wait_masked_until_waits(const AnyTask& task) {
+  const CancelMask mask;
+  wait_until_waits(task);
+}
+// Ends when a handler has ended that `wait_for_it` makes wait for the task that drops its server.
+void drop_from_handler(const std::function<void(Task<>& dropper)>& wait_for_it) {
+  Room room;
+  std::optional<Server> server;
+  Event ended;
+  server.emplace(serve([&](StreamReader& reader, StreamWriter&) {
+    {
+      const Visit visit(room);
+      if (reader.readline() != "end\n") return;
+    }
+    auto dropper = create_task([&] { server.reset(); });
+    try {
+      wait_for_it(dropper);
+    } catch (const CancelledError&) {
+    }
+    const CancelMask mask;
+    dropper.wait();
+    ended.set();  // nothing of the frame around this is there afterwards
+  }));
+  const auto stayers = fill(*server, room, 2);
+  TcpStream last = TcpStream::connect(server->sockets().at(0));
+  last.write_all("end\n");
+  ended.wait();
+}
+
+void on_virtual_loops(const std::function<void()>& body, bool ignores_reports = false) {
+  for (const std::size_t workers : {1U, 2U, 4U})
+    on_loop(
+        {.workers = workers, .migrates = false, .virtual_time = true}, [&] { body(); }, ignores_reports);
+}
+
+}  // namespace
+
+TEST_CASE("A handler that is cancelled before it awaits the task that drops its server does not hang",
+          "[server][end]") {
+  on_loops([] {
+    drop_from_handler([](Task<>& dropper) {
+      wait_masked_until_waits(dropper);  // in ~Server: this handler is cancelled, and does not know it
+      dropper.wait();
+    });
+  });
+}
+
+TEST_CASE("A handler may wait by others for the task that drops its server", "[server][end]") {
+  on_loops([] {
+    drop_from_handler([](Task<>& dropper) {
+      auto middle = create_task([&] { dropper.wait(); });
+      wait_masked_until_waits(dropper);
+      middle.wait();
+    });
+    drop_from_handler([](Task<>& dropper) {
+      auto other = create_task([] { sleep(1h); });
+      wait_masked_until_waits(dropper);
+      (void)gather(dropper, other);
+    });
+    drop_from_handler([](Task<>& dropper) {
+      task_group([&](TaskGroup& group) {
+        (void)group.create_task([&] { dropper.wait(); });
+        wait_masked_until_waits(dropper);
+      });
+    });
+  });
+}
+
+TEST_CASE("A handler that swallows its cancel may await the task that drops its server", "[server][end]") {
+  on_virtual_loops([] {
+    drop_from_handler([](Task<>& dropper) {
+      try {
+        sleep(1000h);
+      } catch (const CancelledError&) {
+      }
+      wait_until_waits(dropper);
+      dropper.wait();
+    });
+  });
+}
+
+TEST_CASE("A handler that goes on though the end of its server has cancelled it is named", "[server][end]") {
+  on_virtual_loops(
+      [] {
+        ReportsHere reports;
+        Event free;
+        std::optional<Server> server;
+        Room room;
+        server.emplace(serve([&](StreamReader&, StreamWriter&) {
+          const Visit visit(room);
+          AnyTask(current_task()).set_name("stubborn");
+          const CancelMask mask;
+          free.wait();
+        }));
+        const auto client = fill(*server, room, 1);
+        auto dropper = create_task([&] { server.reset(); });
+        sleep(1min);
+        free.set();
+        await(dropper);
+        const auto texts = reports.take();
+        expect_equal(texts.size(), 1, "reports");
+        expect(texts[0].find("'stubborn'") != std::string::npos, texts[0]);
+      },
+      true);
+}
+
 TEST_CASE("Two handlers that shut their server down do not wait for each other", "[server][end]") {
   on_loops([] {
     Room room;
