@@ -19,9 +19,10 @@
 // allocates only when it holds more items than ever before.
 // It may be destroyed while tasks are still in it that a cancel or a timeout is ending: they leave by CancelledError and
 // touch it no more; those who were woken by shutdown() get QueueShutDown, those woken from join() return. So a queue may
-// be destroyed right after its workers were cancelled, if each waits in get(). To destroy it while a task waits that
-// nobody has cancelled ends the program, with a message. Whoever learned from it that a call has had its effect, as after
-// join(), may destroy it at once.
+// be destroyed right after its workers were cancelled, if each waits in get(). With several workers of the loop one may
+// just be on its way there, and calls what is gone: await it then, or keep it on the strand of who destroys the queue.
+// To destroy a queue while a task waits that nobody has cancelled ends the program, with a message. Whoever learned from
+// it that a call has had its effect, as after join(), may destroy it at once.
 #pragma once
 
 #include <cstddef>
