@@ -13,7 +13,8 @@
 // in, partner of the release on the way out: what the lock protects is ordered by the word.
 //
 // Invariant of the semaphore: value > 0 means that nobody waits who could be woken. A unit goes to a waiter
-// when it is woken; one that leaves by an exception puts it back and wakes on.
+// when it is woken; one that leaves by an exception puts it back and wakes on. One whose wait a cancel has ended is passed
+// by, and wakes on too when it runs.
 //
 // Rejected: skipping a cancelled waiter in unlock (asyncio wakes nobody then: the next one's turn would come
 // one pass too early); the lock's state under a spin lock of its own (two steps more where nobody waits).
@@ -269,7 +270,7 @@ class BasicSemaphoreState {
     }
   }
   [[nodiscard]] bool give_next(Woken& woken) noexcept {
-    Waiter* const waiter = waiters_.wake_next(woken);
+    Waiter* const waiter = waiters_.wake_past_ended(woken);
     if (waiter == nullptr) return false;
     --value_;
     on_their_way_.add(*waiter);

@@ -243,6 +243,15 @@ class BasicWaitQueue {
     list_.remove(first);
     return first;
   }
+  // As wake_next; but those before it stay in the list, and hand on when they run.
+  Waiter* wake_past_ended(Woken& woken) noexcept {
+    for (Waiter* waiter = list_.front(); waiter != nullptr; waiter = list_.next(waiter)) {
+      if (!waiter->wake(woken)) continue;
+      list_.remove(waiter);
+      return waiter;
+    }
+    return nullptr;
+  }
   // Wakes the first one; if that was cancelled nobody is woken: when it runs, it hands on.
   Waiter* wake_front(Woken& woken) noexcept {
     Waiter* waiter = list_.front();
