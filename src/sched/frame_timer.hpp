@@ -35,8 +35,8 @@ class FrameTimerState {
   [[nodiscard]] bool disarm(TakeOff take_off) noexcept {
     // acquire: partner of the claim's release, when the loop ends: the wheel may be gone.
     const std::uint8_t state = state_.load(std::memory_order_acquire);
-    if (state == kIdle) return true;
-    if (state != kArmed) return false;
+    if (state != kArmed) [[unlikely]]
+      return state == kIdle;
     if (take_off()) [[likely]] {
       state_.store(kIdle, std::memory_order_relaxed);
       return true;
