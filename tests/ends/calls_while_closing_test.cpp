@@ -185,7 +185,7 @@ void run_for_a_while(const Call& call, Use& use) {
   // stop() from outside ends it, and so may a run of another thread.
   const auto run = [&](int rounds) {
     try {
-      use.loop->run_until_complete([&] {
+      use.loop->run_until_complete([&use, rounds] {  // it goes on when the run was ended by stop
         spawn([&] {
           for (;;) static_cast<void>(use.queue.get());
         });

@@ -15,6 +15,7 @@
 #include "sched/worker.hpp"
 #include "support/faults.hpp"
 #include "support/loops.hpp"
+#include "support/process.hpp"
 
 using namespace fibrio;
 using namespace fibrio::test;
@@ -156,6 +157,7 @@ TEST_CASE("Calls of stop do not keep a loop from closing", "[ends][close]") {
 }
 
 TEST_CASE("A loop that is closed leaves no thread behind", "[ends][close]") {
+  if (kThreadSanitizer) skip("ThreadSanitizer has a thread of its own");
   const std::vector<std::string> before = threads_of_process();
   for (const std::size_t workers : kWorkers) {
     for (int round = 0; round < 60 / kSlowdown + 1; ++round) {

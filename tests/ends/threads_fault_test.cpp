@@ -43,7 +43,7 @@ TEST_CASE("A loop that gets no thread for a worker throws before any task runs, 
       for (const int error : {EAGAIN, EPERM, ENOMEM}) {
         INFO("workers " << workers << ", thread " << k << ", error " << error);
         const Config config = test_config(workers, false);
-        int ran = 0;
+        std::atomic<int> ran{0};
         bool is_right = true;
         const auto check = [&](bool is_true) { is_right = is_true && is_right; };
         const auto arm = [&] { create.arm(-error, {.first = k, .times = kAlways}); };
