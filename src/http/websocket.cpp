@@ -339,14 +339,25 @@ void WebSocketImpl::break_off(std::uint16_t code) {
   is_breaking_off_ = true;
   const TimePoint end = deadline_after(options_.close_timeout);
   try {
-    timeout_at(end, [&] {
-      output_.send_close(code, {});
-      if (output_.has_sent_close()) linger(end);
-    });
+    if (send_last_close(code, end)) timeout_at(end, [&] { linger(end); });
   } catch (const std::runtime_error&) {
   }
   output_.shut(false);
   is_breaking_off_ = false;
+}
+
+// True: it is wholly on its way. Given up at `end`, or once the peer has taken nothing for kQuiet.
+bool WebSocketImpl::send_last_close(std::uint16_t code, TimePoint end) {
+  for (;;) {
+    const std::uint64_t before = output_.sent_bytes();
+    const TimePoint now = get_running_loop().time();
+    try {
+      timeout_at(std::min(end, now + kQuiet), [&] { output_.send_close(code, {}); });
+      return output_.has_sent_close();
+    } catch (const TimeoutError&) {
+      if (get_running_loop().time() >= end || output_.sent_bytes() == before) return false;
+    }
+  }
 }
 
 // After our close: ends our output, and drops what comes until the peer has gone, says nothing any more, or `end`.

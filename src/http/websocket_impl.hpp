@@ -68,6 +68,7 @@ class WebSocketImpl final : public ShutdownListener {
   bool finish_control(Opcode opcode);
   void answer_close(std::uint16_t code);
   void break_off(std::uint16_t code);
+  bool send_last_close(std::uint16_t code, TimePoint end);
   void linger(TimePoint end);
 
   void fill(TimePoint end);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "fibrio/http/websocket.hpp"
+#include "fibrio/testing.hpp"
 #include "http/websocket_frame.hpp"
 #include "support/net.hpp"
 
@@ -161,5 +162,50 @@ TEST_CASE("A receiver that was there when a close began gets all that came befor
     await(closing);
     is_closed.set();
     expect(await(reader) == "123", "what is kept has a limit, and no gaps");
+  });
+}
+
+// Seen as: a peer that reads nothing and breaks the protocol was held for the whole close_timeout.
+TEST_CASE(
+    "A peer that breaks the protocol and takes nothing is given up after a second, one that reads gets its "
+    "close",
+    "[http]") {
+  on_loop({1, false, true}, [] {
+    for (const bool reads : {false, true}) {
+      auto ends = make_stream_pair({.capacity = 64});
+      WebSocket socket(*ends.first, WebSocket::Role::kServer, {.close_timeout = 1h});
+      const auto peer = create_task([&] {
+        // More pings than pongs have room for, then a reserved opcode.
+        std::string bytes;
+        for (int i = 0; i < 20; ++i) {
+          bytes +=
+              http::make_frame_header({.opcode = http::Opcode::kPing, .mask = {{0, 0, 0, 0}}, .length = 8});
+          bytes += "12345678";
+        }
+        bytes += std::string("\x83\x80\0\0\0\0", 6);
+        ends.second->write_all(std::as_bytes(std::span(bytes)));
+        std::string got;
+        std::byte buffer[8];
+        while (reads) {
+          sleep(300ms);  // slowly, but steadily
+          const std::size_t count = ends.second->read_some(buffer);
+          if (count == 0) break;
+          got.append(reinterpret_cast<const char*>(buffer), count);
+          if (got.ends_with("\x03\xea")) break;
+        }
+        return got;
+      });
+      const TimePoint begin = get_running_loop().time();
+      int code = 0;
+      try {
+        static_cast<void>(socket.receive());
+      } catch (const http::WebSocketError& error) {
+        code = error.code();
+      }
+      expect_equal(code, 1002, "the error");
+      const Duration took = get_running_loop().time() - begin;
+      expect(took < 30s, "an end long before close_timeout");
+      expect_equal(await(peer).ends_with(std::string("\x88\x02\x03\xea")), reads, "the close arrives");
+    }
   });
 }
