@@ -6,6 +6,7 @@
 #include <string>
 #include <thread>
 
+#include "ends/leak_check.hpp"
 #include "support/loops.hpp"
 #include "support/process.hpp"
 
@@ -127,6 +128,7 @@ TEST_CASE("exit() in a task ends the process with its code, also if the loop is 
                 for (;;) sleep(10us);
               });
               sleep(1ms);
+              check_no_leaks();
               std::exit(3);
             });
           }) == 3);

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ends/leak_check.hpp"
 #include "ends/tally.hpp"
 #include "support/loops.hpp"
 #include "support/process.hpp"
@@ -321,6 +322,7 @@ TEST_CASE("Whatever a static loop is in the middle of, exit() ends the process w
         loop.run_until_complete([&] {
           if (way == Way::kNow) {
             begin(state);
+            check_no_leaks();
             std::exit(kIsRight);  // in the task itself
           }
           main_of(state, way);
