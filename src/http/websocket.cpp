@@ -309,7 +309,10 @@ WebSocketMessage WebSocketImpl::finish_message() {
 bool WebSocketImpl::finish_control(Opcode opcode) {
   std::string payload = std::exchange(control_, {});
   if (opcode == Opcode::kPong && has_pinged_) is_alive_ = true;
-  if (opcode == Opcode::kPing) output_.request_pong(std::move(payload));
+  if (opcode == Opcode::kPing) {
+    output_.request_pong(std::move(payload));
+    return true;
+  }
   if (opcode != Opcode::kClose) return true;
   std::uint16_t code = 1005;
   if (!payload.empty()) {

@@ -96,7 +96,6 @@ TEST_CASE("Event, Barrier: destroyed by who made others go on", "[stress][sync][
         for (int round = 0; round < rounds; ++round) {
           Grave<fibrio::Barrier> barrier(note_grave_touched, 3);
           Grave<fibrio::Event> event(note_grave_touched);
-          std::atomic<int> listed{0};
           std::vector<fibrio::Task<>> tasks;
           for (int i = 0; i < 2; ++i) {
             tasks.push_back(fibrio::create_task([&] { barrier->wait(); }));
