@@ -18,6 +18,7 @@ enum class DelayPoint : std::uint8_t {
   kGroupChildrenTold,  // it has reached the children, not the parent
   kGroupChildDone,     // the last child has left its group and has not made the parent ready yet
   kEventSet,           // an event is set and who waited is not woken yet
+  kWaking,             // who waits at a primitive was seen to wait, and is about to be woken
   kWoken,              // who waits at a primitive was woken and is not ready yet
   kFutureDone,         // a future is done and nobody was told
   kFutureClaimed,      // a future is about to get its value

@@ -4,6 +4,8 @@
 //
 // Protocol of wait:
 //  1. It is in line for a notification before it gives the lock back, so that one that comes right then is not lost.
+//     A task that a cancel has ended goes through the spin lock before it gets in the lock's line: a notification that saw
+//     it wait may be about to end its wait, and must not end that one.
 //  2. Its waiter stays in one of the lists until it has the lock again: it is claimed until it is in the lock's line,
 //     and `returning` from then on.
 //  3. Whatever ends it, it leaves with the lock held; if it leaves by an exception it wakes the next, as it cannot tell
@@ -39,6 +41,8 @@ class ConditionState {
     }
     make_ready(woken);
   }
+  // By a task that has claimed its waiter: who notifies at this moment is done with it after that.
+  void let_notifiers_finish() noexcept { const std::lock_guard guard(spin_); }
   void end_wait(Waiter& waiter, bool leaves) noexcept {
     Woken woken;
     {
@@ -164,6 +168,7 @@ void Condition::wait() {
   const bool is_there = wait.claim(before);
   const bool cancelled = wait.take_cancellation();
   if (!is_there) wait.throw_abandoned(cancelled);
+  if (before != WaiterStage::woken && before != WaiterStage::adopted) state.let_notifiers_finish();
   detail::LockAgain again(lock, wait);
   again.begin(before == WaiterStage::adopted, cancelled);
   const bool has_lock = again.finish();

@@ -35,6 +35,7 @@
 #include <cstdint>
 #include <mutex>
 
+#include "base/delay.hpp"
 #include "base/intrusive_list.hpp"
 #include "base/spin_lock.hpp"
 #include "sched/wait_word.hpp"
@@ -123,6 +124,7 @@ struct BasicWaiter : ListHook<> {
       seen = settled();
     }
     if (seen != WaiterStage::armed) return false;
+    FIBRIO_MAY_DELAY(kWaking);
     if (word != nullptr && !word->resolve()) return false;
     stage.store(WaiterStage::woken, std::memory_order_release);
     woken_ones.push(this);
