@@ -231,7 +231,7 @@ void ServerHandlers::leave(std::uint64_t id) noexcept {
   if (is_news) tell_waiting();
 }
 
-// Whoever waits looks again.
+// Wakes the waiting tasks, so that each checks again whether its wait is over.
 void ServerHandlers::tell_waiting() noexcept {
   for (;;) {
     TaskCore* core = nullptr;

@@ -8,7 +8,7 @@
 //     the action.
 //  2. disarm takes the timer off the wheel, under that lock: then it has not fired, and will not. If it fails, the
 //     action has begun; who lets go of the timer waits it out first (settle), which takes as long as the action does.
-//     An action runs nothing of the user's and waits for nothing.
+//     An action never waits and calls no user code.
 //  3. When the loop ends, its wheel lets go of the timer (idle): the wheel is gone after that.
 //
 // Rejected: a reference on the owner, taken by the action (it came after the step that made disarm succeed: the owner

@@ -9,7 +9,7 @@
 //     (A waiter that was removed and pushed again between another's load and swap does no harm: what the
 //     other linked itself before is the top again.)
 //  2. The lock is taken to complete or to remove; whoever wants to change the list or the state meanwhile spins. So
-//     nothing of the user's runs under it.
+//     no user code runs under it.
 //     One producer that holds the lock stores the outcome and then finishes: store of kDone, release.
 //     The value is only read after an acquire load that saw kDone.
 //     A value whose move is code of the user's, which may wait, or come to this very future, is moved in by the one

@@ -1,4 +1,4 @@
-// Values whose move is code of the user's: it may wait, come to the very future, or throw.
+// Futures of values with a move constructor that waits, uses the same future, or throws.
 #include <functional>
 #include <memory>
 #include <stdexcept>

@@ -278,7 +278,7 @@ void event_of_a_thread(Graves& graves) {
   waits.join();
 }
 
-// Who takes it last lets it go.
+// The last owner destroys the lock.
 void lock_let_go_by_its_last_owner(Graves& graves) {
   auto lock = std::make_unique<Mortal<Lock>>(graves);
   auto first = create_task([&lock = **lock] {
